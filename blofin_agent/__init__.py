@@ -1,0 +1,1 @@
+"""Keeps a complete BloFin candle history, and tells how complete it is."""

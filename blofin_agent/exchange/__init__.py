@@ -1,0 +1,1 @@
+"""BloFin over the wire. Each file imports exactly one I/O library."""

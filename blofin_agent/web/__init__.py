@@ -1,0 +1,1 @@
+"""The ASGI app: /metrics, /healthz, /readyz and the page."""
