@@ -150,8 +150,7 @@ def judge_row(row: WireRow, bar: Bar, closed_before: int) -> Candle | BadRow:
     # Comparisons with NaN are false, so each condition is stated as what must hold.
     possible = (
         0 < low <= o <= h
-        and low <= c <= h
-        and h < math.inf
+        and low <= c <= h < math.inf
         and 0 <= volume < math.inf
         and 0 <= base < math.inf
         and 0 <= quote < math.inf

@@ -1,0 +1,176 @@
+"""Answers: BloFin's REST grammar. Envelopes, pages of candles, instruments.
+
+Source of every fact: BloFin's API documentation, "Market Data".
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from blofin_agent.core.candle import (
+    BadRow,
+    Bar,
+    Candle,
+    Reason,
+    WireRow,
+    judge_row,
+    parse_row,
+    shorten,
+)
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.errors import Banned, Invalid, RateLimited, Refused, ServerFault
+
+NO_SUCH_INSTRUMENT = "152014"
+_TOO_MANY, _FORBIDDEN, _INTERNAL = 429, 403, 500
+
+
+class Answer(NamedTuple):
+    """A page of candles as it came back."""
+
+    candles: list[Candle]
+    """The complete ones inside the range asked for, oldest first, one an open time."""
+    bad: list[BadRow]
+    """The other rows, with why."""
+    times: list[int]
+    """The readable open times (ms) of all rows older than the cursor, in any order."""
+    clean: bool
+    """Whether nothing was wrong with any row: only then does the page prove holes."""
+    rows: int
+
+
+class Instrument(msgspec.Struct, frozen=True):
+    """What is kept of an instrument. `list_time`: ms since the epoch, None when not told."""
+
+    symbol: str
+    list_time: int | None
+    state: str
+
+
+class _Envelope(msgspec.Struct):
+    code: str | int | None = None
+    msg: str | None = ""
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _WireInstrument(msgspec.Struct, rename="camel"):
+    inst_id: str
+    list_time: str | int | None = None
+    state: str = "live"
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+_rows = msgspec.json.Decoder(list[WireRow], strict=False)
+_raw_rows = msgspec.json.Decoder(list[msgspec.Raw])
+_instruments = msgspec.json.Decoder(list[msgspec.Raw])
+_instrument = msgspec.json.Decoder(_WireInstrument)
+
+
+def open_envelope(body: bytes) -> bytes:
+    """Return the `data` of a REST answer as raw JSON.
+
+    Raises Invalid when the body is no envelope, Refused on a `code` of BloFin's, ServerFault on
+    its "internal error" (which comes with HTTP 200), RateLimited and Banned when `code` says so.
+    """
+    try:
+        envelope = _envelope.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        raise Invalid(f"BloFin's answer is not in its own format: {shorten(body)!r}") from None
+    code = str(envelope.code)
+    if code == "0":
+        return bytes(envelope.data)
+    message = (envelope.msg or "")[:200]
+    if code == "None":
+        raise Invalid(f"BloFin's answer has no code: {shorten(body)!r}")
+    if code == str(_INTERNAL):
+        raise ServerFault(f"BloFin reports a fault of its own: {message} ({code})")
+    if code == str(_TOO_MANY):
+        raise RateLimited(f"BloFin says that there were too many requests: {message}")
+    if code == str(_FORBIDDEN):
+        raise Banned(f"BloFin's firewall refuses this address: {message}")
+    raise Refused(code, message)
+
+
+def parse_page(body: bytes, bar: Bar, wanted: Span, closed_before: int) -> Answer:
+    """Turn the body of a candles request into an Answer.
+
+    `wanted` (ms): from the start of the window to the page's cursor; complete rows outside it are
+    not kept. `closed_before`: see `parse_row`. Raises what `open_envelope` raises, and Invalid
+    when `data` is no list or none of its rows is older than the cursor.
+    """
+    data = open_envelope(body)
+    try:
+        judged = [judge_row(row, bar, closed_before) for row in _rows.decode(data)]
+        unreadable = False
+    except (msgspec.DecodeError, RecursionError):
+        judged, unreadable = _row_by_row(data, bar, closed_before)
+    answer = _sort_out(judged, bar, wanted, unreadable=unreadable)
+    if judged and not answer.times:
+        raise Invalid(
+            f"none of the {len(judged)} rows that BloFin sent is a candle older than was asked for"
+        )
+    return answer
+
+
+def _row_by_row(data: bytes, bar: Bar, closed_before: int) -> tuple[list[Candle | BadRow], bool]:
+    try:
+        raws = _raw_rows.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        raise Invalid(f"BloFin's page is no list of rows: {shorten(data)!r}") from None
+    judged = [parse_row(bytes(raw), bar, closed_before) for raw in raws]
+    return judged, any(row.open_time is None for row in judged)
+
+
+def _sort_out(
+    judged: Sequence[Candle | BadRow], bar: Bar, wanted: Span, *, unreadable: bool
+) -> Answer:
+    """Keep one complete candle an open time, within `wanted`; say why the others are not kept."""
+    kept: dict[int, Candle] = {}
+    bad: list[BadRow] = []
+    times: list[int] = []
+    clean = not unreadable
+    for row in judged:
+        time = row.open_time
+        if time is not None and time < wanted.end and bar.floor(time) == time:
+            times.append(time)
+        if isinstance(row, BadRow):
+            bad.append(row)
+            clean = clean and row.reason is Reason.OPEN
+        elif time is not None and time >= wanted.end:
+            bad.append(BadRow(Reason.OUTSIDE, str(tuple(row)), time))
+            clean = False
+        elif row.open_time in kept:
+            bad.append(BadRow(Reason.REPEATED, str(tuple(row)), time))
+            clean = False
+        else:
+            kept[row.open_time] = row
+    candles = [kept[time] for time in sorted(kept) if time >= wanted.start]
+    return Answer(candles, bad, times, clean, len(judged))
+
+
+def parse_instruments(body: bytes) -> list[Instrument]:
+    """Turn the body of an instruments request into instruments; unreadable entries are left out.
+
+    Raises what `open_envelope` raises, and Invalid when `data` is no list.
+    """
+    data = open_envelope(body)
+    try:
+        raws = _instruments.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        raise Invalid(f"BloFin's list of instruments is no list: {shorten(data)!r}") from None
+    found = []
+    for raw in raws:
+        try:
+            wire = _instrument.decode(raw)
+        except (msgspec.DecodeError, RecursionError):
+            continue
+        found.append(Instrument(wire.inst_id, _positive(wire.list_time), wire.state))
+    return found
+
+
+def _positive(text: str | int | None) -> int | None:
+    try:
+        number = int(text or 0)
+    except ValueError:
+        return None
+    return number if 0 < number < 1 << 62 else None

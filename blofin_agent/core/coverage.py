@@ -1,0 +1,154 @@
+"""Coverage: which bars of a stretch of time are held; gaps, counts, sliding."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from blofin_agent.core.candle import HOUR, Bar
+
+_ZEROS = re.compile("0+")
+_ONES = re.compile("1+")
+
+
+class Span(NamedTuple):
+    """A half-open stretch of time `[start, end)` in ms since the epoch; on the bar's grid."""
+
+    start: int
+    end: int
+
+    def __bool__(self) -> bool:
+        """Return whether it holds any time at all."""
+        return self.end > self.start
+
+    def bars(self, bar: Bar) -> int:
+        """Return how many bars open inside it."""
+        return max(0, (self.end - self.start) // bar.ms)
+
+    def meet(self, other: "Span") -> "Span":
+        """Return the part that both have, which may be empty."""
+        start = max(self.start, other.start)
+        return Span(start, max(start, min(self.end, other.end)))
+
+    def less(self, other: "Span") -> "list[Span]":
+        """Return what is left of this one without the other: none, one or two spans."""
+        parts = (
+            Span(self.start, min(self.end, other.start)),
+            Span(max(self.start, other.end), self.end),
+        )
+        return [part for part in parts if part] if other else [self]
+
+
+def subtract(spans: Iterable[Span], taken: Span) -> list[Span]:
+    """Return the spans without the time of `taken`, in the order given."""
+    return [part for span in spans for part in span.less(taken)]
+
+
+def window(now_ms: int, bar: Bar, lookback_hours: int, settle_ms: int) -> Span:
+    """Return the window `[end - lookback, end)` with `end = floor(now - settle)`.
+
+    168 hours of 1m bars are exactly 10,080 bars.
+    """
+    end = bar.floor(now_ms - settle_ms)
+    return Span(end - lookback_hours * HOUR // bar.ms * bar.ms, end)
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The bars that are held: an immutable bit set over the bar's grid.
+
+    Bit `i` of `bits` stands for the bar that opens at `origin + i * bar.ms`. Adding returns a new
+    Coverage, so that a reader in another thread always sees a whole one.
+    """
+
+    bar: Bar
+    origin: int = 0
+    bits: int = 0
+
+    @classmethod
+    def of(cls, bar: Bar, open_times: Iterable[int]) -> "Coverage":
+        """Return the coverage that holds just these open times."""
+        return cls(bar).add(open_times)
+
+    def add(self, open_times: Iterable[int]) -> "Coverage":
+        """Return this coverage with the bars of these open times (ms, on the grid) held."""
+        spans = _runs(open_times, self.bar.ms)
+        if not spans:
+            return self
+        first = spans[0].start
+        origin = min(first, self.origin) if self.bits else first
+        bits = self.bits << ((self.origin - origin) // self.bar.ms) if self.bits else 0
+        for span in spans:
+            bits |= self._mask(span) << ((span.start - origin) // self.bar.ms)
+        return Coverage(self.bar, origin, bits)
+
+    def since(self, start: int) -> "Coverage":
+        """Return this coverage without the bars that open before `start`."""
+        behind = (start - self.origin) // self.bar.ms
+        if behind <= 0 or not self.bits:
+            return self
+        return Coverage(self.bar, start, self.bits >> behind)
+
+    def count(self, span: Span) -> int:
+        """Return how many bars of the span are held."""
+        return self._cut(span).bit_count()
+
+    def has(self, open_time: int) -> bool:
+        """Return whether the bar that opens then is held."""
+        return bool(self._cut(Span(open_time, open_time + self.bar.ms)))
+
+    def gaps(self, span: Span) -> list[Span]:
+        """Return the stretches of the span that are not held, oldest first, none touching."""
+        size = span.bars(self.bar)
+        if not size:
+            return []
+        # A text of 10,080 digits searched in C beats bit tricks in Python by far.
+        digits = format(self._cut(span), f"0{size}b")[::-1]
+        step = self.bar.ms
+        return [
+            Span(span.start + found.start() * step, span.start + found.end() * step)
+            for found in _ZEROS.finditer(digits)
+        ]
+
+    def spans(self) -> list[Span]:
+        """Return the stretches that are held, oldest first, none touching."""
+        digits = format(self.bits, "b")[::-1]
+        step = self.bar.ms
+        return [
+            Span(self.origin + found.start() * step, self.origin + found.end() * step)
+            for found in _ONES.finditer(digits)
+        ]
+
+    @property
+    def newest(self) -> int | None:
+        """The open time of the newest bar held."""
+        if not self.bits:
+            return None
+        return self.origin + (self.bits.bit_length() - 1) * self.bar.ms
+
+    @property
+    def oldest(self) -> int | None:
+        """The open time of the oldest bar held."""
+        if not self.bits:
+            return None
+        return self.origin + ((self.bits & -self.bits).bit_length() - 1) * self.bar.ms
+
+    def _cut(self, span: Span) -> int:
+        """Return the bits of the span, bit 0 being its first bar."""
+        offset = (span.start - self.origin) // self.bar.ms
+        bits = self.bits >> offset if offset >= 0 else self.bits << -offset
+        return bits & self._mask(span)
+
+    def _mask(self, span: Span) -> int:
+        return (1 << span.bars(self.bar)) - 1
+
+
+def _runs(open_times: Iterable[int], step: int) -> list[Span]:
+    """Join neighbouring open times into spans, oldest first."""
+    spans: list[Span] = []
+    for time in sorted(open_times):
+        if spans and time <= spans[-1].end:
+            spans[-1] = Span(spans[-1].start, max(spans[-1].end, time + step))
+        else:
+            spans.append(Span(time, time + step))
+    return spans

@@ -1,0 +1,87 @@
+"""What can go wrong with the exchange, named by what the agent can do about it.
+
+ExchangeError
+ |- Unreachable       no connection, or it broke
+ |- TimedOut          no answer in time
+ |- ServerFault       BloFin's own fault (5xx, code 500)
+ |- Invalid           an answer that is not BloFin's grammar
+ |- Refused           BloFin's no to this request (a code of its own)
+ |- Stopped           all requests must stop until a suspension is over
+     |- RateLimited   429
+     |- Banned        403, the firewall
+"""
+
+
+class ExchangeError(Exception):
+    """Anything that went wrong between us and BloFin. Its text is a sentence for a person."""
+
+    outcome = "invalid"
+
+
+class Unreachable(ExchangeError):
+    """There is no connection, or it broke."""
+
+    outcome = "unreachable"
+
+
+class TimedOut(ExchangeError):
+    """No answer came in time."""
+
+    outcome = "timeout"
+
+
+class ServerFault(ExchangeError):
+    """BloFin says that it failed: HTTP 5xx, or `code` 500."""
+
+    outcome = "server_error"
+
+
+class Invalid(ExchangeError):
+    """The answer is not in BloFin's grammar: no JSON, no envelope, rows that were not asked for."""
+
+    outcome = "invalid"
+
+
+class Refused(ExchangeError):
+    """BloFin refused this request, with a `code` of its own."""
+
+    outcome = "refused"
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"BloFin refused the request: {message or 'no reason given'} ({code})")
+        self.code = code
+
+
+class Stopped(ExchangeError):
+    """All requests of this address must stop for a while."""
+
+    outcome = "rate_limited"
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RateLimited(Stopped):
+    """HTTP 429. `retry_after`: seconds, where BloFin named them."""
+
+    outcome = "rate_limited"
+
+
+class Banned(Stopped):
+    """HTTP 403: the firewall's ban."""
+
+    outcome = "banned"
+
+
+OUTCOMES = (
+    "ok",
+    "invalid",
+    "refused",
+    "rate_limited",
+    "banned",
+    "timeout",
+    "unreachable",
+    "server_error",
+)
+"""Every value of the label `outcome`."""

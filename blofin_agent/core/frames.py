@@ -1,0 +1,171 @@
+"""Frames: BloFin's websocket grammar, both ways.
+
+Source of every fact: BloFin's API documentation, "WebSocket".
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from blofin_agent.core.candle import BadRow, Bar, Candle, Reason, WireRow, judge_row, shorten
+
+PING = "ping"
+MAX_SUBSCRIBE_BYTES = 4_096
+"""The arguments of one subscribe message may not be longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Rows of one symbol's candle channel."""
+
+    symbol: str
+    channel: str
+    rows: Sequence[WireRow | bytes]
+    """Decoded rows; a row that could not be decoded is here as its raw JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """A subscription stands."""
+
+    symbol: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A subscription was refused. The argument stands only inside the text."""
+
+    code: str
+    text: str
+
+    def names(self, symbols: Iterable[str]) -> list[str]:
+        """Return those of the symbols that the text names."""
+        words = set(_WORDS.findall(self.text))
+        return [symbol for symbol in symbols if symbol in words]
+
+
+@dataclass(frozen=True, slots=True)
+class Ponged:
+    """The answer to our text `ping`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """A frame that is not in BloFin's grammar."""
+
+    text: str
+
+
+Frame = Push | Acked | Rejected | Ponged | Garbled
+
+_WORDS = re.compile(r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)+")
+
+
+class _Arg(msgspec.Struct, rename="camel"):
+    channel: str = ""
+    inst_id: str = ""
+
+
+class _WirePush(msgspec.Struct):
+    arg: _Arg
+    data: list[WireRow]
+
+
+class _WireFrame(msgspec.Struct):
+    event: str | None = None
+    arg: _Arg | None = None
+    code: str | int | None = None
+    msg: str | None = None
+    data: list[msgspec.Raw] | None = None
+
+
+_push = msgspec.json.Decoder(_WirePush, strict=False)
+_row = msgspec.json.Decoder(WireRow, strict=False)
+_frame = msgspec.json.Decoder(_WireFrame)
+
+
+def decode_frame(text: str | bytes) -> Frame:
+    """Say what one websocket message means. Never raises."""
+    if text in ("pong", b"pong"):
+        return Ponged()
+    try:
+        push = _push.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return _decode_slowly(text)
+    if push.arg.inst_id:
+        return Push(push.arg.inst_id, push.arg.channel, push.data)
+    return Garbled(_shown(text))
+
+
+def _decode_slowly(text: str | bytes) -> Frame:
+    try:
+        frame = _frame.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return Garbled(_shown(text))
+    if frame.event == "error":
+        return Rejected(str(frame.code), (frame.msg or "")[:MAX_SUBSCRIBE_BYTES])
+    if frame.arg is not None and frame.arg.inst_id:
+        if frame.event == "subscribe":
+            return Acked(frame.arg.inst_id, frame.arg.channel)
+        if frame.event is None and frame.data is not None:
+            rows = [_row_or_raw(bytes(raw)) for raw in frame.data]
+            return Push(frame.arg.inst_id, frame.arg.channel, rows)
+    return Garbled(_shown(text))
+
+
+def _row_or_raw(raw: bytes) -> WireRow | bytes:
+    try:
+        return _row.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return raw
+
+
+def _shown(text: str | bytes) -> str:
+    return shorten(text.encode("utf-8", "replace") if isinstance(text, str) else text)
+
+
+def judge_push(push: Push, bar: Bar, closed_before: int) -> list[Candle | BadRow]:
+    """Turn the rows of a push into candles and bad rows, without those of the open candle.
+
+    A live row without `confirm` is not taken as complete: its minute is fetched by REST.
+    """
+    judged: list[Candle | BadRow] = []
+    for row in push.rows:
+        if isinstance(row, bytes):
+            judged.append(BadRow(Reason.SHAPE, shorten(row)))
+        elif row.confirm == "1":
+            judged.append(judge_row(row, bar, closed_before))
+    return judged
+
+
+def channel(bar: Bar) -> str:
+    """Return the name of a bar's candle channel."""
+    return f"candle{bar.value}"
+
+
+def subscribe_messages(
+    symbols: Iterable[str], bar: Bar, *, per_message: int, op: str = "subscribe"
+) -> list[str]:
+    """Return the messages that subscribe (or `op="unsubscribe"`) the symbols' candles.
+
+    None carries more than `per_message` symbols or arguments of more than 4,096 bytes.
+    """
+    messages: list[str] = []
+    batch: list[dict[str, str]] = []
+    for symbol in symbols:
+        arg = {"channel": channel(bar), "instId": symbol}
+        if batch and (
+            len(batch) >= per_message
+            or len(msgspec.json.encode([*batch, arg])) > MAX_SUBSCRIBE_BYTES
+        ):
+            messages.append(_message(op, batch))
+            batch = []
+        batch.append(arg)
+    return [*messages, _message(op, batch)] if batch else messages
+
+
+def _message(op: str, batch: list[dict[str, str]]) -> str:
+    return msgspec.json.encode({"op": op, "args": batch}).decode()

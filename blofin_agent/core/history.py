@@ -1,0 +1,111 @@
+"""History: one symbol's bars, told apart as held, missing, unavailable and not yet listed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from blofin_agent.core.candle import Bar
+from blofin_agent.core.coverage import Coverage, Span, subtract
+from blofin_agent.core.proof import Proof, prove, refute
+
+GOOD_COVERAGE = 0.995
+WARN_COVERAGE = 0.97
+
+
+class Health(StrEnum):
+    """How complete the worst symbol is: GOOD at 99.5 % and more, WARN at 97 % and more."""
+
+    GOOD = "good"
+    WARN = "warn"
+    CRITICAL = "critical"
+
+
+class Count(NamedTuple):
+    """A symbol's bars in a window. `unavailable` is the part of `missing` that is proven."""
+
+    expected: int
+    present: int
+    missing: int
+    unavailable: int
+
+    @property
+    def ratio(self) -> float:
+        """Coverage from 0 to 1; 1 when nothing is expected yet."""
+        return self.present / self.expected if self.expected else 1.0
+
+
+@dataclass(slots=True)
+class History:
+    """What is known of one symbol. Changes are whole replacements: other threads may read."""
+
+    symbol: str
+    bar: Bar
+    list_time: int | None = None
+    """When it was listed (ms); None when not known: then the whole window is expected."""
+    held: Coverage = field(init=False)
+    proofs: Sequence[Proof] = ()
+
+    def __post_init__(self) -> None:
+        self.held = Coverage(self.bar)
+
+    def expected(self, window: Span) -> Span:
+        """Return the part of the window in which candles can exist: `max(start, listTime)` on."""
+        if self.list_time is None:
+            return window
+        first = self.bar.floor(self.list_time + self.bar.ms - 1)
+        return window.meet(Span(first, max(first, window.end)))
+
+    def count(self, window: Span) -> Count:
+        """Count the bars of the window."""
+        expected = self.expected(window)
+        total = expected.bars(self.bar)
+        present = self.held.count(expected)
+        unavailable = sum(
+            shared.bars(self.bar) - self.held.count(shared)
+            for proof in self.proofs
+            if (shared := proof.span.meet(expected))
+        )
+        return Count(total, present, total - present, unavailable)
+
+    def missing(self, window: Span) -> list[Span]:
+        """Return the gaps of the window, proven or not, oldest first."""
+        return self.held.gaps(self.expected(window))
+
+    def gaps(self, window: Span, now_ms: int) -> list[Span]:
+        """Return the gaps to ask for: those missing, less proofs that need no check yet."""
+        gaps = self.missing(window)
+        if gaps:
+            for proof in self.proofs:
+                if proof.next_check > now_ms:
+                    gaps = subtract(gaps, proof.span)
+        return gaps
+
+    def unavailable(self, window: Span) -> list[Span]:
+        """Return the stretches of the window that are proven not to exist, oldest first."""
+        return [shared for proof in self.proofs if (shared := proof.span.meet(window))]
+
+    def hold(self, open_times: Iterable[int]) -> bool:
+        """Enter bars that are in the store. Return whether that erased a proof."""
+        times = list(open_times)
+        self.held = self.held.add(times)
+        if not self.proofs or not times:
+            return False
+        proofs = refute(self.proofs, Coverage.of(self.bar, times).spans())
+        changed = proofs != list(self.proofs)
+        self.proofs = proofs
+        return changed
+
+    def learn(self, found: Iterable[Span], now_ms: int) -> bool:
+        """Enter holes that a page proved. Return whether there were any that are not held."""
+        holes = [part for span in found for part in self.held.gaps(span)]
+        if holes:
+            self.proofs = prove(self.proofs, holes, now_ms)
+        return bool(holes)
+
+
+def health(worst: float) -> Health:
+    """Return the health that the worst symbol's coverage (0 to 1) gives."""
+    if worst >= GOOD_COVERAGE:
+        return Health.GOOD
+    return Health.WARN if worst >= WARN_COVERAGE else Health.CRITICAL
