@@ -1,0 +1,232 @@
+"""Filler: gaps -> plan -> pages -> writer -> gap_fill_runs.
+
+Live holes, periodic passes and the one-shot command are one engine with other windows and
+triggers: `fill` is the engine for one symbol.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+import trio
+
+from blofin_agent.core import plan, proof
+from blofin_agent.core.answers import NO_SUCH_INSTRUMENT, Answer
+from blofin_agent.core.coverage import Span, subtract
+from blofin_agent.core.errors import ExchangeError, Refused
+from blofin_agent.core.history import History
+from blofin_agent.core.plan import Page
+from blofin_agent.metrics import Metrics
+from blofin_agent.pager import Pager
+from blofin_agent.store import ledger
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.ledger import Run, Status, Trigger
+from blofin_agent.text import plural, spans_text
+from blofin_agent.watch import Watch
+from blofin_agent.writer import Batch, Writer
+
+log = structlog.get_logger()
+
+ROUNDS = 3
+"""How often one run goes over bars whose rows came back spoilt."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run tells while it goes on. Each is called in the event loop and must not wait."""
+
+    planned: Callable[[Run, int], None] = lambda _run, _pages: None
+    """The gaps are known, and how many pages they need."""
+    fetched: Callable[[Run, Page, Answer], None] = lambda _run, _page, _answer: None
+    finished: Callable[[Run], None] = lambda _run: None
+
+
+@dataclass(slots=True)
+class _Walk:
+    """How far one run has got."""
+
+    run: Run
+    window: Span
+    left: list[Span]
+    spoilt: list[Span] = field(default_factory=list)
+    """Bars that pages spoke of without giving them soundly."""
+    under_way: list[Batch] = field(default_factory=list)
+    empty: bool = False
+
+
+class Filler:
+    """Fills gaps over REST, for any trigger. One at a time for each symbol."""
+
+    def __init__(
+        self, pager: Pager, store: Store, watch: Watch, writer: Writer, metrics: Metrics, tries: int
+    ) -> None:
+        self.pager = pager
+        self._store = store
+        self._watch = watch
+        self._writer = writer
+        self._metrics = metrics
+        self._tries = tries
+        self._busy: dict[str, trio.Lock] = {}
+
+    def busy(self, symbol: str) -> bool:
+        """Return whether a run for the symbol is under way."""
+        return symbol in self._busy and self._busy[symbol].locked()
+
+    def pages(self, gaps: Sequence[Span], newest: int) -> int:
+        """Return how many pages the gaps need, at the page size known."""
+        return len(plan.plan(gaps, self._watch.bar, self.pager.size, newest))
+
+    async def fill(
+        self,
+        history: History,
+        window: Span,
+        trigger: Trigger,
+        *,
+        progress: Progress | None = None,
+        pause_s: float = 0.0,
+        tries: int | None = None,
+    ) -> Run:
+        """Fetch what is missing of one symbol in the window, store it, and write the run down.
+
+        `pause_s` is waited after each request; `tries` is how often one page is asked for before
+        the run has failed. Never raises for what the exchange does: the run's `status` tells.
+        """
+        progress = progress or Progress()
+        async with self._busy.setdefault(history.symbol, trio.Lock()):
+            run = self._begin(history, window, trigger)
+            gaps = history.gaps(window, self._watch.clock())
+            progress.planned(run, self.pages(gaps, window.end))
+            walk = _Walk(run, window, gaps)
+            problem = ""
+            try:
+                for _ in range(ROUNDS):
+                    await self._walk(history, walk, progress, pause_s, tries or self._tries)
+                    await self._settle(walk)
+                    walk.left = self._spoilt(history, walk)
+                    if not walk.left:
+                        break
+            except ExchangeError as error:
+                problem = _complaint(history.symbol, error)
+                await self._settle(walk)
+            self._end(history, walk, problem)
+            await self._record(run)
+            progress.finished(run)
+            return run
+
+    async def skip(self, history: History, window: Span, trigger: Trigger, note: str) -> Run:
+        """Write down that a symbol was left as it is."""
+        run = self._begin(history, window, trigger)
+        run.finished, run.status, run.note = self._watch.clock(), Status.SKIPPED, note
+        run.missing_after, run.coverage_after = run.missing_before, run.coverage_before
+        await self._record(run)
+        return run
+
+    def _begin(self, history: History, window: Span, trigger: Trigger) -> Run:
+        count = history.count(window)
+        missing = history.missing(window)
+        return Run(
+            symbol=history.symbol,
+            bar=history.bar.value,
+            trigger=trigger,
+            started=self._watch.clock(),
+            missing_before=count.missing,
+            gaps_found=len(missing),
+            first_gap=missing[0].start if missing else None,
+            last_gap=missing[-1].end - history.bar.ms if missing else None,
+            coverage_before=count.ratio,
+        )
+
+    def _end(self, history: History, walk: _Walk, problem: str) -> None:
+        run, count = walk.run, history.count(walk.window)
+        run.finished = self._watch.clock()
+        run.missing_after, run.coverage_after = count.missing, count.ratio
+        if problem:
+            run.status, run.note = Status.FAILED, problem
+        elif count.missing:
+            run.status, run.note = Status.PARTIAL, self._why(history, walk)
+        if run.rate_limited and not run.note:
+            run.note = f"rate limited {plural(run.rate_limited, 'time')}"
+
+    def _why(self, history: History, walk: _Walk) -> str:
+        """Say why bars are missing after a run in which nothing failed."""
+        count = history.count(walk.window)
+        parts = []
+        if count.unavailable:
+            proven = history.unavailable(walk.window)
+            parts.append(
+                f"{count.unavailable:,} unavailable: BloFin has no such candles "
+                f"({spans_text(proven)})"
+            )
+        rest = history.missing(walk.window)
+        for span in history.unavailable(walk.window):
+            rest = subtract(rest, span)
+        if rest:
+            bars = sum(span.bars(history.bar) for span in rest)
+            why = (
+                "BloFin sent an empty page: it may not keep candles so old"
+                if walk.empty
+                else "BloFin's pages do not hold them, which proves nothing yet: asked for again"
+            )
+            parts.append(f"{bars:,} not given ({spans_text(rest)}): {why}")
+        return "; ".join(parts)
+
+    async def _walk(
+        self, history: History, walk: _Walk, progress: Progress, pause_s: float, tries: int
+    ) -> None:
+        """Ask for pages from the newest gap backward until no gap is left."""
+        bar = history.bar
+        while walk.left:
+            page = plan.next_page(walk.left, bar, self.pager.size, walk.window.end)
+            if page is None:
+                break
+            page, answer = await self.pager.fetch(history, page, walk.window, walk.run, tries)
+            progress.fetched(walk.run, page, answer)
+            if not answer.times:
+                # Nothing older: the gaps below wait for the next pass. It proves nothing.
+                walk.empty = True
+                break
+            span = plan.reached(answer.times, page, walk.left, bar)
+            await self._keep(history, walk, answer)
+            if answer.clean:
+                if history.learn(proof.holes(answer.times, bar), self._watch.clock()):
+                    await self._writer.save_proofs(history.symbol)
+            else:
+                walk.spoilt.append(span)
+            walk.left = subtract(walk.left, span)
+            await trio.sleep(pause_s)
+
+    async def _keep(self, history: History, walk: _Walk, answer: Answer) -> None:
+        new = [candle for candle in answer.candles if not history.held.has(candle.open_time)]
+        if not new:
+            return
+        walk.under_way.append(await self._writer.put(history.symbol, new))
+        # Fetching and storing overlap, but no more than two pages wait in memory.
+        if len(walk.under_way) > 1:
+            await walk.under_way[-2].committed.wait()
+
+    async def _settle(self, walk: _Walk) -> None:
+        """Wait until all that was fetched is committed."""
+        for batch in walk.under_way:
+            await batch.committed.wait()
+            walk.run.rows_inserted += batch.inserted
+        walk.under_way.clear()
+
+    def _spoilt(self, history: History, walk: _Walk) -> list[Span]:
+        """Return the gaps whose rows came back spoilt, to be asked for once more in this run."""
+        spoilt, walk.spoilt = walk.spoilt, []
+        gaps = history.gaps(walk.window, self._watch.clock())
+        return sorted({shared for gap in gaps for span in spoilt if (shared := gap.meet(span))})
+
+    async def _record(self, run: Run) -> None:
+        try:
+            await self._store.write("run", partial(ledger.record_run, run=run))
+        except StoreUnavailable as error:
+            self._metrics.store_trouble.seen(error)
+
+
+def _complaint(symbol: str, error: ExchangeError) -> str:
+    if isinstance(error, Refused) and error.code == NO_SUCH_INSTRUMENT:
+        return f"{symbol} is not a BloFin instrument"
+    return str(error)

@@ -1,0 +1,146 @@
+"""Rest: ask BloFin one question over httpx. Every foreign error becomes one of ours, here."""
+
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+import trio
+
+from blofin_agent.core.answers import (
+    Answer,
+    Instrument,
+    open_envelope,
+    parse_instruments,
+    parse_page,
+)
+from blofin_agent.core.candle import Bar
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.errors import (
+    Banned,
+    Invalid,
+    RateLimited,
+    Refused,
+    ServerFault,
+    TimedOut,
+    Unreachable,
+)
+from blofin_agent.core.plan import Page
+
+DEADLINE_S = 20.0
+"""The longest a question may take, from the connection to the last byte."""
+MAX_BYTES = 16 * 1024 * 1024
+_OK, _BAD_REQUEST, _FORBIDDEN, _TOO_MANY, _SERVER = 200, 400, 403, 429, 500
+
+
+class Rest:
+    """BloFin's REST interface. `clock` gives ms since the epoch."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, clock: Callable[[], int], deadline_s: float = DEADLINE_S
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self.last_sent = -1.0
+        """When the last request really went out, by trio's clock, in seconds."""
+
+    async def candles(
+        self, symbol: str, bar: Bar, page: Page, wanted: Span, closed_before: int
+    ) -> Answer:
+        """Fetch one page of candles; see `answers.parse_page`. Raises ExchangeError."""
+        body = await self._get(
+            "/api/v1/market/candles",
+            {
+                "instId": symbol,
+                "bar": bar.value,
+                "after": str(page.after),
+                "limit": str(page.limit),
+            },
+        )
+        return parse_page(body, bar, wanted, closed_before)
+
+    async def instruments(self) -> list[Instrument]:
+        """Fetch all instruments. Raises ExchangeError."""
+        return parse_instruments(await self._get("/api/v1/market/instruments", {}))
+
+    async def _get(self, path: str, params: dict[str, str]) -> bytes:
+        try:
+            with trio.fail_after(self._deadline_s):
+                async with self._client.stream(
+                    "GET", path, params=params, extensions={"trace": self._trace}
+                ) as response:
+                    body = await _read(response)
+        except (trio.TooSlowError, httpx.TimeoutException):
+            raise TimedOut(f"BloFin did not answer within {self._deadline_s:g} s") from None
+        except (httpx.DecodingError, httpx.InvalidURL) as error:
+            raise Invalid(f"BloFin's answer cannot be read: {error}") from None
+        except httpx.TransportError as error:
+            raise Unreachable(
+                f"cannot reach BloFin at {self._client.base_url.host}: {_reason(error)}"
+            ) from None
+        return self._judge(response, body)
+
+    async def _trace(self, event: str, _info: dict[str, Any]) -> None:
+        if event.endswith("send_request_headers.complete"):
+            self.last_sent = trio.current_time()
+
+    def _judge(self, response: httpx.Response, body: bytes) -> bytes:
+        status = response.status_code
+        if status == _TOO_MANY:
+            raise RateLimited(
+                "BloFin says that there were too many requests (429)", self._retry_after(response)
+            )
+        if status == _FORBIDDEN:
+            raise Banned(
+                "BloFin's firewall refuses this address (403)", self._retry_after(response)
+            )
+        if status >= _SERVER:
+            raise ServerFault(f"BloFin reports a fault of its own (HTTP {status})")
+        if status >= _BAD_REQUEST:
+            try:
+                open_envelope(body)
+            except Invalid:
+                raise Refused(str(status), f"HTTP {status}") from None
+        if status != _OK:
+            raise Invalid(f"BloFin answered with HTTP {status}, which is not in its documentation")
+        return body
+
+    def _retry_after(self, response: httpx.Response) -> float | None:
+        """Return the seconds that the header Retry-After names: a number or a date. (RFC 9110)."""
+        text = response.headers.get("Retry-After", "")
+        try:
+            seconds = float(text)
+        except ValueError:
+            try:
+                seconds = parsedate_to_datetime(text).timestamp() - self._clock() / 1000
+            except ValueError:
+                return None
+        # NaN fails the comparison too.
+        return seconds if seconds >= 0 else None
+
+
+async def _read(response: httpx.Response) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_bytes():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_BYTES:
+            raise Invalid(f"BloFin's answer is longer than {MAX_BYTES} bytes")
+    return b"".join(parts)
+
+
+def _reason(error: httpx.TransportError) -> str:
+    return str(error) or type(error).__name__
+
+
+def client(base_url: str, version: str) -> httpx.AsyncClient:
+    """Return the one HTTP client for the life of a process."""
+    return httpx.AsyncClient(
+        base_url=base_url,
+        timeout=httpx.Timeout(DEADLINE_S),
+        # More connections than requests under way: none ever waits for a connection.
+        limits=httpx.Limits(max_connections=20, max_keepalive_connections=20, keepalive_expiry=30),
+        headers={"User-Agent": f"blofin-agent/{version}"},
+    )

@@ -1,0 +1,271 @@
+"""Metrics: every Prometheus instrument, in one file, in a registry of their own."""
+
+import platform
+from collections.abc import Callable, Iterable, Iterator
+
+import prometheus_client as prom
+from prometheus_client.core import (
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    Metric,
+    StateSetMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from blofin_agent.core.budget import LIMITS
+from blofin_agent.core.candle import Reason, Source
+from blofin_agent.core.errors import OUTCOMES
+from blofin_agent.core.history import Health
+from blofin_agent.trouble import Trouble
+from blofin_agent.watch import Watch, health_of
+
+ENDPOINTS = ("candles", "instruments")
+KINDS = ("candle", "ack", "refused", "pong", "invalid")
+DISCONNECTS = ("closed", "rejected", "unreachable", "timeout", "silent", "stale", "stopped")
+OPERATIONS = ("insert", "load", "reconcile", "budget", "run", "proofs", "instruments", "beat")
+FEEDS = ("rest", "ws")
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
+_DELAY = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """The instruments. Those about coverage are computed at scrape time, from memory."""
+
+    def __init__(self, watch: Watch, version: str, store: str) -> None:
+        prom.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry = prom.CollectorRegistry()
+        prom.ProcessCollector(registry=registry)
+        prom.PlatformCollector(registry=registry)
+        prom.GCCollector(registry=registry)
+        self.watch = watch
+        self.used: Callable[[], dict[str, int]] = lambda: {limit.label: 0 for limit in LIMITS}
+        self.store_trouble = Trouble(
+            "nothing is lost: the agent waits and tries again", "the database is back"
+        )
+
+        def counter(name: str, text: str, *labels: str) -> prom.Counter:
+            return prom.Counter(f"blofin_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> prom.Gauge:
+            return prom.Gauge(f"blofin_{name}", text, labels, registry=registry)
+
+        def histogram(
+            name: str, text: str, buckets: tuple[float, ...], *labels: str
+        ) -> prom.Histogram:
+            return prom.Histogram(
+                f"blofin_{name}", text, labels, registry=registry, buckets=buckets
+            )
+
+        self.candles_written = counter(
+            "candles_written", "Candles newly stored.", "symbol", "source"
+        )
+        self.rows_rejected = counter(
+            "rows_rejected", "Rows from BloFin that were not stored, by why.", "feed", "reason"
+        )
+        self.requests = counter("backfill_requests", "Pages of candles asked for.", "symbol")
+        self.rate_limited = counter(
+            "backfill_rate_limited", "Pages answered with 429, too many requests.", "symbol"
+        )
+        self.last_pass_requests = gauge(
+            "backfill_last_pass_requests", "Pages asked for in the last pass.", "symbol"
+        )
+        self.last_pass_rate_limited = gauge(
+            "backfill_last_pass_rate_limited",
+            "Pages answered with 429, too many requests, in the last pass.",
+            "symbol",
+        )
+        self.last_pass = gauge(
+            "backfill_last_pass_timestamp_seconds", "When the last pass ended, however it ended."
+        )
+        self.last_success = gauge(
+            "backfill_last_success_timestamp_seconds",
+            "When the last pass ended in which no symbol failed.",
+        )
+        self.pass_duration = gauge("backfill_pass_duration_seconds", "How long the last pass took.")
+        self.heal_eta = gauge(
+            "backfill_heal_eta_seconds",
+            "Least time to fetch all pages that the gaps need, at the rate the limits allow.",
+        )
+        self.api_requests = counter(
+            "api_requests", "Requests to BloFin's REST interface.", "endpoint", "outcome"
+        )
+        self.api_duration = histogram(
+            "api_request_duration_seconds",
+            "From a request's start to its answer's last byte.",
+            _SLOW,
+            "endpoint",
+        )
+        self.suspended_until = gauge(
+            "api_suspended_until_timestamp_seconds",
+            "When BloFin's suspension of this address ends; 0 when there is none.",
+        )
+        self.feed_connected = gauge(
+            "feed_connected", "1 while the websocket connection stands.", "connection"
+        )
+        self.feed_connects = counter("feed_connects", "Websocket connections made.", "connection")
+        self.feed_disconnects = counter(
+            "feed_disconnects", "Websocket connections lost or refused.", "connection", "reason"
+        )
+        self.feed_messages = counter("feed_messages", "Websocket messages received.", "kind")
+        self.feed_last_push = gauge(
+            "feed_last_push_timestamp_seconds", "When the symbol's last push arrived.", "symbol"
+        )
+        self.feed_subscribed = gauge(
+            "feed_subscribed", "1 while the symbol's subscription is acknowledged.", "symbol"
+        )
+        self.candle_delay = histogram(
+            "candle_delay_seconds", "From a live candle's close to its commit.", _DELAY
+        )
+        self.queue_length = gauge("writer_queue_length", "Batches that wait to be stored.")
+        self.queue_capacity = gauge(
+            "writer_queue_capacity", "Batches that may wait before live candles are dropped."
+        )
+        self.dropped = counter(
+            "writer_dropped",
+            "Live candles dropped because the queue was full; they are fetched again by REST.",
+        )
+        self.store_up = gauge("store_up", "1 while the database takes transactions.")
+        self.store_duration = histogram(
+            "store_operation_duration_seconds", "How long transactions took.", _FAST, "operation"
+        )
+        self.store_errors = counter(
+            "store_errors", "Transactions that the database did not take.", "operation"
+        )
+        self._start_at_zero()
+        registry.register(_Coverage(self, version, store))
+
+    def _start_at_zero(self) -> None:
+        for endpoint in ENDPOINTS:
+            self.api_duration.labels(endpoint)
+            for outcome in OUTCOMES:
+                self.api_requests.labels(endpoint, outcome)
+        for kind in KINDS:
+            self.feed_messages.labels(kind)
+        for operation in OPERATIONS:
+            self.store_duration.labels(operation)
+            self.store_errors.labels(operation)
+        for feed in FEEDS:
+            for reason in Reason:
+                self.rows_rejected.labels(feed, reason.value)
+
+    def add_symbol(self, symbol: str) -> None:
+        """Make a symbol's series exist, at 0."""
+        for source in Source:
+            self.candles_written.labels(symbol, source.value)
+        for each in self._by_symbol():
+            each.labels(symbol)
+
+    def remove_symbol(self, symbol: str) -> None:
+        """Make a symbol's series vanish."""
+        for source in Source:
+            self.candles_written.remove(symbol, source.value)
+        for each in self._by_symbol():
+            each.remove(symbol)
+
+    def _by_symbol(self) -> tuple[prom.Counter | prom.Gauge, ...]:
+        return (
+            self.requests,
+            self.rate_limited,
+            self.last_pass_requests,
+            self.last_pass_rate_limited,
+            self.feed_last_push,
+            self.feed_subscribed,
+        )
+
+    def add_connection(self, connection: str) -> None:
+        """Make a websocket connection's series exist, at 0."""
+        self.feed_connected.labels(connection)
+        self.feed_connects.labels(connection)
+        for reason in DISCONNECTS:
+            self.feed_disconnects.labels(connection, reason)
+
+    def answered(self, endpoint: str, outcome: str, seconds: float) -> None:
+        """Count an answer of BloFin's, or the lack of one."""
+        self.api_requests.labels(endpoint, outcome).inc()
+        self.api_duration.labels(endpoint).observe(seconds)
+
+    def store_operation(self, operation: str, seconds: float, up: bool) -> None:  # noqa: FBT001
+        """Count a transaction; see `store.engine.Observer`. Called in worker threads."""
+        self.store_duration.labels(operation).observe(seconds)
+        self.store_up.set(up)
+        if up:
+            self.store_trouble.gone()
+        else:
+            self.store_errors.labels(operation).inc()
+
+
+class _Coverage(Collector):
+    """Builds the families that are a matter of the moment, so that nothing old ever stays."""
+
+    def __init__(self, metrics: Metrics, version: str, store: str) -> None:
+        self._metrics = metrics
+        self._build = {
+            "version": version,
+            "python": platform.python_version(),
+            "store": store,
+        }
+
+    def describe(self) -> Iterable[Metric]:
+        """Name no metric beforehand: registering must not count anything."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Build the families."""
+        yield InfoMetricFamily("blofin_build", "What runs here.", self._build)
+        used = self._metrics.used()
+        budget = GaugeMetricFamily(
+            "blofin_rate_budget_used", "Requests that count in the window now.", labels=["window"]
+        )
+        limits = GaugeMetricFamily(
+            "blofin_rate_budget_limit",
+            "Requests that the agent allows itself in the window: BloFin's limit less a reserve.",
+            labels=["window"],
+        )
+        for limit in LIMITS:
+            budget.add_metric([limit.label], used[limit.label])
+            limits.add_metric([limit.label], limit.requests)
+        yield budget
+        yield limits
+        if self._metrics.watch.loaded:
+            yield from self._coverage()
+
+    def _coverage(self) -> Iterator[Metric]:
+        watch = self._metrics.watch
+        counts = watch.counts()
+        ratio = GaugeMetricFamily(
+            "blofin_coverage_ratio",
+            "Candles held over candles expected in the window, 0 to 1.",
+            labels=["symbol"],
+        )
+        bars = {
+            name: GaugeMetricFamily(f"blofin_candles_{name}", text, labels=["symbol"])
+            for name, text in (
+                ("expected", "Candles that should exist in the window."),
+                ("present", "Candles of the window that are held."),
+                ("missing", "Candles of the window that are not held: with 1m bars, minutes."),
+                ("unavailable", "Missing candles that BloFin was proven not to have."),
+            )
+        }
+        newest = GaugeMetricFamily(
+            "blofin_last_candle_timestamp_seconds",
+            "Open time of the newest candle held.",
+            labels=["symbol"],
+        )
+        for symbol, count in counts.items():
+            ratio.add_metric([symbol], count.ratio)
+            for name, family in bars.items():
+                family.add_metric([symbol], getattr(count, name))
+        for history in watch.all():
+            last = history.held.newest
+            newest.add_metric([history.symbol], 0 if last is None else last / 1000)
+        now = health_of(counts.values())
+        yield ratio
+        yield from bars.values()
+        yield newest
+        yield StateSetMetricFamily(
+            "blofin_health",
+            "The worst symbol's state: good at 99.5 % and more, warn at 97 % and more.",
+            {state.value: state is now for state in Health},
+        )

@@ -1,0 +1,70 @@
+"""Candles in the store. Each function is what one transaction does; see `Store.write`."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from blofin_agent.core.candle import Bar, Candle, Source
+from blofin_agent.core.coverage import Coverage, Span
+from blofin_agent.store.schema import candles
+
+_COLUMNS = tuple(column.name for column in candles.columns)
+
+
+class Rows(NamedTuple):
+    """Candles of one symbol from one source."""
+
+    symbol: str
+    source: Source
+    candles: Sequence[Candle]
+
+
+def insert(connection: sa.Connection, bar: Bar, batches: Iterable[Rows]) -> list[int]:
+    """Store the candles that are not there yet; return for each batch how many were new.
+
+    A candle that is there already is left as it is.
+    """
+    # The driver's own tuples: 3 times as fast as SQLAlchemy's dictionaries, measured on SQLite.
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    marks = ", ".join([mark] * len(_COLUMNS))
+    names = ", ".join(f'"{name}"' for name in _COLUMNS)
+    statement = f"INSERT INTO candles ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
+    inserted = []
+    for symbol, source, rows in batches:
+        tuples = [(symbol, bar.value, *row, source.value) for row in rows]
+        inserted.append(connection.exec_driver_sql(statement, tuples).rowcount if tuples else 0)
+    return inserted
+
+
+def held(connection: sa.Connection, symbol: str, bar: Bar, span: Span) -> Coverage:
+    """Return which bars of the span are stored."""
+    c = candles.c
+    query = sa.select(c.open_time).where(
+        c.symbol == symbol,
+        c.bar == bar.value,
+        c.open_time >= span.start,
+        c.open_time < span.end,
+    )
+    return Coverage.of(bar, connection.scalars(query))
+
+
+def counts(connection: sa.Connection, bar: Bar, span: Span) -> dict[str, int]:
+    """Return how many bars of the span are stored, by symbol."""
+    c = candles.c
+    query = (
+        sa.select(c.symbol, sa.func.count())
+        .where(c.bar == bar.value, c.open_time >= span.start, c.open_time < span.end)
+        .group_by(c.symbol)
+    )
+    return dict(connection.execute(query))
+
+
+def changes(connection: sa.Connection) -> int | None:
+    """Return a number that differs once another process has written, None when not known.
+
+    Source: SQLite's documentation, "PRAGMA data_version".
+    """
+    if connection.dialect.name != "sqlite":
+        return None
+    return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())

@@ -1,0 +1,164 @@
+"""Store: the open database. One call is one transaction in one worker thread."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+import trio
+from sqlalchemy.pool import QueuePool
+
+from blofin_agent.store import migrate
+from blofin_agent.store.errors import StoreUnavailable, StoreUnusable, told
+
+T = TypeVar("T")
+Observer = Callable[[str, float, bool], None]
+"""Told of each transaction: its operation, its seconds, whether the database took it."""
+
+BUSY_TIMEOUT_S = 5
+_ENGINES = ("sqlite", "postgresql")
+
+
+@dataclass(slots=True)
+class Store:
+    """A database that is open and of our schema. Make one with `open_store`.
+
+    `limiter` lets one worker thread in at a time, so that a transaction of ours never waits for
+    another of ours and the pool keeps to one connection.
+    """
+
+    engine: sa.Engine
+    where: str
+    observer: Observer | None = None
+    limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
+
+    async def write(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` in one writing transaction in a worker thread, and return what it returns.
+
+        Never abandoned once begun: a cancelled caller waits until it has committed or failed.
+        Raises StoreUnavailable when the database cannot be used now.
+        """
+        here = partial(self._observed, operation, work, reading=False)
+        return await trio.to_thread.run_sync(here, limiter=self.limiter)
+
+    async def read(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
+        """Do the same in a transaction that takes no lock."""
+        here = partial(self._observed, operation, work, reading=True)
+        return await trio.to_thread.run_sync(here, limiter=self.limiter)
+
+    def read_here(self, work: Callable[[sa.Connection], T]) -> T:
+        """Read in this thread, for those who have no event loop."""
+        return self._observed("read", work, reading=True)
+
+    def close(self) -> None:
+        """Close all connections; on SQLite that folds the write-ahead log into the file."""
+        self.engine.dispose()
+
+    def _observed(self, operation: str, work: Callable[[sa.Connection], T], *, reading: bool) -> T:
+        begun = time.perf_counter()
+        up = False
+        try:
+            with (
+                told(self.where),
+                self.engine.connect().execution_options(reading=reading) as connection,
+                connection.begin(),
+            ):
+                result = work(connection)
+            up = True
+            return result
+        finally:
+            if self.observer is not None:
+                self.observer(operation, time.perf_counter() - begun, up)
+
+
+def open_store(url: str, *, read_only: bool = False) -> Store:
+    """Open the database, make or migrate its schema, and return the Store.
+
+    `read_only` is for commands that only look: the file must be there already, and nothing is
+    made or migrated. Raises StoreUnusable with a sentence for a person.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise StoreUnusable(
+            "BLOFIN_DATABASE_URL is no database URL; one looks like sqlite:///data/blofin.db"
+        ) from None
+    if parsed.get_backend_name() not in _ENGINES:
+        raise StoreUnusable(
+            f"BLOFIN_DATABASE_URL names {parsed.get_backend_name()!r}; use sqlite or postgresql"
+        )
+    where = describe(parsed)
+    if parsed.get_backend_name() == "sqlite":
+        _prepare_file(parsed, where, read_only=read_only)
+    try:
+        engine = sa.create_engine(
+            parsed, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=60
+        )
+    except ModuleNotFoundError as error:
+        raise StoreUnusable(
+            f"the driver {error.name} for {where} is not installed; install it beside blofin-agent"
+        ) from None
+    if parsed.get_backend_name() == "sqlite":
+        _listen(engine)
+    try:
+        with told(where):
+            migrate.upgrade(engine, where, read_only=read_only)
+    except StoreUnavailable as error:
+        engine.dispose()
+        raise StoreUnusable(str(error)) from None
+    except StoreUnusable:
+        engine.dispose()
+        raise
+    return Store(engine, where)
+
+
+def describe(url: sa.URL) -> str:
+    """Return the place a person knows the database by, without credentials."""
+    if url.get_backend_name() == "sqlite":
+        return url.database or ":memory:"
+    return url.set(username=None, password=None, query={}).render_as_string(hide_password=True)
+
+
+def _prepare_file(url: sa.URL, where: str, *, read_only: bool) -> None:
+    if not url.database or url.database == ":memory:":
+        raise StoreUnusable(
+            "BLOFIN_DATABASE_URL names a SQLite database in memory, which is lost at exit and not "
+            "shared between threads; name a file, such as sqlite:///data/blofin.db"
+        )
+    path = Path(url.database)
+    if read_only:
+        if not path.is_file():
+            raise StoreUnusable(
+                f"there is no database at {where} yet; `blofin-agent run` or "
+                "`blofin-agent backfill` makes it"
+            )
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnusable(
+            f"cannot make the folder {path.parent} for the database: {error.strerror}"
+        ) from None
+
+
+def _listen(engine: sa.Engine) -> None:
+    """Set SQLite up on each new connection, and begin transactions ourselves.
+
+    Python's sqlite3 begins transactions late and not before DDL; told to keep out of it, a
+    migration is atomic, and a writer takes its lock at the start, where busy_timeout works.
+    """
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        mode = "" if connection.get_execution_options().get("reading") else " IMMEDIATE"
+        connection.exec_driver_sql("BEGIN" + mode)

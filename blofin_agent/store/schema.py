@@ -1,0 +1,110 @@
+"""The tables. Their names and columns are public: users query them.
+
+All times are milliseconds since the epoch, UTC.
+"""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+Time = sa.BigInteger
+# SQLite counts up only a column of exactly this type; PostgreSQL wants the long one.
+RowId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+candles = sa.Table(
+    "candles",
+    metadata,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("bar", sa.Text, primary_key=True),
+    sa.Column("open_time", Time, primary_key=True, autoincrement=False),
+    sa.Column("open", sa.Double, nullable=False),
+    sa.Column("high", sa.Double, nullable=False),
+    sa.Column("low", sa.Double, nullable=False),
+    sa.Column("close", sa.Double, nullable=False),
+    sa.Column("volume", sa.Double, nullable=False),
+    sa.Column("volume_base", sa.Double, nullable=False),
+    sa.Column("volume_quote", sa.Double, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+gap_fill_runs = sa.Table(
+    "gap_fill_runs",
+    metadata,
+    sa.Column("id", RowId, primary_key=True, autoincrement=True),
+    sa.Column("started", Time, nullable=False),
+    sa.Column("finished", Time, nullable=False),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("bar", sa.Text, nullable=False),
+    sa.Column("trigger", sa.Text, nullable=False),
+    sa.Column("missing_before", sa.Integer, nullable=False),
+    sa.Column("missing_after", sa.Integer, nullable=False),
+    sa.Column("gaps_found", sa.Integer, nullable=False),
+    sa.Column("requests", sa.Integer, nullable=False),
+    sa.Column("rate_limited", sa.Integer, nullable=False),
+    sa.Column("rows_fetched", sa.Integer, nullable=False),
+    sa.Column("rows_inserted", sa.Integer, nullable=False),
+    sa.Column("first_gap", Time),
+    sa.Column("last_gap", Time),
+    sa.Column("coverage_before", sa.Double, nullable=False),
+    sa.Column("coverage_after", sa.Double, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Index(None, "symbol", "started"),
+)
+
+unavailable = sa.Table(
+    "unavailable",
+    metadata,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("bar", sa.Text, primary_key=True),
+    sa.Column("start", Time, primary_key=True, autoincrement=False),
+    sa.Column("end", Time, nullable=False),
+    sa.Column("proven_at", Time, nullable=False),
+    sa.Column("checks", sa.Integer, nullable=False),
+    sa.Column("next_check", Time, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+instruments = sa.Table(
+    "instruments",
+    metadata,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("list_time", Time),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("seen", Time, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+request_ledger = sa.Table(
+    "request_ledger",
+    metadata,
+    sa.Column("id", RowId, primary_key=True, autoincrement=True),
+    sa.Column("started", Time, nullable=False),
+    sa.Column("endpoint", sa.Text, nullable=False),
+    sa.Index(None, "started"),
+)
+
+suspension = sa.Table(
+    "suspension",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("until", Time, nullable=False),
+    sa.Column("strikes", sa.Integer, nullable=False),
+    sa.Column("probe", Time, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+service_heartbeats = sa.Table(
+    "service_heartbeats",
+    metadata,
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("started", Time, nullable=False),
+    sa.Column("beat", Time, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+)

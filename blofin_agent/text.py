@@ -1,0 +1,48 @@
+"""How figures and times are told to a person."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from blofin_agent.core.coverage import Span
+
+
+def clock_text(time_ms: int) -> str:
+    """Return a time as `2026-02-13 00:19:00 UTC`."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def minute_text(time_ms: int) -> str:
+    """Return a time as `2026-02-13 00:19`, for times on a bar's grid."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def percent(ratio: float) -> str:
+    """Return a ratio as `20.1 %`. Rounded down, so that only a complete one reads 100.0 %."""
+    return f"{int(ratio * 1000 + 1e-9) / 10:.1f} %"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 gap`, `2 gaps`, `10,080 gaps`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def span_text(span: Span) -> str:
+    """Return a stretch as `2026-02-13 00:19 to 2026-02-13 00:25`, its end not included."""
+    return f"{minute_text(span.start)} to {minute_text(span.end)}"
+
+
+def spans_text(spans: Sequence[Span], most: int = 3) -> str:
+    """Return the first few stretches, and how many more there are."""
+    shown = "; ".join(span_text(span) for span in spans[:most])
+    return shown if len(spans) <= most else f"{shown}; and {len(spans) - most} more"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a length of time as `40 s`, `4 min 10 s` or `1 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004 - seconds of a minute
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:  # noqa: PLR2004 - minutes of an hour
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

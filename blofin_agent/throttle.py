@@ -1,0 +1,162 @@
+"""Throttle: every REST request passes here, one start at a time, within BloFin's limits.
+
+The budget is kept in the store, so that it holds for all processes that share the store, and
+across restarts. What is decided is in `core.budget`; this file waits, asks and notes the answer.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+import structlog
+import trio
+
+from blofin_agent.core import budget
+from blofin_agent.core.budget import Suspension
+from blofin_agent.core.errors import Banned, ExchangeError, Stopped
+from blofin_agent.exchange.rest import Rest
+from blofin_agent.metrics import Metrics
+from blofin_agent.store import ledger
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.text import clock_text
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+_STORE_RETRY_S = 1.0
+
+
+class Throttle:
+    """Lets one request go at a time, when the budget allows. `clock` gives ms since the epoch."""
+
+    def __init__(
+        self,
+        rest: Rest,
+        store: Store,
+        metrics: Metrics,
+        clock: Callable[[], int],
+        spacing_ms: int,
+    ) -> None:
+        self.rest = rest
+        self.starts: list[int] = []
+        self.suspension = Suspension()
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._spacing_ms = spacing_ms
+        # First come, first served: healing and a long pass take turns.
+        self._turn = trio.StrictFIFOLock()
+
+    async def ask(self, endpoint: str, question: Callable[[], Awaitable[T]]) -> T:
+        """Wait until the budget lets a request go, then ask. Raises ExchangeError.
+
+        429 and 403 are noted in the store, for every process, before they are raised.
+        """
+        sent_ms = await self._wait(endpoint)
+        begun = trio.current_time()
+        try:
+            answer = await question()
+        except Stopped as error:
+            self._metrics.answered(endpoint, error.outcome, trio.current_time() - begun)
+            await self._stop(error, sent_ms)
+            raise
+        except ExchangeError as error:
+            self._metrics.answered(endpoint, error.outcome, trio.current_time() - begun)
+            if error.outcome in ("refused", "invalid"):
+                await self._clear(sent_ms)
+            raise
+        self._metrics.answered(endpoint, "ok", trio.current_time() - begun)
+        await self._clear(sent_ms)
+        return answer
+
+    async def refresh(self) -> None:
+        """Read what all processes on the store have used. Raises StoreUnavailable."""
+        now = self._clock()
+        self.starts = await self._store.read("budget", partial(ledger.recent, now_ms=now))
+        self.suspension = await self._store.read("budget", ledger.load_suspension)
+
+    def used(self) -> dict[str, int]:
+        """Return how many requests count in each window now, by the limit's label."""
+        return budget.used(self.starts, self._clock())
+
+    def suspended_until(self) -> int:
+        """Return when the suspension in force ends (ms), 0 when there is none."""
+        until = self.suspension.until
+        return until if until > self._clock() else 0
+
+    async def _wait(self, endpoint: str) -> int:
+        """Wait for our turn; return when the request was let go (ms)."""
+        async with self._turn:
+            while True:
+                grant = await self._entered(endpoint)
+                self.starts, self.suspension = grant.starts, grant.suspension
+                now = self._clock()
+                if grant.at <= now:
+                    break
+                await trio.sleep(min(grant.at - now, 5_000) / 1000)
+            # The ledger spaces what it entered; the wire may have been later than that.
+            await trio.sleep_until(self.rest.last_sent + self._spacing_ms / 1000)
+            self.rest.last_sent = trio.current_time()
+            return grant.starts[-1]
+
+    async def _entered(self, endpoint: str) -> ledger.Grant:
+        """Ask the ledger; while the store is away, wait: without a budget nothing is sent."""
+        while True:
+            now = self._clock()
+            at = max(
+                self.suspension.next_at(now), budget.next_at(self.starts, now, self._spacing_ms)
+            )
+            if at > now:
+                await trio.sleep(min(at - now, 5_000) / 1000)
+            try:
+                return await self._store.write(
+                    "budget",
+                    lambda connection: ledger.let_go(
+                        connection, endpoint, self._clock(), self._spacing_ms
+                    ),
+                )
+            except StoreUnavailable as error:
+                self._metrics.store_trouble.seen(error)
+                await trio.sleep(_STORE_RETRY_S)
+
+    async def _stop(self, error: Stopped, sent_ms: int) -> None:
+        now = self._clock()
+        before = self.suspension
+        note = partial(
+            ledger.suspend,
+            sent_ms=sent_ms,
+            now_ms=now,
+            reason=str(error),
+            banned=isinstance(error, Banned),
+            retry_after=error.retry_after,
+        )
+        try:
+            self.suspension = await self._store.write("budget", note)
+        except StoreUnavailable:
+            self.suspension = budget.suspend(
+                before,
+                self.starts,
+                sent_ms=sent_ms,
+                now_ms=now,
+                reason=str(error),
+                banned=isinstance(error, Banned),
+                retry_after=error.retry_after,
+            )
+        if self.suspension.until != before.until:
+            log.warning(
+                f"{error}: no request is sent until {clock_text(self.suspension.until)}, then one "
+                "to see whether it is over; candles still come over the websocket"
+            )
+
+    async def _clear(self, sent_ms: int) -> None:
+        if not self.suspension.strikes:
+            return
+        try:
+            self.suspension = await self._store.write(
+                "budget", partial(ledger.answered, sent_ms=sent_ms)
+            )
+        except StoreUnavailable:
+            self.suspension = self.suspension.answered(sent_ms)
+        if not self.suspension.strikes:
+            log.info("BloFin answers again: the suspension is over")

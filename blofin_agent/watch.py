@@ -1,0 +1,44 @@
+"""Watch: the symbols that are kept complete, and the window in which they are judged."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from blofin_agent.core.candle import Bar
+from blofin_agent.core.coverage import Span, window
+from blofin_agent.core.history import Count, Health, History, health
+
+
+@dataclass(slots=True)
+class Watch:
+    """What is watched. `clock` gives ms since the epoch. Read by /metrics from another thread."""
+
+    bar: Bar
+    lookback_hours: int
+    settle_ms: int
+    clock: Callable[[], int]
+    histories: dict[str, History] = field(default_factory=dict)
+    loaded: bool = False
+    """Whether the coverage was read from the store: before that, counts mean nothing."""
+
+    def window(self) -> Span:
+        """Return the window as of now."""
+        return window(self.clock(), self.bar, self.lookback_hours, self.settle_ms)
+
+    def all(self) -> list[History]:
+        """Return the histories as of now: a list that no other thread changes."""
+        return list(self.histories.values())
+
+    def counts(self) -> dict[str, Count]:
+        """Count every symbol in the window as of now."""
+        window = self.window()
+        return {history.symbol: history.count(window) for history in self.all()}
+
+
+def worst_first(counts: dict[str, Count]) -> list[tuple[str, Count]]:
+    """Return the symbols with their counts, the least complete first, ties by name."""
+    return sorted(counts.items(), key=lambda item: (item[1].ratio, item[0]))
+
+
+def health_of(counts: Iterable[Count]) -> Health:
+    """Return the health of the worst; GOOD when there are none."""
+    return health(min((count.ratio for count in counts), default=1.0))

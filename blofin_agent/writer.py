@@ -1,0 +1,135 @@
+"""Writer: the one way into the store. Batches candles, commits, and only then counts them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from blofin_agent.core.candle import Candle, Source
+from blofin_agent.metrics import Metrics
+from blofin_agent.retry import Backoff
+from blofin_agent.store import candles, ledger
+from blofin_agent.store.candles import Rows
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.watch import Watch
+
+CAPACITY = 10_000
+"""Batches that may wait. A live candle that finds no room is dropped and healed later."""
+MOST_ROWS = 20_000
+"""Rows that one transaction takes, about."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Candles of one symbol on their way into the store."""
+
+    rows: Rows
+    committed: trio.Event = field(default_factory=trio.Event)
+    inserted: int = 0
+    """How many of them were new, once `committed`."""
+
+
+class Writer:
+    """Takes candles from producers through a bounded channel, and commits them in batches."""
+
+    def __init__(
+        self, store: Store, watch: Watch, metrics: Metrics, capacity: int = CAPACITY
+    ) -> None:
+        self._store = store
+        self._watch = watch
+        self._metrics = metrics
+        self._in, self._out = trio.open_memory_channel[Batch](capacity)
+        self.committing = trio.Lock()
+        """Held from a transaction's start until its rows are counted."""
+        metrics.queue_capacity.set(capacity)
+        metrics.queue_length.set_function(lambda: self._out.statistics().current_buffer_used)
+
+    def offer(self, symbol: str, candle: Candle) -> bool:
+        """Take a live candle without waiting; return False when there was no room for it."""
+        try:
+            self._in.send_nowait(Batch(Rows(symbol, Source.LIVE, (candle,))))
+        except trio.WouldBlock:
+            self._metrics.dropped.inc()
+            return False
+        return True
+
+    async def put(self, symbol: str, rows: Sequence[Candle]) -> Batch:
+        """Take a page's candles; wait while there is no room. `committed` tells the rest."""
+        batch = Batch(Rows(symbol, Source.FILL, rows))
+        await self._in.send(batch)
+        return batch
+
+    async def close(self) -> None:
+        """Take no more; `run` returns once all that was taken is committed."""
+        await self._in.aclose()
+
+    async def run(self) -> None:
+        """Commit what comes until `close`. Waits for a database that is away; loses nothing."""
+        async with self._out:
+            async for first in self._out:
+                batches = [first]
+                size = len(first.rows.candles)
+                while size < MOST_ROWS:
+                    try:
+                        batches.append(self._out.receive_nowait())
+                    except (trio.WouldBlock, trio.EndOfChannel):
+                        break
+                    size += len(batches[-1].rows.candles)
+                await self._commit(batches)
+
+    async def _commit(self, batches: Sequence[Batch]) -> None:
+        pages = [batch for batch in batches if batch.rows.source is Source.FILL]
+        live: dict[str, list[Candle]] = {}
+        for batch in batches:
+            if batch.rows.source is Source.LIVE:
+                live.setdefault(batch.rows.symbol, []).extend(batch.rows.candles)
+        rows = [batch.rows for batch in pages]
+        rows += [Rows(symbol, Source.LIVE, found) for symbol, found in sorted(live.items())]
+        async with self.committing:
+            inserted = await self._insert(rows)
+            for each, new in zip(rows, inserted, strict=True):
+                if each.symbol in self._watch.histories:
+                    self._metrics.candles_written.labels(each.symbol, each.source.value).inc(new)
+                    await self._hold(each)
+        now = self._watch.clock()
+        for candle in (candle for found in live.values() for candle in found):
+            close = candle.open_time + self._watch.bar.ms
+            self._metrics.candle_delay.observe(max(0, now - close) / 1000)
+        for batch, new in zip(pages, inserted, strict=False):
+            batch.inserted = new
+        for batch in batches:
+            batch.committed.set()
+
+    async def _insert(self, rows: Sequence[Rows]) -> list[int]:
+        insert = partial(candles.insert, bar=self._watch.bar, batches=rows)
+        backoff = Backoff(longest_s=15)
+        while True:
+            try:
+                return await self._store.write("insert", insert)
+            except StoreUnavailable as error:
+                self._metrics.store_trouble.seen(error)
+                await trio.sleep(backoff.next())
+
+    async def _hold(self, rows: Rows) -> None:
+        history = self._watch.histories[rows.symbol]
+        if history.hold(candle.open_time for candle in rows.candles):
+            await self.save_proofs(rows.symbol)
+
+    async def save_proofs(self, symbol: str) -> None:
+        """Store a symbol's proofs as they are in memory. Without a database they wait there."""
+        history = self._watch.histories.get(symbol)
+        if history is None:
+            return
+        save = partial(
+            ledger.save_proofs,
+            symbol=symbol,
+            bar=history.bar,
+            proofs=history.proofs,
+            since=self._watch.window().start,
+        )
+        try:
+            await self._store.write("proofs", save)
+        except StoreUnavailable as error:
+            self._metrics.store_trouble.seen(error)
