@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from blofin_agent.core.candle import (
+    UNREADABLE,
     BadRow,
     Bar,
     Candle,
@@ -74,7 +75,7 @@ def open_envelope(body: bytes) -> bytes:
     """
     try:
         envelope = _envelope.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         raise Invalid(f"BloFin's answer is not in its own format: {shorten(body)!r}") from None
     code = str(envelope.code)
     if code == "0":
@@ -102,7 +103,7 @@ def parse_page(body: bytes, bar: Bar, wanted: Span, closed_before: int) -> Answe
     try:
         judged = [judge_row(row, bar, closed_before) for row in _rows.decode(data)]
         unreadable = False
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         judged, unreadable = _row_by_row(data, bar, closed_before)
     answer = _sort_out(judged, bar, wanted, unreadable=unreadable)
     if judged and not answer.times:
@@ -115,7 +116,7 @@ def parse_page(body: bytes, bar: Bar, wanted: Span, closed_before: int) -> Answe
 def _row_by_row(data: bytes, bar: Bar, closed_before: int) -> tuple[list[Candle | BadRow], bool]:
     try:
         raws = _raw_rows.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         raise Invalid(f"BloFin's page is no list of rows: {shorten(data)!r}") from None
     judged = [parse_row(bytes(raw), bar, closed_before) for raw in raws]
     return judged, any(row.open_time is None for row in judged)
@@ -156,13 +157,13 @@ def parse_instruments(body: bytes) -> list[Instrument]:
     data = open_envelope(body)
     try:
         raws = _instruments.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         raise Invalid(f"BloFin's list of instruments is no list: {shorten(data)!r}") from None
     found = []
     for raw in raws:
         try:
             wire = _instrument.decode(raw)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             continue
         found.append(Instrument(wire.inst_id, _positive(wire.list_time), wire.state))
     return found

@@ -55,6 +55,8 @@ class Suspension:
     """Suspensions in a row without an answered request between them."""
     probe: int = 0
     """When the one careful request after it was let go; 0 when none was."""
+    banned: bool = False
+    """Whether it is the firewall's ban (403), which holds for the websocket too."""
     reason: str = ""
 
     def next_at(self, now_ms: int) -> int:
@@ -98,10 +100,10 @@ def suspend(
         long_one = strikes > 1 or _used(starts, LIMITS[1], now_ms) >= LIMITS[1].requests
         seconds = LIMITS[int(long_one)].suspension
     if retry_after is not None:
-        # An answer that says "at once" again and again is not believed for ever.
-        seconds = max(retry_after, 2.0 ** (strikes - 1))
+        # An answer that says "at once" again and again is not believed for ever; NaN never.
+        seconds = max(2 ** (strikes - 1), retry_after)
     until = now_ms + int(min(seconds, LONGEST) * SECOND)
-    return Suspension(max(until, state.until), strikes, 0, reason)
+    return Suspension(max(until, state.until), strikes, 0, banned, reason)
 
 
 def next_at(starts: Sequence[int], now_ms: int, spacing_ms: int) -> int:

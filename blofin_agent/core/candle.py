@@ -113,6 +113,9 @@ class WireRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 _row_decoder = msgspec.json.Decoder(WireRow, strict=False)
+
+UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
+"""What msgspec raises on foreign bytes: text that is not UTF-8 comes as Python's own error."""
 _MAX_TEXT = 200
 
 
@@ -124,7 +127,7 @@ def parse_row(raw: bytes, bar: Bar, closed_before: int) -> Candle | BadRow:
     """
     try:
         row = _row_decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError):  # ValidationError is a DecodeError
+    except UNREADABLE:
         return BadRow(Reason.SHAPE, shorten(raw), _readable_time(raw))
     return judge_row(row, bar, closed_before)
 
@@ -173,7 +176,7 @@ def _bad(row: WireRow, reason: Reason) -> BadRow:
 def _readable_time(raw: bytes) -> int | None:
     try:
         return msgspec.json.decode(raw, type=_TimeOnly, strict=False).open_time
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

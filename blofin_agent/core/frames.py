@@ -9,7 +9,16 @@ from dataclasses import dataclass
 
 import msgspec
 
-from blofin_agent.core.candle import BadRow, Bar, Candle, Reason, WireRow, judge_row, shorten
+from blofin_agent.core.candle import (
+    UNREADABLE,
+    BadRow,
+    Bar,
+    Candle,
+    Reason,
+    WireRow,
+    judge_row,
+    shorten,
+)
 
 PING = "ping"
 MAX_SUBSCRIBE_BYTES = 4_096
@@ -61,7 +70,9 @@ class Garbled:
 
 Frame = Push | Acked | Rejected | Ponged | Garbled
 
-_WORDS = re.compile(r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)+")
+_MAX_REFUSAL = 2 * MAX_SUBSCRIBE_BYTES
+"""Room for the whole message that a refusal repeats, and for the words around it."""
+_WORDS = re.compile(r"\w+(?:-\w+)+")
 
 
 class _Arg(msgspec.Struct, rename="camel"):
@@ -93,7 +104,7 @@ def decode_frame(text: str | bytes) -> Frame:
         return Ponged()
     try:
         push = _push.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+    except UNREADABLE:
         return _decode_slowly(text)
     if push.arg.inst_id:
         return Push(push.arg.inst_id, push.arg.channel, push.data)
@@ -103,10 +114,10 @@ def decode_frame(text: str | bytes) -> Frame:
 def _decode_slowly(text: str | bytes) -> Frame:
     try:
         frame = _frame.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+    except UNREADABLE:
         return Garbled(_shown(text))
     if frame.event == "error":
-        return Rejected(str(frame.code), (frame.msg or "")[:MAX_SUBSCRIBE_BYTES])
+        return Rejected(str(frame.code), (frame.msg or "")[:_MAX_REFUSAL])
     if frame.arg is not None and frame.arg.inst_id:
         if frame.event == "subscribe":
             return Acked(frame.arg.inst_id, frame.arg.channel)
@@ -119,7 +130,7 @@ def _decode_slowly(text: str | bytes) -> Frame:
 def _row_or_raw(raw: bytes) -> WireRow | bytes:
     try:
         return _row.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return raw
 
 

@@ -1,0 +1,162 @@
+"""Subscriptions of one websocket connection: what stands, what is stale, what to send next.
+
+All times are seconds of a clock that only goes forward.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+ACK_WITHIN_S = 10.0
+"""Without an acknowledgement for so long, a subscription is sent again."""
+TRIES = 3
+"""After so many without an answer a symbol is treated as refused."""
+REFUSED_AGAIN_S = 300.0
+"""When a refused symbol is tried again; twice as long each time, up to the next figure."""
+REFUSED_LONGEST_S = 3_600.0
+STALE_S = 60.0
+"""A symbol without a push for so long is subscribed anew; after as long again, the connection is
+made anew. BloFin pushes about once a second. Where that did not help the patience doubles."""
+STALE_LONGEST_S = 3_600.0
+
+
+class _State(Enum):
+    WAITING = auto()
+    STANDING = auto()
+    REFUSED = auto()
+
+
+@dataclass(slots=True)
+class _One:
+    """A symbol's subscription. `since`: when it came into this state."""
+
+    state: _State = _State.WAITING
+    since: float = 0.0
+    tries: int = 0
+    last_push: float = 0.0
+    renewed: bool = False
+    """Subscribed anew because no push came."""
+    again_s: float = REFUSED_AGAIN_S
+    patience_s: float = STALE_S
+
+
+@dataclass(slots=True)
+class Due:
+    """What is to be done now."""
+
+    subscribe: list[str] = field(default_factory=list)
+    """Send these together."""
+    alone: list[str] = field(default_factory=list)
+    """Send each of these in a message of its own, so that none can spoil another."""
+    renew: list[str] = field(default_factory=list)
+    """Unsubscribe and subscribe these."""
+    lost: str = ""
+    """Why the connection must be made anew, if it must."""
+
+
+class Subscriptions:
+    """The subscriptions of one connection. Lives on through reconnects; `opened` begins each."""
+
+    def __init__(self, symbols: Iterable[str]) -> None:
+        self._all = {symbol: _One() for symbol in symbols}
+        self._sent = False
+
+    @property
+    def symbols(self) -> list[str]:
+        """All symbols, in the order given."""
+        return list(self._all)
+
+    def drop(self, symbol: str) -> None:
+        """Forget a symbol."""
+        self._all.pop(symbol, None)
+
+    def standing(self, symbol: str) -> bool:
+        """Return whether the symbol's subscription is acknowledged."""
+        one = self._all.get(symbol)
+        return one is not None and one.state is _State.STANDING
+
+    def opened(self, now: float) -> None:
+        """A new connection stands: nothing is subscribed on it yet."""
+        self._sent = False
+        for one in self._all.values():
+            one.state, one.since, one.tries = _State.WAITING, now, 0
+            one.last_push, one.renewed = now, False
+
+    def closed(self) -> None:
+        """The connection is gone: nothing stands."""
+        for one in self._all.values():
+            one.state = _State.WAITING
+
+    def acked(self, symbol: str, now: float) -> None:
+        """BloFin acknowledged a subscription."""
+        one = self._all.get(symbol)
+        if one is not None and one.state is not _State.STANDING:
+            one.state, one.since, one.tries, one.again_s = _State.STANDING, now, 0, REFUSED_AGAIN_S
+
+    def pushed(self, symbol: str, now: float) -> None:
+        """A push came. It stands for an acknowledgement that was lost."""
+        one = self._all.get(symbol)
+        if one is not None:
+            self.acked(symbol, now)
+            one.last_push, one.renewed, one.patience_s = now, False, STALE_S
+
+    def refused(self, symbols: Iterable[str], now: float) -> None:
+        """BloFin refused these."""
+        for symbol in symbols:
+            one = self._all.get(symbol)
+            if one is not None and one.state is not _State.REFUSED:
+                self._refuse(one, now)
+
+    def waiting(self) -> list[str]:
+        """Return the symbols that BloFin has not answered for: an error may mean one of them."""
+        return [symbol for symbol, one in self._all.items() if one.state is not _State.REFUSED]
+
+    def due(self, now: float) -> Due:
+        """Return what is to be done now, and take it as done."""
+        due = Due()
+        if not self._sent:
+            self._sent = True
+            for one in self._all.values():
+                one.since, one.tries = now, 1
+            due.subscribe = self.symbols
+            return due
+        for symbol, one in self._all.items():
+            if one.state is _State.WAITING:
+                self._chase(symbol, one, now, due)
+            elif one.state is _State.REFUSED:
+                if now - one.since >= one.again_s:
+                    one.again_s = min(one.again_s * 2, REFUSED_LONGEST_S)
+                    one.state, one.since, one.tries = _State.WAITING, now, TRIES
+                    due.alone.append(symbol)
+            else:
+                self._watch(symbol, one, now, due)
+        if due.renew and len(due.renew) == self._count_standing() > 1:
+            # All at once: it is the connection that is silent, not the symbols.
+            due.lost = f"no push for any of {len(due.renew)} symbols for {STALE_S:g} s"
+        return due
+
+    def _chase(self, symbol: str, one: _One, now: float, due: Due) -> None:
+        if now - one.since < ACK_WITHIN_S:
+            return
+        if one.tries >= TRIES:
+            self._refuse(one, now)
+            return
+        one.since, one.tries = now, one.tries + 1
+        due.alone.append(symbol)
+
+    def _watch(self, symbol: str, one: _One, now: float, due: Due) -> None:
+        quiet = now - max(one.last_push, one.since)
+        if quiet < one.patience_s:
+            return
+        if one.renewed:
+            one.patience_s = min(one.patience_s * 2, STALE_LONGEST_S)
+            due.lost = f"no push for {symbol}, although subscribed anew"
+        else:
+            one.renewed, one.since = True, now
+            due.renew.append(symbol)
+
+    def _refuse(self, one: _One, now: float) -> None:
+        one.state, one.since = _State.REFUSED, now
+
+    def _count_standing(self) -> int:
+        return sum(one.state is _State.STANDING for one in self._all.values())
