@@ -1,0 +1,275 @@
+"""Laws of BloFin's REST grammar: good rows are kept whatever else comes, and errors are ours."""
+
+import contextlib
+import copy
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blofin_agent.core import errors
+from blofin_agent.core.answers import (
+    NO_SUCH_INSTRUMENT,
+    Instrument,
+    open_envelope,
+    parse_instruments,
+    parse_page,
+)
+from blofin_agent.core.candle import Bar, Candle, Reason
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.errors import (
+    OUTCOMES,
+    Banned,
+    ExchangeError,
+    Invalid,
+    RateLimited,
+    Refused,
+    ServerFault,
+)
+
+STEP = Bar.M1.ms
+START = 1_767_225_600_000
+WANTED = Span(START, START + 100 * STEP)
+CLOSED_BEFORE = START + 10_000 * STEP
+
+
+def row(index: int, price: str = "2", confirm: str = "1") -> list[object]:
+    return [str(START + index * STEP), price, "3", "1", "2", "10", "0.5", "20", confirm]
+
+
+def candle(index: int) -> Candle:
+    return Candle(START + index * STEP, 2.0, 3.0, 1.0, 2.0, 10.0, 0.5, 20.0)
+
+
+def envelope(data: object, code: object = "0") -> bytes:
+    return json.dumps({"code": code, "msg": "said", "data": data}).encode()
+
+
+def page(rows: object):
+    return parse_page(envelope(rows), Bar.M1, WANTED, CLOSED_BEFORE)
+
+
+BAD = {
+    Reason.SHAPE: st.sampled_from(
+        [[], None, 7, "row", {"ts": "1"}, ["soon"], row(3)[:7], row(3, price="two"), [None] * 9]
+    ),
+    Reason.OFF_GRID: st.integers(0, 90).map(lambda i: [str(START + i * STEP + 1), *row(i)[1:]]),
+    Reason.IMPOSSIBLE: st.tuples(st.integers(0, 90), st.sampled_from(["nan", "0", "-2", "9"])).map(
+        lambda drawn: row(*drawn)
+    ),
+    Reason.OUTSIDE: st.integers(100, 200).map(row),
+    Reason.OPEN: st.integers(0, 200).map(lambda i: row(i, confirm="0")),
+}
+bad_rows = st.one_of(
+    [rows.map(lambda bad, why=why: (why, bad)) for why, rows in BAD.items()],
+)
+
+
+@given(
+    st.sets(st.integers(0, 99), min_size=1),
+    st.lists(bad_rows, max_size=6),
+    st.data(),
+)
+def test_bad_rows_never_cost_the_good_ones(good, bad, data):
+    """In any order, with any others between: all good rows are kept, each other has its reason."""
+    repeated = data.draw(st.lists(st.sampled_from(sorted(good)), max_size=3))
+    reasons = [why for why, _ in bad] + [Reason.REPEATED] * len(repeated)
+    sent = [row(i) for i in [*good, *repeated]] + [wrong for _, wrong in bad]
+    answer = page(data.draw(st.permutations(sent)))
+    assert answer.candles == [candle(i) for i in sorted(good)]
+    assert sorted(wrong.reason for wrong in answer.bad) == sorted(reasons)
+    assert answer.rows == len(sent)
+    assert answer.clean == (set(reasons) <= {Reason.OPEN})
+
+
+@given(st.lists(st.integers(-50, 150), max_size=30, unique=True), st.data())
+def test_times_are_those_older_than_the_cursor(indices, data):
+    """Rows below the window say how far the page reached, but are not kept; nor is any above."""
+    shut = data.draw(st.lists(st.booleans(), min_size=len(indices), max_size=len(indices)))
+    older = [i for i in indices if i < 100]
+    rows = [row(i, confirm=str(int(full))) for i, full in zip(indices, shut, strict=True)]
+    if indices and not older:
+        with pytest.raises(Invalid, match=f"none of the {len(rows)} rows"):
+            page(rows)
+        return
+    answer = page(rows)
+    assert answer.times == [START + i * STEP for i in older]
+    complete = {i for i, full in zip(indices, shut, strict=True) if full}
+    assert answer.candles == [candle(i) for i in sorted(complete) if 0 <= i < 100]
+
+
+@pytest.mark.parametrize("rows", [[[]], [row(100)], [["x"]] * 3, [[str(START + 1), *row(0)[1:]]]])
+def test_a_page_of_nothing_asked_for_is_invalid(rows):
+    """Rows none of which is a candle older than the cursor are no answer; no rows at all are."""
+    with pytest.raises(Invalid):
+        page(rows)
+    assert page([]) == ([], [], [], True, 0)
+
+
+@given(st.sets(st.integers(0, 99), min_size=1))
+def test_confirm_may_be_absent(indices):
+    """Eight columns will do: then the clock says whether the candle is complete."""
+    rows = [row(i)[:8] for i in sorted(indices, reverse=True)]
+    closed = START + 50 * STEP
+    answer = parse_page(envelope(rows), Bar.M1, WANTED, closed)
+    assert answer.candles == [candle(i) for i in sorted(indices) if i < 50]
+    assert {wrong.reason for wrong in answer.bad} <= {Reason.OPEN}
+    assert answer.clean
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "says"),
+    [
+        ("500", ServerFault, "said"),
+        (429, RateLimited, "said"),
+        ("403", Banned, "said"),
+        ("152014", Refused, "said .152014."),
+        ("", Refused, "said"),
+        ("00", Refused, "said"),
+        (None, Invalid, "no code"),
+        (0.5, Invalid, "format"),
+        ([], Invalid, "format"),
+    ],
+)
+def test_a_code_becomes_the_error_of_its_meaning(code, error, says):
+    """500 is the server's fault, 429 and 403 stop us, others refuse; no code is no envelope."""
+    with pytest.raises(error, match=says) as caught:
+        open_envelope(envelope([], code))
+    assert type(caught.value) is error
+
+
+def test_code_0_opens_the_envelope():
+    """As text or as a number it is success, and the data come as they were sent."""
+    assert open_envelope(b'{"code":"0","data":[ 1.50 ]}') == b"[ 1.50 ]"
+    assert open_envelope(b'{"code":0,"msg":null}') == b"null"
+    with pytest.raises(Refused) as caught:
+        open_envelope(b'{"code":"152014","msg":null}')
+    assert caught.value.code == NO_SUCH_INSTRUMENT
+    assert "no reason given" in str(caught.value)
+
+
+def test_instruments_are_read_one_by_one():
+    """An unreadable one is left out; a time of listing that is none is not known."""
+    wire = [
+        {"instId": "BTC-USDT", "listTime": "1600000000000", "state": "live", "lever": 3},
+        {"instId": "ETH-USDT", "listTime": 1_600_000_000_000, "state": "suspend"},
+        {"instId": 7},
+        None,
+        {"instId": "A-USDT"},
+        *({"instId": "B-USDT", "listTime": time} for time in ("", "soon", "0", "-5", 1 << 62)),
+    ]
+    assert parse_instruments(envelope(wire)) == [
+        Instrument("BTC-USDT", 1_600_000_000_000, "live"),
+        Instrument("ETH-USDT", 1_600_000_000_000, "suspend"),
+        Instrument("A-USDT", None, "live"),
+        *[Instrument("B-USDT", None, "live")] * 5,
+    ]
+
+
+def read_in_every_way(body: bytes) -> None:
+    """Only errors of our own may come out."""
+    for read in (
+        open_envelope,
+        parse_instruments,
+        lambda text: parse_page(text, Bar.M1, WANTED, CLOSED_BEFORE),
+    ):
+        with contextlib.suppress(ExchangeError):
+            read(body)
+
+
+@given(st.one_of(st.binary(), st.text().map(str.encode)))
+def test_no_bytes_raise_anything_foreign(body):
+    """Neither as an answer nor as the data inside one."""
+    read_in_every_way(body)
+    read_in_every_way(b'{"code":"0","data":' + body + b"}")
+    read_in_every_way(b'{"code":"0","data":["' + body + b'"]}')
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[" * 100_000 + b"]" * 100_000,
+        b'[["1","1","1","1","1","1","1","1","\xff"]]',
+        b'[{"instId":"\xff"},{"instId":"\xed\xa0\x80"}]',
+        b'[["\\ud800"]]',
+        b"[[" + b"9" * 5_000 + b"]]",
+        b'[{"instId":"A","listTime":"' + b"9" * 5_000 + b'"}]',
+        b'{"\xff":1}',
+        b'"\xff"',
+    ],
+)
+def test_hostile_bytes_raise_nothing_foreign(data):
+    """Depth without end, text that is not UTF-8, numbers of 5,000 digits."""
+    read_in_every_way(b'{"code":"0","data":' + data + b"}")
+    read_in_every_way(b'{"code":' + data + b"}")
+    read_in_every_way(b'{"code":"\xff","msg":' + data + b"}")
+
+
+anything = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(),
+        st.integers(-(10**400), 10**400).map(str),
+        st.sampled_from(["nan", "-inf", "1e999", 10**30, -(10**30), "0", START]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def places(node: object, way: tuple = ()) -> list[tuple]:
+    """Return the way to each node of a JSON document."""
+    if isinstance(node, list):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict):
+        return [way]
+    return [way] + [place for key in node for place in places(node[key], (*way, key))]
+
+
+def replaced(node: object, way: tuple, new: object) -> object:
+    """Return the document with the node at that place replaced."""
+    if not way:
+        return new
+    changed = copy.copy(node)
+    changed[way[0]] = replaced(node[way[0]], way[1:], new)
+    return changed
+
+
+GOOD = {
+    "code": "0",
+    "msg": "success",
+    "data": [row(2), row(1), {"instId": "BTC-USDT", "listTime": "1", "state": "live"}],
+}
+
+
+@given(st.lists(st.tuples(st.sampled_from(places(GOOD)), anything), max_size=3), st.data())
+def test_no_change_of_a_good_answer_raises_anything_foreign(changes, data):
+    """With values replaced and bytes cut off or overwritten, it is read or it is our error."""
+    document = GOOD
+    for way, new in changes:
+        if way in places(document):
+            document = replaced(document, way, new)
+    body = json.dumps(document).encode()
+    read_in_every_way(body)
+    at = data.draw(st.integers(0, len(body)))
+    read_in_every_way(body[:at])
+    read_in_every_way(body[:at] + data.draw(st.binary(min_size=1, max_size=2)) + body[at + 1 :])
+
+
+def test_every_error_has_an_outcome_of_its_own():
+    """The errors' outcomes and `ok` are all the values of the label."""
+    family = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, ExchangeError)
+    ]
+    assert {kind.outcome for kind in family} | {"ok"} == set(OUTCOMES)
+    assert len(OUTCOMES) == len(set(OUTCOMES))
+    assert RateLimited("", 7.0).retry_after == 7.0
+    assert Banned("").retry_after is None

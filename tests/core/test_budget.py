@@ -1,0 +1,237 @@
+"""Laws of the rate budget, held against a count of its own and the limits of the documentation."""
+
+from bisect import bisect_left
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blofin_agent.core import budget
+from blofin_agent.core.budget import (
+    HORIZON,
+    LIMITS,
+    PROBE_PATIENCE,
+    Limit,
+    Suspension,
+    least_seconds,
+    next_at,
+    suspend,
+    used,
+)
+
+NOW = 1_767_225_600_000
+HOUR = 3_600
+# A pause in ms and the number of requests that are attempted after it, one behind the other.
+attempts = st.lists(st.tuples(st.integers(0, 400_000), st.integers(0, 1_500)), max_size=6)
+spacings = st.sampled_from([0, 1, 40, 250])
+
+
+def run(tries: list[tuple[int, int]], spacing: int) -> list[int]:
+    """Return when each request goes if every one waits for `next_at`."""
+    starts: list[int] = []
+    now = NOW
+    for pause, number in tries:
+        now += pause
+        for _ in range(number):
+            now = next_at(starts, now, spacing)
+            starts.append(now)
+    return starts
+
+
+def most_in(times: list[int], window_ms: int) -> int:
+    """The most requests that any half-open window of this length holds."""
+    return max(
+        (bisect_left(times, t + window_ms) - i for i, t in enumerate(times)),
+        default=0,
+    )
+
+
+def stop(state=Suspension(), starts=(), *, sent=None, now=NOW, banned=False, retry_after=None):  # noqa: B008 - it is frozen
+    return suspend(
+        state,
+        starts,
+        sent_ms=now if sent is None else sent,
+        now_ms=now,
+        reason="stop",
+        banned=banned,
+        retry_after=retry_after,
+    )
+
+
+@given(attempts, spacings, st.data())
+def test_no_sequence_of_requests_passes_a_limit(tries, spacing, data):
+    """Never more than 475 in 60 s nor 1,425 in 300 s, even if each is up to 1 s under way."""
+    starts = run(tries, spacing)
+    assert starts == sorted(starts)
+    late = data.draw(st.randoms(use_true_random=False)) if starts else None
+    arrivals = sorted(start + late.choice((0, 1_000)) for start in starts)
+    for times in (starts, arrivals):
+        assert most_in(times, 60_000) <= 475
+        assert most_in(times, 300_000) <= 1_425
+    assert all(b - a >= spacing for a, b in pairwise(starts))
+
+
+@given(
+    st.lists(st.integers(0, 12_000), max_size=12).map(sorted),
+    st.integers(0, 15_000),
+    st.integers(0, 1_500),
+)
+def test_no_request_waits_needlessly(starts, now, spacing):
+    """It goes at the first millisecond at which a count by hand finds room in each window."""
+    limits = (Limit("2s", 2, 2, 1), Limit("5s", 4, 5, 1))
+
+    def room(at: int) -> bool:
+        fits = all(
+            sum(at - limit.seconds * 1_000 - 1_000 < start for start in starts) < limit.requests
+            for limit in limits
+        )
+        return fits and (not starts or at - starts[-1] >= spacing)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(budget, "LIMITS", limits)
+        found = next_at(starts, now, spacing)
+    moments = {now, *(start + wait for start in starts for wait in (spacing, 3_000, 6_000))}
+    assert found == min(at for at in moments if at >= now and room(at))
+
+
+def test_the_limits_are_blofins_less_a_reserve():
+    """500 in 60 s and 1,500 in 300 s, of which a twentieth is left alone."""
+    assert list(LIMITS) == [Limit("60s", 475, 60, 300), Limit("300s", 1_425, 300, 3_600)]
+    assert HORIZON == 301_000
+
+
+@given(st.integers(1, 6_000))
+def test_the_limits_are_used_up(requests):
+    """Without spacing 475 go at once, three times in 122 s, and 1,425 each 301 s, for ever."""
+    pages = requests - 1
+    by_hand = pages // 1_425 * 301 + pages % 1_425 // 475 * 61
+    assert least_seconds(requests, [], NOW, 0) == by_hand
+
+
+@given(st.integers(0, 1_200), attempts, spacings)
+def test_least_seconds_is_the_time_of_the_last(requests, tries, spacing):
+    """It equals stepping through the requests one by one, whatever went before."""
+    before = run(tries, spacing)
+    now = (before or [NOW])[-1]
+    starts, at = list(before), now
+    for _ in range(requests):
+        at = next_at(starts, at, spacing)
+        starts.append(at)
+    assert least_seconds(requests, before, now, spacing) == (at - now) / 1_000
+    assert least_seconds(100, [], NOW, 250) == 99 * 0.25
+
+
+@given(st.lists(st.integers(-400_000, 0), max_size=50).map(sorted))
+def test_used_counts_what_may_still_count_at_the_exchange(ages):
+    """A request counts for the window and the second that it may have been under way."""
+    counts = used([NOW + age for age in ages], NOW)
+    assert counts == {
+        "60s": sum(age > -61_000 for age in ages),
+        "300s": sum(age > -301_000 for age in ages),
+    }
+
+
+@pytest.mark.parametrize(
+    ("stops", "seconds"),
+    [
+        ([{}], [300]),
+        ([{}, {}, {}], [300, HOUR, HOUR]),
+        ([{"banned": True}] * 10, [300 * 2**i for i in range(9)] + [24 * HOUR]),
+        ([{}, {"banned": True}], [300, 600]),
+        ([{"banned": True}, {}], [300, HOUR]),
+        ([{"retry_after": 7.5}] * 2, [7.5, 7.5]),
+        ([{"retry_after": 0}] * 4, [1, 2, 4, 8]),
+        ([{"retry_after": -3, "banned": True}], [1]),
+        ([{"retry_after": 10.0**9}, {"retry_after": float("inf")}], [24 * HOUR] * 2),
+        ([{"retry_after": float("nan")}], [1]),
+    ],
+)
+def test_a_suspension_lasts_as_long_as_was_said(stops, seconds):
+    """As Retry-After says; else 300 s, then an hour; each ban twice the last; a day at most."""
+    state, now = Suspension(), NOW
+    for number, (how, length) in enumerate(zip(stops, seconds, strict=True), 1):
+        state = stop(state, now=now, **how)
+        assert (state.until - now) / 1_000 == length
+        assert (state.strikes, state.probe, state.reason) == (number, 0, "stop")
+        assert state.next_at(now) == state.until
+        now = state.until
+
+
+def test_a_full_long_window_means_an_hour():
+    """1,425 requests in the last 300 s: it was the longer limit that was passed."""
+    full = [NOW - 300_000] * 1_425
+    assert stop(starts=full[1:]).until == NOW + 300_000
+    assert stop(starts=full).until == NOW + 3_600_000
+    assert stop(starts=[NOW - 400_000] * 2_000).until == NOW + 300_000
+
+
+def test_a_suspension_without_end_can_be_told():
+    """However many come in a row, none lasts longer than a day."""
+    for how in ({"banned": True}, {"retry_after": 0.0}, {"retry_after": 1e300}):
+        assert stop(Suspension(NOW, 5_000), **how).until == NOW + 86_400_000
+
+
+@given(st.booleans(), st.booleans(), st.integers(1, 300_000), st.integers(0, 299_999))
+def test_answers_already_under_way_do_not_count_again(first, second, sent, later):
+    """A 429 or 403 to a request sent before the suspension's end neither counts nor shortens it."""
+    state = stop(banned=first)
+    again = stop(state, sent=state.until - sent, now=NOW + later, banned=second)
+    assert again.strikes == 1
+    assert state.until <= again.until == NOW + later + 300_000
+    assert stop(state, sent=NOW, now=NOW + later, retry_after=1).until == max(
+        state.until, NOW + later + 1_000
+    )
+
+
+def test_after_a_suspension_one_request_goes_alone():
+    """The second goes once the first was answered, or was not heard of for a minute."""
+    state = stop()
+    end = state.until
+    assert state.next_at(end - 1) == end
+    assert state.next_at(end) == end
+    assert state.next_at(end + 5) == end + 5
+    probing = state.let_go(end + 5)
+    assert probing.next_at(end + 6) == end + 5 + PROBE_PATIENCE == end + 60_005
+    assert probing.next_at(end + 70_000) == end + 70_000
+    assert probing.answered(end - 1) is probing
+    assert probing.answered(end) == Suspension()
+    assert stop(probing, now=end + 9).probe == 0
+
+
+def test_without_a_suspension_nothing_waits():
+    """An agent that was never stopped goes at once, and answers change nothing."""
+    free = Suspension()
+    assert free.next_at(NOW) == NOW
+    assert free.let_go(NOW) is free
+    assert free.answered(NOW) is free
+
+
+moves = st.lists(
+    st.tuples(st.sampled_from(["go", "answer", "429", "403"]), st.integers(0, 400_000)),
+    max_size=30,
+)
+
+
+@given(moves)
+def test_whatever_happens_a_suspension_is_kept(happenings):
+    """None goes before its end, nor within a minute of an unanswered probe; an answer clears it."""
+    state, now, sent = Suspension(), NOW, NOW
+    end, lone = 0, None
+    for what, later in happenings:
+        now += later
+        if what == "go":
+            sent = now = state.next_at(now)
+            assert now >= end
+            assert lone is None or now >= lone + 60_000
+            state = state.let_go(now)
+            lone = now if end else None
+        elif what == "answer":
+            state = state.answered(sent)
+            if sent >= end:
+                end, lone = 0, None
+        else:
+            state = stop(state, sent=sent, now=now, banned=what == "403")
+            assert state.until >= max(end, now + 300_000)
+            end, lone = state.until, None
+        assert bool(state.strikes) == bool(end)

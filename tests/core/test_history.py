@@ -1,0 +1,133 @@
+"""Laws of a symbol's history: held, missing, unavailable and not yet listed are told apart."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blofin_agent.core.candle import HOUR, Bar
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.history import Count, Health, History, health
+
+STEP = Bar.M1.ms
+START = 1_767_225_600_000
+WEEK = Span(START, START + 10_080 * STEP)
+
+indices = st.sets(st.integers(0, 60), max_size=40)
+edges = st.tuples(st.integers(-5, 60), st.integers(0, 25)).map(lambda e: (e[0], e[0] + e[1]))
+listed = st.one_of(st.none(), st.integers(START - 10 * STEP, START + 80 * STEP))
+
+
+def at(index: int) -> int:
+    return START + index * STEP
+
+
+def span(edge: tuple[int, int]) -> Span:
+    return Span(at(edge[0]), at(edge[1]))
+
+
+def numbers(spans: list[Span]) -> set[int]:
+    found = [(time - START) // STEP for one in spans for time in range(one.start, one.end, STEP)]
+    assert len(found) == len(set(found)), "no bar is in two of the spans"
+    return set(found)
+
+
+def history(held: set[int], proven: list[tuple[int, int]], list_time: int | None) -> History:
+    made = History("BTC-USDT", Bar.M1, list_time)
+    made.hold(map(at, held))
+    made.learn(map(span, proven), START)
+    return made
+
+
+@given(indices, st.lists(edges, max_size=3), listed, edges)
+def test_held_and_missing_make_the_expected(held, proven, list_time, window):
+    """Each bar that can exist is held or missing; unavailable are those of the missing proven."""
+    made = history(held, proven, list_time)
+    can_be = {i for i in range(*window) if list_time is None or at(i) >= list_time}
+    gone = set().union(*(range(*edge) for edge in proven)) - held
+    count = made.count(span(window))
+    assert count == (
+        len(can_be),
+        len(can_be & held),
+        len(can_be - held),
+        len(can_be & gone),
+    )
+    assert count.present + count.missing == count.expected
+    assert count.unavailable <= count.missing
+    assert numbers([made.expected(span(window))]) == can_be
+    assert numbers(made.missing(span(window))) == can_be - held
+    assert numbers(made.unavailable(span(window))) == set(range(*window)) & gone
+
+
+@given(indices, st.lists(edges, min_size=1, max_size=3), listed, edges)
+def test_what_is_proven_is_not_asked_until_its_check(held, proven, list_time, window):
+    """Gaps are what is missing less what is proven, until a check is due: then all that is."""
+    made = history(held, proven, list_time)
+    missing = numbers(made.missing(span(window)))
+    unavailable = numbers(made.unavailable(span(window)))
+    first = min((proof.next_check for proof in made.proofs), default=START)
+    last = max((proof.next_check for proof in made.proofs), default=START)
+    assert numbers(made.gaps(span(window), first - 1)) == missing - unavailable
+    assert numbers(made.gaps(span(window), last)) == missing
+    assert made.gaps(span(window), last) == sorted(made.gaps(span(window), last))
+
+
+@given(indices, st.lists(edges, max_size=3), indices)
+def test_a_late_row_erases_its_proof(held, proven, late):
+    """What is held is proven no longer, and the answer says whether a proof went."""
+    made = history(held, proven, None)
+    before = numbers([proof.span for proof in made.proofs])
+    assert made.hold(map(at, late)) == bool(before & late)
+    assert numbers([proof.span for proof in made.proofs]) == before - late
+    assert numbers(made.held.spans()) == held | late
+    assert not made.hold([])
+
+
+@given(indices, edges)
+def test_held_bars_are_not_proven_missing(held, hole):
+    """A hole over bars that are held proves only those that are not."""
+    made = history(held, [], None)
+    fresh = set(range(*hole)) - held
+    assert made.learn([span(hole)], START) == bool(fresh)
+    assert numbers([proof.span for proof in made.proofs]) == fresh
+
+
+def test_a_symbol_listed_five_hours_ago_has_300_bars():
+    """Expected bars start at the time of listing, or at the first bar that opens after it."""
+    made = History("NEW-USDT", Bar.M1, WEEK.end - 5 * HOUR)
+    assert made.count(WEEK) == Count(300, 0, 300, 0)
+    made.list_time -= 1
+    assert made.count(WEEK).expected == 300
+    made.list_time = WEEK.end + STEP
+    assert made.count(WEEK) == Count(0, 0, 0, 0)
+    assert made.count(WEEK).ratio == 1.0
+    assert made.missing(WEEK) == []
+
+
+@given(st.integers(1, 10_080), st.integers(0, 10_080))
+def test_the_ratio_is_present_by_expected(expected, present):
+    """From 0 to 1, and 1 only when nothing is missing."""
+    present = min(present, expected)
+    ratio = Count(expected, present, expected - present, 0).ratio
+    assert ratio == present / expected
+    assert (ratio == 1.0) == (present == expected)
+
+
+@given(st.integers(1, 10_080))
+def test_health_changes_exactly_at_its_thresholds(scale):
+    """GOOD from 99.5 % on, WARN from 97 % on, CRITICAL below, by one bar."""
+
+    def of(present: int, expected: int) -> Health:
+        return health(Count(expected, present, expected - present, 0).ratio)
+
+    assert of(995 * scale, 1_000 * scale) is Health.GOOD
+    assert of(995 * scale - 1, 1_000 * scale) is Health.WARN
+    assert of(97 * scale, 100 * scale) is Health.WARN
+    assert of(97 * scale - 1, 100 * scale) is Health.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("worst", "name"), [(1.0, "good"), (0.995, "good"), (0.97, "warn"), (0.0, "critical")]
+)
+def test_health_has_public_names(worst, name):
+    """The names are values of metrics and of the API."""
+    assert health(worst) == name
