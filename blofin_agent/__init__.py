@@ -1,1 +1,3 @@
 """Keeps a complete BloFin candle history, and tells how complete it is."""
+
+__version__ = "0.1.0"

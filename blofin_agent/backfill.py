@@ -156,7 +156,7 @@ class Filler:
         if count.unavailable:
             proven = history.unavailable(walk.window)
             parts.append(
-                f"{count.unavailable:,} unavailable: BloFin has no such candles "
+                f"{count.unavailable} unavailable: BloFin has no such candles "
                 f"({spans_text(proven)})"
             )
         rest = history.missing(walk.window)
@@ -169,7 +169,7 @@ class Filler:
                 if walk.empty
                 else "BloFin's pages do not hold them, which proves nothing yet: asked for again"
             )
-            parts.append(f"{bars:,} not given ({spans_text(rest)}): {why}")
+            parts.append(f"{bars} not given ({spans_text(rest)}): {why}")
         return "; ".join(parts)
 
     async def _walk(
@@ -215,9 +215,14 @@ class Filler:
 
     def _spoilt(self, history: History, walk: _Walk) -> list[Span]:
         """Return the gaps whose rows came back spoilt, to be asked for once more in this run."""
-        spoilt, walk.spoilt = walk.spoilt, []
         gaps = history.gaps(walk.window, self._watch.clock())
-        return sorted({shared for gap in gaps for span in spoilt if (shared := gap.meet(span))})
+        sound = gaps
+        for span in walk.spoilt:
+            sound = subtract(sound, span)
+        for span in sound:
+            gaps = subtract(gaps, span)
+        walk.spoilt = []
+        return gaps
 
     async def _record(self, run: Run) -> None:
         try:

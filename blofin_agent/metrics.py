@@ -41,6 +41,11 @@ class Metrics:
         prom.GCCollector(registry=registry)
         self.watch = watch
         self.used: Callable[[], dict[str, int]] = lambda: {limit.label: 0 for limit in LIMITS}
+        """Tells how many requests count in each window; the throttle's, once there is one."""
+        self.suspended_until: Callable[[], int] = lambda: 0
+        """Tells when (ms) a suspension ends, 0 without one; the throttle's, once there is one."""
+        self.eta: Callable[[], float] = lambda: 0.0
+        """Tells how long (s) healing takes at least; the passes', once there are any."""
         self.store_trouble = Trouble(
             "nothing is lost: the agent waits and tries again", "the database is back"
         )
@@ -84,10 +89,6 @@ class Metrics:
             "When the last pass ended in which no symbol failed.",
         )
         self.pass_duration = gauge("backfill_pass_duration_seconds", "How long the last pass took.")
-        self.heal_eta = gauge(
-            "backfill_heal_eta_seconds",
-            "Least time to fetch all pages that the gaps need, at the rate the limits allow.",
-        )
         self.api_requests = counter(
             "api_requests", "Requests to BloFin's REST interface.", "endpoint", "outcome"
         )
@@ -96,10 +97,6 @@ class Metrics:
             "From a request's start to its answer's last byte.",
             _SLOW,
             "endpoint",
-        )
-        self.suspended_until = gauge(
-            "api_suspended_until_timestamp_seconds",
-            "When BloFin's suspension of this address ends; 0 when there is none.",
         )
         self.feed_connected = gauge(
             "feed_connected", "1 while the websocket connection stands.", "connection"
@@ -228,6 +225,11 @@ class _Coverage(Collector):
             limits.add_metric([limit.label], limit.requests)
         yield budget
         yield limits
+        yield GaugeMetricFamily(
+            "blofin_api_suspended_until_timestamp_seconds",
+            "When BloFin's suspension of this address ends; 0 when there is none.",
+            self._metrics.suspended_until() / 1000,
+        )
         if self._metrics.watch.loaded:
             yield from self._coverage()
 
@@ -261,6 +263,11 @@ class _Coverage(Collector):
             last = history.held.newest
             newest.add_metric([history.symbol], 0 if last is None else last / 1000)
         now = health_of(counts.values())
+        yield GaugeMetricFamily(
+            "blofin_backfill_heal_eta_seconds",
+            "Least time to fetch all pages that the gaps need, at the rate the limits allow.",
+            self._metrics.eta(),
+        )
         yield ratio
         yield from bars.values()
         yield newest

@@ -18,6 +18,7 @@ from blofin_agent.retry import Backoff
 from blofin_agent.store.ledger import Run
 from blofin_agent.text import plural
 from blofin_agent.throttle import Throttle
+from blofin_agent.trouble import Seldom
 
 log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ class Pager:
         self._throttle = throttle
         self._metrics = metrics
         self._clock = clock
+        self._seldom = Seldom(clock)
 
     async def fetch(
         self, history: History, page: Page, window: Span, run: Run, tries: int
@@ -134,15 +136,15 @@ class Pager:
         rows = len(set(answer.times))
         if rows > self.size:
             self.size = rows
-        elif answer.clean and 0 < rows < min(page.limit, self.size):
-            if history.expected(window).start < min(answer.times):
-                self.size = rows
+        elif 0 < rows < min(page.limit, self.size) and answer.clean:
+            older_wanted = history.expected(window).start < min(answer.times)
+            self.size = rows if older_wanted else self.size
 
     def _count_bad(self, symbol: str, answer: Answer) -> None:
         for row in answer.bad:
             self._metrics.rows_rejected.labels("rest", row.reason.value).inc()
         loud = [row for row in answer.bad if row.reason is not Reason.OPEN]
-        if loud:
+        if loud and self._seldom.ready(loud[0].reason):
             log.warning(
                 f"{symbol}: {plural(len(loud), 'row')} of a page not stored "
                 f"({loud[0].reason.value}), for example {loud[0].text}"

@@ -22,8 +22,8 @@ def percent(ratio: float) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Return `1 gap`, `2 gaps`, `10,080 gaps`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    """Return `1 gap`, `2 gaps`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def span_text(span: Span) -> str:

@@ -13,13 +13,21 @@ import trio
 
 from blofin_agent.core import budget
 from blofin_agent.core.budget import Suspension
-from blofin_agent.core.errors import Banned, ExchangeError, Stopped
+from blofin_agent.core.errors import (
+    Banned,
+    ExchangeError,
+    ServerFault,
+    Stopped,
+    TimedOut,
+    Unreachable,
+)
 from blofin_agent.exchange.rest import Rest
 from blofin_agent.metrics import Metrics
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.text import clock_text
+from blofin_agent.trouble import Trouble
 
 T = TypeVar("T")
 
@@ -37,6 +45,7 @@ class Throttle:
         metrics: Metrics,
         clock: Callable[[], int],
         spacing_ms: int,
+        trouble: Trouble,
     ) -> None:
         self.rest = rest
         self.starts: list[int] = []
@@ -45,6 +54,7 @@ class Throttle:
         self._metrics = metrics
         self._clock = clock
         self._spacing_ms = spacing_ms
+        self._trouble = trouble
         # First come, first served: healing and a long pass take turns.
         self._turn = trio.StrictFIFOLock()
 
@@ -63,7 +73,9 @@ class Throttle:
             raise
         except ExchangeError as error:
             self._metrics.answered(endpoint, error.outcome, trio.current_time() - begun)
-            if error.outcome in ("refused", "invalid"):
+            if isinstance(error, Unreachable | TimedOut | ServerFault):
+                self._trouble.seen(error, "REST")
+            else:
                 await self._clear(sent_ms)
             raise
         self._metrics.answered(endpoint, "ok", trio.current_time() - begun)
@@ -150,6 +162,8 @@ class Throttle:
             )
 
     async def _clear(self, sent_ms: int) -> None:
+        """Note that BloFin answered, be it with a no."""
+        self._trouble.gone("REST")
         if not self.suspension.strikes:
             return
         try:

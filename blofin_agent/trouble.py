@@ -1,28 +1,57 @@
 """Trouble: tells a lasting fault once when it begins and once when it is over."""
 
+from collections.abc import Callable
+
 import structlog
 
 log = structlog.get_logger()
 
 
 class Trouble:
-    """One kind of fault that comes and goes. `what_next` says what the agent does about it."""
+    """One kind of fault that comes and goes. `what_next` says what the agent does about it.
+
+    Several sources may have it at once (each websocket connection, say): it is told when the
+    first has it, and when the last is rid of it.
+    """
 
     def __init__(self, what_next: str, over: str) -> None:
         self._what_next = what_next
         self._over = over
-        self.now = False
+        self._sources: set[str] = set()
 
-    def seen(self, error: object) -> None:
-        """Note that it is there; said aloud only the first time."""
-        if not self.now:
-            log.warning(f"{error}; {self._what_next}")
-        else:
+    def seen(self, error: object, source: str = "") -> None:
+        """Note that a source has it; said aloud only when none had it."""
+        if self._sources:
             log.debug(f"still: {error}")
-        self.now = True
+        else:
+            log.warning(f"{error}; {self._what_next}")
+        self._sources.add(source)
 
-    def gone(self) -> None:
-        """Note that all is well; said aloud only after a fault."""
-        if self.now:
-            log.info(self._over)
-        self.now = False
+    def gone(self, source: str = "") -> None:
+        """Note that a source is rid of it; said aloud only when it was the last."""
+        if source in self._sources:
+            self._sources.discard(source)
+            if not self._sources:
+                log.info(self._over)
+
+    def __bool__(self) -> bool:
+        """Return whether any source has it now."""
+        return bool(self._sources)
+
+
+class Seldom:
+    """Lets one message of a kind pass a minute, so that a flood of faults is no flood of lines."""
+
+    EVERY_MS = 60_000
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._last: dict[str, int] = {}
+
+    def ready(self, kind: str) -> bool:
+        """Return whether a message of this kind may be logged now, and take it as logged."""
+        now = self._clock()
+        if now - self._last.get(kind, -self.EVERY_MS) < self.EVERY_MS:
+            return False
+        self._last[kind] = now
+        return True

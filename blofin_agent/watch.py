@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from blofin_agent.core.candle import Bar
+from blofin_agent.core.candle import DAY, Bar
 from blofin_agent.core.coverage import Span, window
 from blofin_agent.core.history import Count, Health, History, health
 
@@ -17,12 +17,21 @@ class Watch:
     settle_ms: int
     clock: Callable[[], int]
     histories: dict[str, History] = field(default_factory=dict)
+    fixed: Span | None = None
+    """The window when it does not move with the clock: a one-shot backfill between two times."""
     loaded: bool = False
     """Whether the coverage was read from the store: before that, counts mean nothing."""
 
     def window(self) -> Span:
-        """Return the window as of now."""
-        return window(self.clock(), self.bar, self.lookback_hours, self.settle_ms)
+        """Return the window as of now: up to the last bar that is over and has settled."""
+        moving = window(self.clock(), self.bar, self.lookback_hours, self.settle_ms)
+        if self.fixed is None:
+            return moving
+        return Span(self.fixed.start, max(self.fixed.start, min(self.fixed.end, moving.end)))
+
+    def loading(self) -> Span:
+        """Return what of the store belongs in memory: the window, and all that came after it."""
+        return Span(self.window().start, self.clock() + DAY)
 
     def all(self) -> list[History]:
         """Return the histories as of now: a list that no other thread changes."""

@@ -99,11 +99,11 @@ class Coverage:
 
     def gaps(self, span: Span) -> list[Span]:
         """Return the stretches of the span that are not held, oldest first, none touching."""
-        size = span.bars(self.bar)
-        if not size:
+        size, bits = span.bars(self.bar), self._cut(span)
+        if bits == self._mask(span):
             return []
         # A text of 10,080 digits searched in C beats bit tricks in Python by far.
-        digits = format(self._cut(span), f"0{size}b")[::-1]
+        digits = format(bits, f"0{size}b")[::-1]
         step = self.bar.ms
         return [
             Span(span.start + found.start() * step, span.start + found.end() * step)

@@ -57,6 +57,13 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """A subscription was ended, as we asked."""
+
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ponged:
     """The answer to our text `ping`."""
 
@@ -68,7 +75,7 @@ class Garbled:
     text: str
 
 
-Frame = Push | Acked | Rejected | Ponged | Garbled
+Frame = Push | Acked | Rejected | Left | Ponged | Garbled
 
 _MAX_REFUSAL = 2 * MAX_SUBSCRIBE_BYTES
 """Room for the whole message that a refusal repeats, and for the words around it."""
@@ -121,6 +128,8 @@ def _decode_slowly(text: str | bytes) -> Frame:
     if frame.arg is not None and frame.arg.inst_id:
         if frame.event == "subscribe":
             return Acked(frame.arg.inst_id, frame.arg.channel)
+        if frame.event == "unsubscribe":
+            return Left(frame.arg.inst_id)
         if frame.event is None and frame.data is not None:
             rows = [_row_or_raw(bytes(raw)) for raw in frame.data]
             return Push(frame.arg.inst_id, frame.arg.channel, rows)

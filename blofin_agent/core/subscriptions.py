@@ -17,6 +17,8 @@ REFUSED_LONGEST_S = 3_600.0
 STALE_S = 60.0
 """A symbol without a push for so long is subscribed anew; after as long again, the connection is
 made anew. BloFin pushes about once a second. Where that did not help the patience doubles."""
+SILENT_S = 90.0
+"""A connection without any push for so long is made anew. Here too the patience doubles."""
 STALE_LONGEST_S = 3_600.0
 
 
@@ -60,6 +62,8 @@ class Subscriptions:
     def __init__(self, symbols: Iterable[str]) -> None:
         self._all = {symbol: _One() for symbol in symbols}
         self._sent = False
+        self._last_push = 0.0
+        self._patience_s = SILENT_S
 
     @property
     def symbols(self) -> list[str]:
@@ -76,32 +80,34 @@ class Subscriptions:
         return one is not None and one.state is _State.STANDING
 
     def opened(self, now: float) -> None:
-        """A new connection stands: nothing is subscribed on it yet."""
+        """Begin anew: a new connection stands, and nothing is subscribed on it yet."""
         self._sent = False
+        self._last_push = now
         for one in self._all.values():
             one.state, one.since, one.tries = _State.WAITING, now, 0
             one.last_push, one.renewed = now, False
 
     def closed(self) -> None:
-        """The connection is gone: nothing stands."""
+        """Note that the connection is gone: nothing stands."""
         for one in self._all.values():
             one.state = _State.WAITING
 
     def acked(self, symbol: str, now: float) -> None:
-        """BloFin acknowledged a subscription."""
+        """Note that BloFin acknowledged a subscription."""
         one = self._all.get(symbol)
         if one is not None and one.state is not _State.STANDING:
             one.state, one.since, one.tries, one.again_s = _State.STANDING, now, 0, REFUSED_AGAIN_S
 
     def pushed(self, symbol: str, now: float) -> None:
-        """A push came. It stands for an acknowledgement that was lost."""
+        """Note a push. It stands for an acknowledgement that was lost."""
         one = self._all.get(symbol)
         if one is not None:
             self.acked(symbol, now)
+            self._last_push, self._patience_s = now, SILENT_S
             one.last_push, one.renewed, one.patience_s = now, False, STALE_S
 
     def refused(self, symbols: Iterable[str], now: float) -> None:
-        """BloFin refused these."""
+        """Note that BloFin refused these."""
         for symbol in symbols:
             one = self._all.get(symbol)
             if one is not None and one.state is not _State.REFUSED:
@@ -109,7 +115,7 @@ class Subscriptions:
 
     def waiting(self) -> list[str]:
         """Return the symbols that BloFin has not answered for: an error may mean one of them."""
-        return [symbol for symbol, one in self._all.items() if one.state is not _State.REFUSED]
+        return [symbol for symbol, one in self._all.items() if one.state is _State.WAITING]
 
     def due(self, now: float) -> Due:
         """Return what is to be done now, and take it as done."""
@@ -130,9 +136,9 @@ class Subscriptions:
                     due.alone.append(symbol)
             else:
                 self._watch(symbol, one, now, due)
-        if due.renew and len(due.renew) == self._count_standing() > 1:
-            # All at once: it is the connection that is silent, not the symbols.
-            due.lost = f"no push for any of {len(due.renew)} symbols for {STALE_S:g} s"
+        if self._any_standing() and now - self._last_push >= self._patience_s:
+            due.lost = f"no push for any symbol for {self._patience_s:g} s"
+            self._patience_s = min(self._patience_s * 2, STALE_LONGEST_S)
         return due
 
     def _chase(self, symbol: str, one: _One, now: float, due: Due) -> None:
@@ -158,5 +164,5 @@ class Subscriptions:
     def _refuse(self, one: _One, now: float) -> None:
         one.state, one.since = _State.REFUSED, now
 
-    def _count_standing(self) -> int:
-        return sum(one.state is _State.STANDING for one in self._all.values())
+    def _any_standing(self) -> bool:
+        return any(one.state is _State.STANDING for one in self._all.values())

@@ -103,18 +103,19 @@ def save_proofs(
         connection.execute(sa.insert(unavailable), rows)
 
 
-def load_proofs(connection: sa.Connection, symbol: str, bar: Bar, since: int) -> list[Proof]:
-    """Return the stored proofs of a symbol that end after `since` (ms), oldest first."""
+def load_proofs(connection: sa.Connection, bar: Bar, since: int) -> dict[str, list[Proof]]:
+    """Return the stored proofs that end after `since` (ms), by symbol, oldest first."""
     c = unavailable.c
     query = (
-        sa.select(c.start, c.end, c.proven_at, c.checks, c.next_check)
-        .where(c.symbol == symbol, c.bar == bar.value, c.end > since)
-        .order_by(c.start)
+        sa.select(c.symbol, c.start, c.end, c.proven_at, c.checks, c.next_check)
+        .where(c.bar == bar.value, c.end > since)
+        .order_by(c.symbol, c.start)
     )
-    return [
-        Proof(Span(start, end), proven_at, checks, next_check)
-        for start, end, proven_at, checks, next_check in connection.execute(query)
-    ]
+    found: dict[str, list[Proof]] = {}
+    for symbol, start, end, proven_at, checks, next_check in connection.execute(query):
+        proof = Proof(Span(start, end), proven_at, checks, next_check)
+        found.setdefault(symbol, []).append(proof)
+    return found
 
 
 # -- instruments ----------------------------------------------------------------------------------
@@ -233,7 +234,9 @@ def _lock(connection: sa.Connection) -> Suspension:
 
 def _load(connection: sa.Connection, query: sa.Select[tuple[object, ...]]) -> Suspension:
     row = connection.execute(query).mappings().one()
-    return Suspension(row["until"], row["strikes"], row["probe"], row["reason"])
+    return Suspension(
+        row["until"], row["strikes"], row["probe"], bool(row["banned"]), row["reason"]
+    )
 
 
 def _save(connection: sa.Connection, before: Suspension, after: Suspension) -> None:

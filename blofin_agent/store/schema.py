@@ -97,6 +97,7 @@ suspension = sa.Table(
     sa.Column("until", Time, nullable=False),
     sa.Column("strikes", sa.Integer, nullable=False),
     sa.Column("probe", Time, nullable=False),
+    sa.Column("banned", sa.Boolean, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
 )
 

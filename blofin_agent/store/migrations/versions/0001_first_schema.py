@@ -82,6 +82,7 @@ def upgrade() -> None:
         sa.Column("until", Time, nullable=False),
         sa.Column("strikes", sa.Integer, nullable=False),
         sa.Column("probe", Time, nullable=False),
+        sa.Column("banned", sa.Boolean, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
     )
     op.create_table(
@@ -92,4 +93,4 @@ def upgrade() -> None:
         sa.Column("note", sa.Text, nullable=False),
     )
     # One row for ever: whoever changes the budget locks it first.
-    op.execute("INSERT INTO suspension VALUES (1, 0, 0, 0, '')")
+    op.execute("INSERT INTO suspension VALUES (1, 0, 0, 0, false, '')")

@@ -1,0 +1,193 @@
+"""Agent: puts the parts together; what runs beside what, signals, shutdown."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+import structlog
+import trio
+
+from blofin_agent import __version__
+from blofin_agent.backfill import Filler
+from blofin_agent.clock import wall_ms
+from blofin_agent.config import Settings
+from blofin_agent.exchange.rest import Rest
+from blofin_agent.heal import Healer
+from blofin_agent.ingest import Ingest
+from blofin_agent.metrics import Metrics
+from blofin_agent.pager import Pager
+from blofin_agent.passes import Passes, Policy
+from blofin_agent.reconcile import Reconciler
+from blofin_agent.retry import Backoff
+from blofin_agent.roster import Roster
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.throttle import Throttle
+from blofin_agent.trouble import Trouble
+from blofin_agent.watch import Watch
+from blofin_agent.web.app import create_app
+from blofin_agent.web.serve import serve
+from blofin_agent.writer import Writer
+
+log = structlog.get_logger()
+
+TRIES = 8
+"""How often the agent asks for one page before it goes on to the next symbol."""
+DRAIN_S = 7.0
+"""After a signal: so long may the last candles take into the store."""
+STOP_S = 9.5
+"""After a signal: then the process ends, whatever still runs."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts that the agent and the one-shot backfill have in common."""
+
+    watch: Watch
+    metrics: Metrics
+    trouble: Trouble
+    throttle: Throttle
+    writer: Writer
+    filler: Filler
+    passes: Passes
+    roster: Roster
+
+
+def assemble(
+    settings: Settings,
+    store: Store,
+    client: httpx.AsyncClient,
+    *,
+    tries: int,
+    what_next: str,
+    clock: Callable[[], int] = wall_ms,
+) -> Parts:
+    """Make the parts and join them. `what_next`: what to say is done when BloFin is away."""
+    watch = Watch(
+        settings.backfill_timeframe,
+        settings.backfill_lookback_hours,
+        int(settings.coverage_settle_seconds * 1000),
+        clock,
+    )
+    metrics = Metrics(watch, __version__, store.engine.dialect.name)
+    store.observer = metrics.store_operation
+    trouble = Trouble(what_next, "BloFin is reached again")
+    spacing_ms = settings.backfill_request_sleep_ms
+    throttle = Throttle(Rest(client, clock), store, metrics, clock, spacing_ms, trouble)
+    writer = Writer(store, watch, metrics)
+    pager = Pager(throttle, metrics, clock, settings.backfill_batch_limit)
+    filler = Filler(pager, store, watch, writer, metrics, tries)
+    policy = Policy(
+        settings.backfill_skip_coverage,
+        settings.backfill_top_up,
+        settings.backfill_symbol_sleep_ms / 1000,
+        spacing_ms,
+    )
+    passes = Passes(filler, watch, metrics, policy)
+    metrics.used, metrics.suspended_until = throttle.used, throttle.suspended_until
+    metrics.eta = passes.eta
+    roster = Roster(settings.blofin_symbols, store, watch, metrics, throttle)
+    return Parts(watch, metrics, trouble, throttle, writer, filler, passes, roster)
+
+
+async def run(
+    settings: Settings, store: Store, client: httpx.AsyncClient, bound: socket.socket
+) -> None:
+    """Run the agent until SIGINT or SIGTERM. `bound`: the socket for the page and /metrics.
+
+    An unexpected error of any task ends them all and is raised.
+    """
+    parts = assemble(
+        settings,
+        store,
+        client,
+        tries=TRIES,
+        what_next="the agent keeps trying, and the page and /metrics stay up; without a route to "
+        "BloFin, `make demo` shows the agent at work",
+    )
+    app = create_app(parts.metrics.registry, parts.watch, lambda: _not_ready(parts))
+    stopped = trio.Event()
+    async with trio.open_nursery() as servers:
+        await servers.start(serve, app, bound, stopped.wait)
+        servers.start_soon(parts.writer.run)
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as producers:
+                producers.start_soon(_produce, settings, store, parts)
+                async for number in signals:
+                    log.info(f"{signal.Signals(number).name}: stopping")
+                    producers.cancel_scope.cancel()
+        # From here a second signal ends the process at once.
+        overdue = threading.Timer(STOP_S, _give_up)
+        overdue.daemon = True
+        overdue.start()
+        servers.cancel_scope.deadline = trio.current_time() + DRAIN_S
+        await parts.writer.close()
+        stopped.set()
+    overdue.cancel()
+    log.info("stopped; every candle counted is stored")
+
+
+async def _produce(settings: Settings, store: Store, parts: Parts) -> None:
+    """Read what is stored, then run all that brings candles in."""
+    await _load(parts)
+    parts.watch.loaded = True
+    ingest = Ingest(
+        settings.blofin_ws_url,
+        parts.watch,
+        parts.writer,
+        parts.metrics,
+        parts.throttle,
+        parts.trouble,
+    )
+    ingest.add(parts.watch.histories)
+    healer = Healer(parts.filler, parts.watch)
+    note = f"pid {os.getpid()} on {socket.gethostname()}"
+    reconciler = Reconciler(store, parts.watch, parts.writer, parts.throttle, parts.metrics, note)
+
+    def changed(added: list[str], removed: list[str]) -> None:
+        ingest.add(added)
+        for symbol in removed:
+            ingest.drop(symbol)
+        if added:
+            parts.passes.wake()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reconciler.run)
+        nursery.start_soon(ingest.run)
+        asked = trio.Event()
+        nursery.start_soon(parts.roster.run, changed, asked)
+        # Before BloFin was asked when its symbols were listed, too much would be called missing.
+        await asked.wait()
+        nursery.start_soon(healer.run)
+        nursery.start_soon(parts.passes.run, settings.backfill_interval_minutes * 60)
+
+
+async def _load(parts: Parts) -> None:
+    backoff = Backoff(longest_s=15)
+    while True:
+        try:
+            await parts.roster.load()
+        except StoreUnavailable as error:
+            parts.metrics.store_trouble.seen(error)
+            await trio.sleep(backoff.next())
+        else:
+            return
+
+
+def _not_ready(parts: Parts) -> list[str]:
+    reasons = []
+    if not parts.watch.loaded:
+        reasons.append("the stored candles are being counted")
+    if parts.metrics.store_trouble:
+        reasons.append("the database cannot be used now")
+    return reasons
+
+
+def _give_up() -> None:
+    """End the process although something hangs: a thread in the database cannot be cancelled."""
+    log.error(f"not stopped within {STOP_S:g} s: ending now; candles on their way are fetched anew")
+    os._exit(1)

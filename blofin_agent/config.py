@@ -1,0 +1,104 @@
+"""Settings: from the environment, or from `.env` in the working directory."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from blofin_agent.core.candle import HOUR, Bar
+
+
+class SettingsError(Exception):
+    """Settings are wrong. The text has one line for each."""
+
+
+class Settings(BaseSettings):
+    """Every setting, under its public name."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+    )
+
+    blofin_symbols: Annotated[tuple[str, ...], NoDecode] = ("BTC-USDT", "ETH-USDT")
+    blofin_rest_url: str = "https://openapi.blofin.com"
+    blofin_ws_url: str = "wss://openapi.blofin.com/ws/public"
+    blofin_database_url: str = "sqlite:///data/blofin.db"
+    backfill_timeframe: Bar = Bar.M1
+    backfill_lookback_hours: int = Field(168, ge=1, le=24 * 3660)
+    backfill_batch_limit: int = Field(1440, ge=1, le=1440)
+    backfill_request_sleep_ms: int = Field(250, ge=0, le=60_000)
+    backfill_symbol_sleep_ms: int = Field(500, ge=0, le=3_600_000)
+    backfill_interval_minutes: float = Field(30, gt=0, le=7 * 24 * 60)
+    backfill_skip_coverage: float = Field(0.995, ge=0, le=1)
+    backfill_top_up: bool = True
+    coverage_settle_seconds: float = Field(15, ge=0, le=3600)
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8780, ge=0, le=65535)
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("blofin_symbols", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return parse_symbols(value) if isinstance(value, str) else value
+
+    @field_validator("blofin_rest_url", "blofin_ws_url")
+    @classmethod
+    def _is_url(cls, value: str, info: object) -> str:
+        schemes = ("http", "https") if info.field_name == "blofin_rest_url" else ("ws", "wss")  # type: ignore[attr-defined]
+        scheme, separator, rest = value.partition("://")
+        if scheme not in schemes or not separator or not rest.strip("/"):
+            raise ValueError(f"it must be a URL that begins with {' or '.join(schemes)}://")
+        return value.rstrip("/")
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _window_has_bars(self) -> "Settings":
+        if self.backfill_lookback_hours * HOUR < self.backfill_timeframe.ms:
+            raise ValueError(
+                f"BACKFILL_LOOKBACK_HOURS={self.backfill_lookback_hours} is shorter than one "
+                f"{self.backfill_timeframe.value} bar (BACKFILL_TIMEFRAME)"
+            )
+        return self
+
+
+def parse_symbols(text: str) -> tuple[str, ...]:
+    """Split a list of symbols, `all` or patterns. Raises ValueError when there is none."""
+    names = [name.strip() for name in text.split(",")]
+    found = tuple(
+        dict.fromkeys("all" if name.lower() == "all" else name.upper() for name in names if name)
+    )
+    if not found:
+        raise ValueError("it names no symbol; list some, such as BTC-USDT,ETH-USDT, or say all")
+    return found
+
+
+def load(**overrides: object) -> Settings:
+    """Read the settings; `overrides` win. Raises SettingsError."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("\n".join(_line(problem) for problem in error.errors())) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the file .env cannot be read: {error}") from None
+
+
+def _line(problem: object) -> str:
+    location = problem["loc"]  # type: ignore[index]
+    message = str(problem["msg"]).removeprefix("Value error, ")  # type: ignore[index]
+    if not location:
+        return message
+    name = str(location[0]).upper()
+    # A URL may hold a password: it is not repeated.
+    shown = "" if name.endswith("_URL") else f"={problem['input']}"  # type: ignore[index]
+    if name == "BACKFILL_TIMEFRAME":
+        message = f"it must be one of {', '.join(Bar)}"
+    return f"{name}{shown}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,80 @@
+"""Heal: fills fresh holes through REST within a minute or two, without waiting for the pass.
+
+A hole is a closed bar whose completing push did not come: the connection was gone, the push was
+lost, the queue was full. Symbols are taken one at a time, each at most once a minute, and all
+together use at most half of what the limits allow: if no push ever carried `confirm` "1", each
+symbol would still be whole again every few minutes, and the passes would still have their half.
+"""
+
+from dataclasses import dataclass, field
+
+import trio
+
+from blofin_agent.backfill import Filler
+from blofin_agent.core.budget import LIMITS
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.history import History
+from blofin_agent.retry import Backoff
+from blofin_agent.store.ledger import Status, Trigger
+from blofin_agent.watch import Watch
+
+TICK_S = 5.0
+AGAIN_S = 50.0
+"""A symbol is not healed again sooner, so that the holes of a bad minute are fetched together."""
+LONGEST_S = 600.0
+"""How rarely a hole is tried at least that REST does not give either."""
+SHARE = 0.5
+PAUSE_S = max(limit.seconds / limit.requests for limit in LIMITS) / SHARE
+"""Waited after each request of healing."""
+
+
+@dataclass(slots=True)
+class _Patient:
+    """When a symbol may be healed next, by trio's clock in seconds."""
+
+    not_before: float = 0.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(AGAIN_S, LONGEST_S))
+
+
+class Healer:
+    """Heals the holes that arose since it was made; older ones are the passes' work."""
+
+    def __init__(self, filler: Filler, watch: Watch) -> None:
+        self._filler = filler
+        self._watch = watch
+        self._since = watch.window().end
+        self._patients: dict[str, _Patient] = {}
+
+    async def run(self) -> None:
+        """Heal for ever."""
+        while True:
+            history = self._next()
+            if history is None:
+                await trio.sleep(TICK_S)
+            else:
+                await self._heal(history)
+
+    def _fresh(self) -> Span:
+        window = self._watch.window()
+        return Span(max(self._since, window.start), window.end)
+
+    def _next(self) -> History | None:
+        """Return the symbol whose turn it is: of those with a hole, the one due the longest."""
+        now, now_ms, fresh = trio.current_time(), self._watch.clock(), self._fresh()
+        due = [
+            (patient.not_before, history.symbol, history)
+            for history in self._watch.all()
+            if not self._filler.busy(history.symbol)
+            and (patient := self._patients.setdefault(history.symbol, _Patient())).not_before <= now
+            and history.gaps(fresh, now_ms)
+        ]
+        return min(due)[2] if due else None
+
+    async def _heal(self, history: History) -> None:
+        patient = self._patients[history.symbol]
+        run = await self._filler.fill(
+            history, self._fresh(), Trigger.HEAL, pause_s=PAUSE_S, tries=1
+        )
+        if run.status is Status.COMPLETE:
+            patient.backoff.reset()
+        patient.not_before = trio.current_time() + patient.backoff.next()

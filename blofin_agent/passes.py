@@ -1,0 +1,170 @@
+"""Passes: periodic backfill. Every symbol in turn, the worst first."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from blofin_agent.backfill import Filler, Progress
+from blofin_agent.core import budget
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.history import History
+from blofin_agent.metrics import Metrics
+from blofin_agent.retry import Backoff
+from blofin_agent.store.ledger import Run, Status, Trigger
+from blofin_agent.text import duration_text, percent, plural
+from blofin_agent.watch import Watch
+
+log = structlog.get_logger()
+
+RETRY_S = 60.0
+"""After a pass that left something to do, the symbols concerned are tried again so soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a pass goes about its symbols; from the settings."""
+
+    skip_coverage: float
+    top_up: bool
+    symbol_sleep_s: float
+    spacing_ms: int
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one pass did."""
+
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def unsettled(self) -> list[str]:
+        """The symbols that another pass may help soon: those that failed."""
+        return [run.symbol for run in self.runs if run.status is Status.FAILED]
+
+
+class Passes:
+    """Runs passes over the watched symbols."""
+
+    def __init__(self, filler: Filler, watch: Watch, metrics: Metrics, policy: Policy) -> None:
+        self._filler = filler
+        self._watch = watch
+        self._metrics = metrics
+        self._policy = policy
+        self._wake = trio.Event()
+
+    def wake(self) -> None:
+        """Let the next pass begin now: there are new symbols."""
+        self._wake.set()
+
+    async def run(self, interval_s: float) -> None:
+        """Make a pass now and every `interval_s` from start to start, for ever.
+
+        After one in which symbols failed, those are tried again sooner, ever less soon.
+        """
+        trigger, backoff = Trigger.START, Backoff(RETRY_S, interval_s)
+        next_full = trio.current_time()
+        left: list[str] = []
+        while True:
+            if trio.current_time() >= next_full or self._wake.is_set():
+                self._wake = trio.Event()
+                next_full = trio.current_time() + interval_s
+                symbols = None
+                backoff.reset()
+            else:
+                symbols = left
+            done = await self.once(self._watch.window(), trigger, symbols)
+            trigger = Trigger.PERIODIC
+            left = done.unsettled
+            soon = trio.current_time() + backoff.next() if left else next_full
+            with trio.move_on_at(min(soon, next_full)):
+                await self._wake.wait()
+
+    async def once(
+        self,
+        window: Span,
+        trigger: Trigger,
+        symbols: Iterable[str] | None = None,
+        *,
+        progress: Callable[[History], Progress] | None = None,
+    ) -> Pass:
+        """Go over all watched symbols once, or over those named."""
+        begun = trio.current_time()
+        result = Pass()
+        names = self._order(window, symbols)
+        for number, history in enumerate(names):
+            if number:
+                await trio.sleep(self._policy.symbol_sleep_s if result.runs[-1].requests else 0)
+            if history.symbol not in self._watch.histories:
+                continue
+            result.runs.append(await self._one(history, window, trigger, progress))
+        self._report(result, trio.current_time() - begun, complete=symbols is None)
+        return result
+
+    def eta(self) -> float:
+        """Return the least time in seconds to fetch all pages that the gaps of now need."""
+        window, now = self._watch.window(), self._watch.clock()
+        pages = sum(
+            self._filler.pages(gaps, window.end)
+            for history in self._watch.all()
+            if (gaps := history.gaps(window, now))
+        )
+        return budget.least_seconds(pages, (), now, self._policy.spacing_ms)
+
+    def _order(self, window: Span, symbols: Iterable[str] | None) -> list[History]:
+        """Return the symbols below the bar first, worst first, then the others likewise."""
+        chosen = set(symbols) if symbols is not None else None
+        histories = [
+            history for history in self._watch.all() if chosen is None or history.symbol in chosen
+        ]
+        return sorted(histories, key=lambda one: (one.count(window).ratio, one.symbol))
+
+    async def _one(
+        self,
+        history: History,
+        window: Span,
+        trigger: Trigger,
+        progress: Callable[[History], Progress] | None,
+    ) -> Run:
+        ratio = history.count(window).ratio
+        if ratio >= self._policy.skip_coverage and not self._policy.top_up and ratio < 1:
+            note = f"coverage is {percent(ratio)}, and BACKFILL_TOP_UP is off"
+            return await self._filler.skip(history, window, trigger, note)
+        run = await self._filler.fill(
+            history, window, trigger, progress=progress(history) if progress else None
+        )
+        if trigger is not Trigger.ONESHOT:
+            _tell(run)
+        return run
+
+    def _report(self, result: Pass, seconds: float, *, complete: bool) -> None:
+        now = self._watch.clock() / 1000
+        self._metrics.last_pass.set(now)
+        self._metrics.pass_duration.set(seconds)
+        if not result.unsettled:
+            self._metrics.last_success.set(now)
+        for run in result.runs:
+            if run.symbol in self._watch.histories:
+                self._metrics.last_pass_requests.labels(run.symbol).set(run.requests)
+                self._metrics.last_pass_rate_limited.labels(run.symbol).set(run.rate_limited)
+        if complete:
+            requests = sum(run.requests for run in result.runs)
+            rows = sum(run.rows_inserted for run in result.runs)
+            log.info(
+                f"pass over {plural(len(result.runs), 'symbol')} done in "
+                f"{duration_text(seconds)}: {plural(requests, 'request')}, "
+                f"{plural(rows, 'candle')} inserted"
+            )
+
+
+def _tell(run: Run) -> None:
+    """Log what is worth a line: a run that did something, or could not."""
+    if run.status is Status.FAILED:
+        log.warning(f"{run.symbol}: {run.note}; it is tried again in a minute or so")
+    elif run.requests:
+        note = f"; {run.note}" if run.note else ""
+        log.info(
+            f"{run.symbol}: inserted {plural(run.rows_inserted, 'candle')} in "
+            f"{plural(run.requests, 'request')}, coverage now {percent(run.coverage_after)}{note}"
+        )

@@ -1,0 +1,92 @@
+"""Reconcile: memory follows the store, whoever writes to it.
+
+Another process on the same store (a one-shot backfill, a person with an SQL prompt) adds or takes
+rows that this one did not see. Every few seconds the counts are compared, and where they differ
+the symbol's coverage is read anew.
+"""
+
+from functools import partial
+
+import structlog
+import trio
+
+from blofin_agent.metrics import Metrics
+from blofin_agent.store import candles, ledger
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.throttle import Throttle
+from blofin_agent.watch import Watch
+from blofin_agent.writer import Writer
+
+log = structlog.get_logger()
+
+EVERY_S = 15.0
+SERVICE = "agent"
+
+
+class Reconciler:
+    """Compares memory with the store. `note` says in the store who runs here."""
+
+    def __init__(
+        self,
+        store: Store,
+        watch: Watch,
+        writer: Writer,
+        throttle: Throttle,
+        metrics: Metrics,
+        note: str,
+    ) -> None:
+        self._metrics = metrics
+        self._store = store
+        self._watch = watch
+        self._writer = writer
+        self._throttle = throttle
+        self._note = note
+        self._started = watch.clock()
+        self._last: int | None = None
+
+    async def run(self) -> None:
+        """Reconcile for ever. A store that is away is met again next time."""
+        while True:
+            try:
+                await self.once()
+            except StoreUnavailable as error:
+                self._metrics.store_trouble.seen(error)
+            await trio.sleep(EVERY_S)
+
+    async def once(self) -> None:
+        """Compare once, and show that this process lives. Raises StoreUnavailable."""
+        beat = partial(
+            ledger.beat,
+            service=SERVICE,
+            started=self._started,
+            now_ms=self._watch.clock(),
+            note=self._note,
+        )
+        await self._store.write("beat", beat)
+        await self._throttle.refresh()
+        changes = await self._store.read("reconcile", candles.changes)
+        if changes is None or changes != self._last:
+            await self._compare()
+        self._last = changes
+        start = self._watch.window().start
+        for history in self._watch.all():
+            history.held = history.held.since(start)
+
+    async def _compare(self) -> None:
+        bar = self._watch.bar
+        # No transaction of ours is under way meanwhile: what differs was done by others.
+        async with self._writer.committing:
+            span = self._watch.loading()
+            found = await self._store.read("reconcile", partial(candles.counts, bar=bar, span=span))
+            for history in self._watch.all():
+                if found.get(history.symbol, 0) == history.held.count(span):
+                    continue
+                held = partial(candles.held, symbol=history.symbol, bar=bar, span=span)
+                history.held = await self._store.read("reconcile", held)
+                log.debug(f"{history.symbol}: the store was changed by another process")
+            proofs = await self._store.read(
+                "reconcile", partial(ledger.load_proofs, bar=bar, since=span.start)
+            )
+            for history in self._watch.all():
+                history.proofs = proofs.get(history.symbol, [])

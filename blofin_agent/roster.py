@@ -1,0 +1,141 @@
+"""Roster: keeps the list of BloFin's instruments, and with it which symbols are watched."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from blofin_agent.core.candle import HOUR
+from blofin_agent.core.errors import ExchangeError
+from blofin_agent.core.history import History
+from blofin_agent.core.symbols import choose, complain
+from blofin_agent.metrics import Metrics
+from blofin_agent.retry import Backoff
+from blofin_agent.store import candles, ledger
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.throttle import Throttle
+from blofin_agent.watch import Watch
+
+if TYPE_CHECKING:
+    from blofin_agent.core.answers import Instrument
+
+log = structlog.get_logger()
+
+FRESH_MS = HOUR
+"""So long the stored list is believed: then new listings and delistings are looked for."""
+UNKNOWN_MS = HOUR // 6
+"""So long it is believed while it does not know a symbol of ours."""
+
+
+class Roster:
+    """Decides which symbols are watched: `wanted` is the setting, names, patterns or `all`."""
+
+    def __init__(
+        self,
+        wanted: Sequence[str],
+        store: Store,
+        watch: Watch,
+        metrics: Metrics,
+        throttle: Throttle,
+    ) -> None:
+        self.listed: dict[str, Instrument] = {}
+        self.unknown: list[str] = []
+        """Symbols that the setting names and BloFin does not list."""
+        self._wanted = wanted
+        self._store = store
+        self._watch = watch
+        self._metrics = metrics
+        self._throttle = throttle
+        self._seen = 0
+
+    async def load(self) -> None:
+        """Watch what the store's list of instruments gives. Raises StoreUnavailable."""
+        self.listed, self._seen = await self._store.read("instruments", ledger.load_instruments)
+        await self._choose()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the list is young enough, and knows every symbol named."""
+        return not self.unknown and self._due_in_s() > 0
+
+    def _due_in_s(self) -> float:
+        """Return in how many seconds the list is to be read again."""
+        if not self.listed:
+            return 0
+        believed = UNKNOWN_MS if self.unknown else FRESH_MS
+        age = self._watch.clock() - self._seen
+        # A list from the future was written by a clock gone wrong.
+        return max(0, believed - age) / 1000 if age >= 0 else 0
+
+    async def refresh(self) -> list[str]:
+        """Ask BloFin for its instruments; return the symbols that are watched anew.
+
+        Raises ExchangeError and StoreUnavailable.
+        """
+        found = await self._throttle.ask("instruments", self._throttle.rest.instruments)
+        if not found:
+            log.warning("BloFin's list of instruments is empty; the last one known is kept")
+            return []
+        self._seen = self._watch.clock()
+        self.listed = {one.symbol: one for one in found}
+        await self._store.write(
+            "instruments", partial(ledger.save_instruments, found=found, now_ms=self._seen)
+        )
+        return await self._choose()
+
+    async def run(self, changed: Callable[[list[str], list[str]], None], asked: trio.Event) -> None:
+        """Keep the list fresh for ever; tell `changed` of symbols added and taken out.
+
+        `asked` is set once BloFin was asked for the first time, or needed not be.
+        """
+        backoff = Backoff(5, 300)
+        while True:
+            if not self.fresh:
+                before = set(self._watch.histories)
+                try:
+                    added = await self.refresh()
+                except ExchangeError as error:
+                    log.debug(f"the list of instruments could not be read: {error}")
+                except StoreUnavailable as error:
+                    self._metrics.store_trouble.seen(error)
+                else:
+                    backoff.reset()
+                    changed(added, sorted(before - set(self._watch.histories)))
+            asked.set()
+            await trio.sleep(self._due_in_s() or backoff.next())
+
+    async def _choose(self) -> list[str]:
+        """Bring the watch in line with the setting; return what is watched anew."""
+        chosen = choose(self._wanted, self.listed)
+        for symbol in chosen.unknown:
+            if symbol not in self.unknown:
+                log.error(f"{complain(symbol, self.listed)} (BLOFIN_SYMBOLS)")
+        self.unknown = chosen.unknown
+        for symbol in set(self._watch.histories) - set(chosen.symbols):
+            del self._watch.histories[symbol]
+            self._metrics.remove_symbol(symbol)
+            log.info(f"{symbol} is no longer watched: BloFin does not list it any more")
+        added = [symbol for symbol in chosen.symbols if symbol not in self._watch.histories]
+        fresh = {symbol: History(symbol, self._watch.bar) for symbol in added}
+        for symbol, history in (self._watch.histories | fresh).items():
+            if symbol in self.listed:
+                history.list_time = self.listed[symbol].list_time
+        await self._load_coverage(fresh)
+        for symbol in added:
+            self._metrics.add_symbol(symbol)
+        self._watch.histories |= fresh
+        return added
+
+    async def _load_coverage(self, histories: dict[str, History]) -> None:
+        span = self._watch.loading()
+        proofs = await self._store.read(
+            "load", partial(ledger.load_proofs, bar=self._watch.bar, since=span.start)
+        )
+        for symbol, history in histories.items():
+            history.held = await self._store.read(
+                "load", partial(candles.held, symbol=symbol, bar=self._watch.bar, span=span)
+            )
+            history.proofs = proofs.get(symbol, [])
