@@ -1,0 +1,93 @@
+"""One websocket connection, from its handshake until it goes away, is dropped or is too slow."""
+
+import trio
+from starlette.websockets import WebSocket
+
+from blofin_agent.simulator.counts import Counts
+from blofin_agent.simulator.grammar import answer
+from blofin_agent.simulator.hub import Hub, Outbox
+from blofin_agent.simulator.market import Market
+
+BEHIND = 60
+"""How many batches a client may leave unread: about a minute of pushes."""
+
+_POLICY_VIOLATION = 1008
+
+
+class Silence:
+    """Ends its scope after `seconds` without traffic, or without a subscription.
+
+    Source: BloFin's API documentation, "WebSocket": a connection with no subscription or no
+    traffic for 30 s is dropped. Pushes are traffic; a `ping` is, but does not make up for a
+    missing subscription.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.scope = trio.CancelScope(deadline=trio.current_time() + seconds)
+        self._seconds = seconds
+        self._subscribed_at: float | None = trio.current_time()
+
+    def traffic(self) -> None:
+        """Note that something was sent or came."""
+        now = trio.current_time()
+        since = now if self._subscribed_at is None else self._subscribed_at
+        self.scope.deadline = min(now, since) + self._seconds
+
+    def subscribed(self, *, anything: bool) -> None:
+        """Note whether the connection is subscribed to anything now."""
+        if anything:
+            self._subscribed_at = None
+        elif self._subscribed_at is None:
+            self._subscribed_at = trio.current_time()
+        self.traffic()
+
+
+async def converse(
+    socket: WebSocket, market: Market, hub: Hub, counts: Counts, idle_seconds: float
+) -> None:
+    """Accept a connection and serve it until it ends. Ends without an error in every case."""
+    await socket.accept()
+    silence = Silence(idle_seconds)
+    outbox, inbox = trio.open_memory_channel[list[str]](BEHIND)
+    hub.join(outbox)
+    try:
+        with silence.scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_write, socket, inbox, silence)
+                await _read(socket, market, hub, outbox, silence)
+                nursery.cancel_scope.cancel()
+    finally:
+        hub.leave(outbox)
+        outbox.close()
+    if silence.scope.cancelled_caught:
+        counts.silent += 1
+        await socket.close(_POLICY_VIOLATION)
+
+
+async def _read(
+    socket: WebSocket, market: Market, hub: Hub, outbox: Outbox, silence: Silence
+) -> None:
+    """Answer what comes until the client leaves."""
+    while True:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        silence.traffic()
+        reply = answer(market, message.get("text") or "")
+        try:
+            await outbox.send(list(reply.texts))
+        except trio.ClosedResourceError:  # it was too slow, and the hub let it go
+            return
+        if reply.added or reply.removed:
+            silence.subscribed(anything=hub.change(outbox, reply.added, reply.removed))
+
+
+async def _write(
+    socket: WebSocket, inbox: trio.MemoryReceiveChannel[list[str]], silence: Silence
+) -> None:
+    """Send what the hub and the reader put there; close the connection when that ends."""
+    async for batch in inbox:
+        for text in batch:
+            await socket.send_text(text)
+        silence.traffic()
+    await socket.close(_POLICY_VIOLATION)
