@@ -13,6 +13,7 @@ from blofin_agent.core.frames import (
     Acked,
     Frame,
     Garbled,
+    Left,
     Ponged,
     Push,
     Rejected,
@@ -47,10 +48,11 @@ def judge(document: object) -> list[Candle | BadRow]:
 
 
 def test_each_frame_of_the_documentation_is_told():
-    """Push, acknowledgement, refusal and pong, as text or as bytes."""
+    """Push, acknowledgement of both kinds, refusal and pong, as text or as bytes."""
     push = decode({"arg": ARG, "data": [ROW]})
     assert push == Push("BTC-USDT", "candle1m", [WireRow(*CANDLE, "1")])
     assert decode({"event": "subscribe", "arg": ARG}) == Acked("BTC-USDT", "candle1m")
+    assert decode({"event": "unsubscribe", "arg": ARG}) == Left("BTC-USDT")
     refused = {"event": "error", "code": "60012", "msg": "Invalid request: x"}
     assert decode(refused) == Rejected("60012", "Invalid request: x")
     assert decode({"event": "error", "code": 1}) == Rejected("1", "")
@@ -67,7 +69,7 @@ def test_each_frame_of_the_documentation_is_told():
         {"arg": {"channel": "candle1m"}, "data": [[]]},
         {"arg": ARG, "data": "rows"},
         {"arg": "BTC-USDT", "data": []},
-        {"event": "unsubscribe", "arg": ARG},
+        {"event": "unsubscribe"},
         {"event": "subscribe"},
         {"event": "login", "arg": ARG, "data": [[]]},
         [],
@@ -144,7 +146,7 @@ json_values = st.recursive(
     )
 )
 def test_no_frame_raises(frame):
-    """Whatever text or bytes arrive, they are told as one of the five frames."""
+    """Whatever text or bytes arrive, they are told as one of the frames."""
     read(frame)
 
 

@@ -15,6 +15,8 @@ EDGES = ("exchange", "store", "web")
 COMPOSERS = {
     "agent",
     "cli",
+    "demo",
+    "oneshot",
     "throttle",  # the limits of the exchange are kept in the store
 }
 """The modules that may put exchange, store and web together."""

@@ -1,0 +1,162 @@
+"""Laws of a connection's subscriptions: nobody is forgotten, nobody is hammered."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blofin_agent.core.subscriptions import Due, Subscriptions
+
+NAMES = ["A-USDT", "B-USDT", "C-USDT"]
+
+
+def opened(names=NAMES, now: float = 0.0) -> Subscriptions:
+    subscriptions = Subscriptions(names)
+    subscriptions.opened(now)
+    assert subscriptions.due(now) == Due(subscribe=list(names))
+    return subscriptions
+
+
+def standing(names=NAMES) -> Subscriptions:
+    subscriptions = opened(names)
+    for name in names:
+        subscriptions.acked(name, 0)
+    return subscriptions
+
+
+def test_all_are_subscribed_once_and_together():
+    """A new connection begins with one subscription of all; then there is nothing to do."""
+    subscriptions = opened()
+    assert subscriptions.due(0) == Due()
+    assert subscriptions.waiting() == subscriptions.symbols == NAMES
+    subscriptions.acked("A-USDT", 1)
+    assert subscriptions.standing("A-USDT")
+    assert subscriptions.waiting() == NAMES[1:]
+    subscriptions.closed()
+    assert not subscriptions.standing("A-USDT")
+    subscriptions.opened(5)
+    assert subscriptions.due(5) == Due(subscribe=NAMES)
+
+
+def test_one_without_an_answer_is_sent_again_alone():
+    """Every 10 s, three times in all; then it is taken as refused and left alone for 5 minutes."""
+    subscriptions = opened(["A-USDT"])
+    sent = [now for now in range(1, 400) if subscriptions.due(now).alone]
+    assert sent == [10, 20, 330]
+    assert subscriptions.waiting() == []
+
+
+def test_a_refused_one_is_tried_more_and_more_seldom():
+    """After 5 minutes, then twice as long each time, an hour at most; an answer begins it anew."""
+    subscriptions = opened(["A-USDT"])
+    now, waits = 0.0, []
+    for _ in range(6):
+        subscriptions.refused(["A-USDT"], now)
+        refused_at = now
+        assert subscriptions.waiting() == []
+        while not subscriptions.due(now).alone:
+            now += 10
+        waits.append(now - refused_at)
+    assert waits == [300, 600, 1_200, 2_400, 3_600, 3_600]
+    subscriptions.acked("A-USDT", now)
+    subscriptions.refused(["A-USDT"], now)
+    subscriptions.refused(["A-USDT"], now + 299)
+    assert subscriptions.due(now + 300).alone == ["A-USDT"]
+
+
+def test_a_stale_one_is_renewed_and_then_costs_the_connection():
+    """Without a push for 60 s it is subscribed anew; 60 s later the connection is made anew."""
+    subscriptions = standing()
+    told = []
+    for now in range(1, 121):
+        subscriptions.pushed("A-USDT", now)
+        subscriptions.pushed("B-USDT", now)
+        due = subscriptions.due(now)
+        if due != Due():
+            told.append((now, due.renew, "C-USDT" in due.lost))
+    assert told == [(60, ["C-USDT"], False), (120, [], True)]
+
+
+def test_a_symbol_that_never_trades_costs_few_connections():
+    """Each time that a new connection did not help, the patience with it doubles, up to an hour."""
+    subscriptions = standing(["A-USDT", "B-USDT"])
+    losses, begun = [], 0
+    for now in range(1, 40_000):
+        subscriptions.pushed("A-USDT", now)
+        if subscriptions.due(now).lost:
+            losses.append(now - begun)
+            begun = now
+            subscriptions.opened(now)
+            subscriptions.due(now)
+            subscriptions.acked("B-USDT", now)
+    assert losses == [120, 240, 480, 960, 1_920, 3_840, 7_200, 7_200, 7_200, 7_200]
+
+
+def test_a_silent_connection_is_made_anew():
+    """After 90 s without any push; twice as long after each that did not help; a push mends it."""
+
+    def silence(subscriptions: Subscriptions, now: float) -> float:
+        subscriptions.opened(now)
+        subscriptions.due(now)
+        subscriptions.acked("A-USDT", now)
+        later = now
+        while "any symbol" not in subscriptions.due(later).lost:
+            later += 10
+        return later - now
+
+    subscriptions = Subscriptions(["A-USDT"])
+    assert [silence(subscriptions, now) for now in (0, 10_000, 20_000)] == [90, 180, 360]
+    subscriptions.pushed("A-USDT", 30_000)
+    assert silence(subscriptions, 30_000) == 90
+    assert [silence(subscriptions, now * 10_000) for now in range(4, 10)][-1] == 3_600
+
+
+def test_a_connection_on_which_nothing_stands_is_not_silent():
+    """While nothing is acknowledged no push can come: that is chased, not called silence."""
+    subscriptions = opened(["A-USDT"])
+    assert not any(subscriptions.due(now).lost for now in range(1, 1_000))
+
+
+def test_a_push_stands_for_a_lost_acknowledgement():
+    """Whoever gets pushes is subscribed."""
+    subscriptions = opened()
+    subscriptions.pushed("B-USDT", 1)
+    assert subscriptions.standing("B-USDT")
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["opened", "closed", "acked", "pushed", "refused", "drop", "due"]),
+        st.sampled_from([*NAMES, "X-USDT"]),
+        st.integers(0, 700),
+    ),
+    max_size=30,
+)
+
+
+@given(steps)
+def test_nobody_is_forgotten(happened):
+    """After whatever happened, each symbol kept is pushed for, or tried within the hour."""
+    subscriptions = opened()
+    now, kept = 0, list(NAMES)
+    for what, name, later in happened:
+        now += later
+        match what:
+            case "opened" | "due":
+                getattr(subscriptions, what)(now)
+            case "closed":
+                subscriptions.closed()
+            case "refused":
+                subscriptions.refused([name], now)
+            case "drop":
+                subscriptions.drop(name)
+                kept = [symbol for symbol in kept if symbol != name]
+            case _:
+                getattr(subscriptions, what)(name, now)
+    assert subscriptions.symbols == kept
+    tried: set[str] = set()
+    for _ in range(400):
+        now += 10
+        due = subscriptions.due(now)
+        tried |= {*due.subscribe, *due.alone, *due.renew, *(kept if due.lost else ())}
+        assert {*due.subscribe, *due.alone, *due.renew} <= set(kept)
+    assert tried == set(kept)
+    assert not subscriptions.standing("X-USDT")
