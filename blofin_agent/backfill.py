@@ -63,6 +63,8 @@ class Filler:
         self, pager: Pager, store: Store, watch: Watch, writer: Writer, metrics: Metrics, tries: int
     ) -> None:
         self.pager = pager
+        self.queued: set[str] = set()
+        """Symbols that the pass under way will still come to."""
         self._store = store
         self._watch = watch
         self._writer = writer

@@ -12,6 +12,7 @@ import trio
 
 from blofin_agent.backfill import Filler
 from blofin_agent.core.budget import LIMITS
+from blofin_agent.core.candle import HOUR
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import History
 from blofin_agent.retry import Backoff
@@ -26,6 +27,8 @@ LONGEST_S = 600.0
 SHARE = 0.5
 PAUSE_S = max(limit.seconds / limit.requests for limit in LIMITS) / SHARE
 """Waited after each request of healing."""
+RECENT_MS = HOUR
+"""Holes so young are healed, older ones are the passes' work."""
 
 
 @dataclass(slots=True)
@@ -37,7 +40,7 @@ class _Patient:
 
 
 class Healer:
-    """Heals the holes that arose since it was made; older ones are the passes' work."""
+    """Heals young holes: of symbols that a pass will still come to, those since it was made."""
 
     def __init__(self, filler: Filler, watch: Watch) -> None:
         self._filler = filler
@@ -54,26 +57,29 @@ class Healer:
             else:
                 await self._heal(history)
 
-    def _fresh(self) -> Span:
+    def _fresh(self, history: History) -> Span:
         window = self._watch.window()
-        return Span(max(self._since, window.start), window.end)
+        recent = self._since
+        if history.symbol not in self._filler.queued:
+            recent = window.end - max(RECENT_MS, 3 * history.bar.ms)
+        return Span(max(recent, window.start), window.end)
 
     def _next(self) -> History | None:
         """Return the symbol whose turn it is: of those with a hole, the one due the longest."""
-        now, now_ms, fresh = trio.current_time(), self._watch.clock(), self._fresh()
+        now, now_ms = trio.current_time(), self._watch.clock()
         due = [
             (patient.not_before, history.symbol, history)
             for history in self._watch.all()
             if not self._filler.busy(history.symbol)
             and (patient := self._patients.setdefault(history.symbol, _Patient())).not_before <= now
-            and history.gaps(fresh, now_ms)
+            and history.gaps(self._fresh(history), now_ms)
         ]
         return min(due)[2] if due else None
 
     async def _heal(self, history: History) -> None:
         patient = self._patients[history.symbol]
         run = await self._filler.fill(
-            history, self._fresh(), Trigger.HEAL, pause_s=PAUSE_S, tries=1
+            history, self._fresh(history), Trigger.HEAL, pause_s=PAUSE_S, tries=1
         )
         if run.status is Status.COMPLETE:
             patient.backoff.reset()

@@ -183,7 +183,7 @@ class Metrics:
         self.api_requests.labels(endpoint, outcome).inc()
         self.api_duration.labels(endpoint).observe(seconds)
 
-    def store_operation(self, operation: str, seconds: float, up: bool) -> None:  # noqa: FBT001
+    def store_operation(self, operation: str, seconds: float, up: bool) -> None:
         """Count a transaction; see `store.engine.Observer`. Called in worker threads."""
         self.store_duration.labels(operation).observe(seconds)
         self.store_up.set(up)

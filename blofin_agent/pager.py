@@ -78,7 +78,6 @@ class Pager:
     async def _ask(self, history: History, page: Page, window: Span, run: Run) -> Answer:
         run.requests += 1
         self._metrics.requests.labels(history.symbol).inc()
-        expected = history.expected(window)
         try:
             return await self._throttle.ask(
                 "candles",
@@ -87,7 +86,7 @@ class Pager:
                     history.symbol,
                     history.bar,
                     page,
-                    Span(expected.start, min(page.after, window.end)),
+                    Span(window.start, min(page.after, window.end)),
                     history.bar.floor(self._clock()),
                 ),
             )

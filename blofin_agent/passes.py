@@ -92,14 +92,19 @@ class Passes:
         """Go over all watched symbols once, or over those named."""
         begun = trio.current_time()
         result = Pass()
-        names = self._order(window, symbols)
-        for number, history in enumerate(names):
-            if number:
-                await trio.sleep(self._policy.symbol_sleep_s if result.runs[-1].requests else 0)
-            if history.symbol not in self._watch.histories:
-                continue
-            result.runs.append(await self._one(history, window, trigger, progress))
-        self._report(result, trio.current_time() - begun, complete=symbols is None)
+        histories = self._order(window, symbols)
+        self._filler.queued |= {history.symbol for history in histories}
+        for history in histories:
+            if result.runs and result.runs[-1].requests:
+                await trio.sleep(self._policy.symbol_sleep_s)
+            if history.symbol in self._watch.histories:
+                result.runs.append(await self._one(history, window, trigger, progress))
+            self._filler.queued.discard(history.symbol)
+        self._report(
+            result,
+            trio.current_time() - begun,
+            aloud=symbols is None and trigger is not Trigger.ONESHOT,
+        )
         return result
 
     def eta(self) -> float:
@@ -138,7 +143,7 @@ class Passes:
             _tell(run)
         return run
 
-    def _report(self, result: Pass, seconds: float, *, complete: bool) -> None:
+    def _report(self, result: Pass, seconds: float, *, aloud: bool) -> None:
         now = self._watch.clock() / 1000
         self._metrics.last_pass.set(now)
         self._metrics.pass_duration.set(seconds)
@@ -148,7 +153,7 @@ class Passes:
             if run.symbol in self._watch.histories:
                 self._metrics.last_pass_requests.labels(run.symbol).set(run.requests)
                 self._metrics.last_pass_rate_limited.labels(run.symbol).set(run.rate_limited)
-        if complete:
+        if aloud:
             requests = sum(run.requests for run in result.runs)
             rows = sum(run.rows_inserted for run in result.runs)
             log.info(

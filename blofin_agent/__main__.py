@@ -1,0 +1,6 @@
+"""`python -m blofin_agent` is `blofin-agent`."""
+
+from blofin_agent.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="blofin-agent")

@@ -1,0 +1,128 @@
+"""Check: what works and what does not, one finding a line."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import trio
+
+from blofin_agent import __version__
+from blofin_agent.agent import Parts, assemble
+from blofin_agent.config import Settings
+from blofin_agent.core.answers import Instrument
+from blofin_agent.core.errors import ExchangeError
+from blofin_agent.core.subscriptions import Subscriptions
+from blofin_agent.core.symbols import choose, complain
+from blofin_agent.exchange.feed import FeedLost, Timing, session
+from blofin_agent.exchange.rest import client
+from blofin_agent.reconcile import SERVICE
+from blofin_agent.store import ledger
+from blofin_agent.store.engine import Store, open_store
+from blofin_agent.store.errors import StoreError
+from blofin_agent.text import clock_text, plural
+
+FEED_WITHIN_S = 20.0
+
+
+class Finding(NamedTuple):
+    """What was looked at, whether it works, and what to know of it."""
+
+    about: str
+    ok: bool
+    text: str
+
+
+async def check(settings: Settings) -> list[Finding]:
+    """Look at everything, in the order in which it matters. Asks BloFin one REST question."""
+    findings = [
+        Finding(
+            "settings",
+            ok=True,
+            text=f"{', '.join(settings.blofin_symbols)}: {settings.backfill_timeframe.value} "
+            f"candles, {settings.backfill_lookback_hours} h back",
+        )
+    ]
+    try:
+        store = open_store(settings.blofin_database_url)
+    except StoreError as error:
+        return [*findings, Finding("database", ok=False, text=str(error))]
+    try:
+        findings.append(Finding("database", ok=True, text=store.where))
+        findings.append(await _agent(store))
+        async with client(settings.blofin_rest_url, __version__) as http:
+            parts = assemble(settings, store, http, tries=1, what_next="see below")
+            findings += await _exchange(settings, parts)
+    except StoreError as error:
+        findings.append(Finding("database", ok=False, text=str(error)))
+    finally:
+        store.close()
+    return findings
+
+
+async def _agent(store: Store) -> Finding:
+    beat = await store.read("beat", partial(ledger.last_beat, service=SERVICE))
+    if beat is None:
+        return Finding("agent", ok=True, text="has not run on this database yet")
+    return Finding("agent", ok=True, text=f"last seen alive at {clock_text(beat)}")
+
+
+async def _exchange(settings: Settings, parts: Parts) -> list[Finding]:
+    await parts.throttle.refresh()
+    until = parts.throttle.suspended_until()
+    if until:
+        text = f"{parts.throttle.suspension.reason}; not asked before {clock_text(until)}"
+        return [Finding("exchange", ok=False, text=text)]
+    try:
+        found = await parts.throttle.ask("instruments", parts.throttle.rest.instruments)
+    except ExchangeError as error:
+        return [Finding("exchange", ok=False, text=f"{error} ({settings.blofin_rest_url})")]
+    listed = {one.symbol: one for one in found}
+    text = f"{settings.blofin_rest_url} lists {plural(len(listed), 'instrument')}"
+    return [
+        Finding("exchange", ok=True, text=text),
+        *_symbols(settings, listed),
+        await _feed(settings, listed),
+    ]
+
+
+def _symbols(settings: Settings, listed: Mapping[str, Instrument]) -> list[Finding]:
+    chosen = choose(settings.blofin_symbols, listed)
+    wrong = [Finding("symbols", ok=False, text=complain(one, listed)) for one in chosen.unknown]
+    good = len(chosen.symbols) - len(wrong)
+    if not good:
+        return wrong or [Finding("symbols", ok=False, text="BLOFIN_SYMBOLS names no instrument")]
+    return [*wrong, Finding("symbols", ok=True, text=f"{plural(good, 'symbol')} to watch")]
+
+
+async def _feed(settings: Settings, listed: Mapping[str, Instrument]) -> Finding:
+    """Subscribe one symbol and wait for its first frame."""
+    wanted = [one for one in choose(settings.blofin_symbols, listed).symbols if one in listed]
+    subscriptions = Subscriptions(wanted[:1] or sorted(listed)[:1])
+    heard = trio.Event()
+    url = settings.blofin_ws_url
+    with trio.move_on_after(FEED_WITHIN_S):
+        async with trio.open_nursery() as nursery:
+
+            async def listen() -> None:
+                try:
+                    await session(
+                        url,
+                        settings.backfill_timeframe,
+                        subscriptions,
+                        opened=lambda: None,
+                        handle=lambda _frame: heard.set(),
+                        per_message=1,
+                        timing=Timing(),
+                    )
+                except FeedLost as error:
+                    lost.append(str(error))
+                    nursery.cancel_scope.cancel()
+
+            lost: list[str] = []
+            nursery.start_soon(listen)
+            await heard.wait()
+            nursery.cancel_scope.cancel()
+    if heard.is_set():
+        return Finding("websocket", ok=True, text=f"{url} answers")
+    reason = lost[0] if lost else f"no answer to a subscription within {FEED_WITHIN_S:g} s"
+    return Finding("websocket", ok=False, text=f"{reason} ({url})")

@@ -1,0 +1,339 @@
+"""The command line. Exit codes: 0 done and complete, 1 failed, 2 wrong use, 3 incomplete."""
+
+import json
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import click
+import httpx
+import trio
+
+from blofin_agent import __version__, agent, check, config, demo, logs, oneshot, show
+from blofin_agent.clock import wall_ms
+from blofin_agent.config import Settings, SettingsError
+from blofin_agent.exchange.rest import client as make_client
+from blofin_agent.store.engine import Store, open_store
+from blofin_agent.store.errors import StoreError
+from blofin_agent.stored import read_coverage
+from blofin_agent.web.serve import bind
+
+OK, FAILED, WRONG_USE, INCOMPLETE = 0, 1, 2, 3
+
+
+class Moment(click.ParamType[int]):
+    """A UTC date or time on the command line; becomes ms since the epoch."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read `2026-02-12`, `2026-02-12T10:30` or with an offset such as `+01:00` or `Z`."""
+        if isinstance(value, int):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(
+                f"{value!r} is no date or time; write 2026-02-12 or 2026-02-12T10:30 (UTC)",
+                param,
+                ctx,
+            )
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return int(moment.timestamp() * 1000)
+
+
+class _Group(click.Group):
+    """Turns what a person can mend into one clear line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            _say(f"wrong setting: {error}")
+            ctx.exit(WRONG_USE)
+        except oneshot.UnknownSymbolError as error:
+            _say(str(error))
+            ctx.exit(WRONG_USE)
+        except (StoreError, oneshot.BackfillError, demo.DemoError) as error:
+            _say(str(error))
+            ctx.exit(FAILED)
+        except BrokenPipeError:
+            # The reader of a pipe, `head` say, has had enough.
+            sys.stderr.close()
+            ctx.exit(FAILED)
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        click.echo(f"blofin-agent: {line}", err=True)
+
+
+def _settings(**overrides: object) -> Settings:
+    settings = config.load(
+        **{name: value for name, value in overrides.items() if value is not None}
+    )
+    logs.configure(settings.log_format, settings.log_level)
+    return settings
+
+
+@contextmanager
+def _store(settings: Settings, *, read_only: bool = False) -> Iterator[Store]:
+    store = open_store(settings.blofin_database_url, read_only=read_only)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _symbols(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    try:
+        return config.parse_symbols(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+symbols_option = click.option(
+    "--symbols",
+    callback=_symbols,
+    metavar="LIST",
+    help="Instead of BLOFIN_SYMBOLS, e.g. BTC-USDT,ETH-USDT.",
+)
+lookback_option = click.option(
+    "--lookback-hours",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Instead of BACKFILL_LOOKBACK_HOURS.",
+)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="blofin-agent")
+def main() -> None:
+    """Keep a complete BloFin candle history, and know how complete it is.
+
+    Settings come from the environment or from .env; see .env.example.
+    """
+
+
+@main.command()
+def run() -> None:
+    """Run the agent: live candles, periodic backfill, metrics.
+
+    Example: BLOFIN_SYMBOLS=BTC-USDT,ETH-USDT blofin-agent run
+    """
+    settings = _settings()
+    bound = _bind(settings)
+    with _store(settings) as store:
+        _announce(settings, store, bound)
+
+        async def serve() -> None:
+            async with make_client(settings.blofin_rest_url, __version__) as http:
+                await agent.run(settings, store, http, bound)
+
+        trio.run(serve)
+
+
+def _bind(settings: Settings) -> socket.socket:
+    try:
+        return bind(settings.api_host, settings.api_port)
+    except OSError as error:
+        _say(
+            f"cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror or error}; "
+            "set API_HOST and API_PORT, or end the program that uses them"
+        )
+        raise click.exceptions.Exit(FAILED) from None
+
+
+def _announce(settings: Settings, store: Store, bound: socket.socket) -> None:
+    """Say in three lines where everything is."""
+    url = _url(settings.api_host, bound.getsockname()[1])
+    show.print_lines(
+        [
+            f"page      {url}/   metrics {url}/metrics",
+            (
+                f"watching  {', '.join(settings.blofin_symbols)}: {settings.backfill_timeframe.value} "
+                f"candles, {settings.backfill_lookback_hours} h back"
+            ),
+            f"storing   {store.where}",
+        ]
+    )
+
+
+def _url(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared only
+    return f"http://[{shown}]:{port}" if ":" in shown.strip("[]") else f"http://{shown}:{port}"
+
+
+@main.command()
+@symbols_option
+@lookback_option
+@click.option("--since", type=Moment(), help="From this UTC date or time on.")
+@click.option("--until", type=Moment(), help="Up to this UTC date or time, not included.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and fetch nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and no lines.")
+@click.option("-v", "--verbose", is_flag=True, help="A line for each page.")
+def backfill(
+    symbols: tuple[str, ...] | None,
+    lookback_hours: int | None,
+    since: int | None,
+    until: int | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Fill the gaps once, and exit.
+
+    Exits with 0 when nothing is missing, 3 when something still is.
+
+    Example: blofin-agent backfill --symbols BTC-USDT --since 2026-02-01 --until 2026-02-08
+    """
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError("--since must be before --until")
+    if lookback_hours is not None and since is not None:
+        raise click.UsageError("give --lookback-hours or --since, not both")
+    now = wall_ms()
+    if since is not None and since > now:
+        raise click.UsageError("--since is in the future: there are no candles yet")
+    settings = _settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
+    order = oneshot.Order(settings, since, until, named=symbols is not None)
+    with _store(settings) as store:
+        if dry_run:
+            _plan(order, store, as_json=as_json)
+            return
+        with show.BackfillShow(verbose=verbose, quiet=as_json) as shown:
+            report = _with_client(
+                settings, lambda http: oneshot.backfill(order, store, http, shown.teller())
+            )
+    if as_json:
+        click.echo(json.dumps(report.as_json()))
+    else:
+        show.print_lines(show.summary_lines(report))
+    if report.stopped or report.failed:
+        raise click.exceptions.Exit(FAILED)
+    if not report.complete:
+        raise click.exceptions.Exit(INCOMPLETE)
+
+
+def _plan(order: oneshot.Order, store: Store, *, as_json: bool) -> None:
+    needs, seconds = _with_client(order.settings, lambda http: oneshot.plan(order, store, http))
+    if as_json:
+        rows = [
+            {
+                "symbol": need.symbol,
+                "expected": need.count.expected,
+                "present": need.count.present,
+                "missing": need.count.missing,
+                "unavailable": need.count.unavailable,
+                "coverage": need.count.ratio,
+                "gaps": [{"start": gap.start, "end": gap.end} for gap in need.gaps],
+                "pages": need.pages,
+            }
+            for need in needs
+        ]
+        pages = sum(need.pages for need in needs)
+        click.echo(json.dumps({"pages": pages, "least_seconds": seconds, "symbols": rows}))
+    else:
+        show.print_lines(show.plan_lines(needs, seconds))
+
+
+def _with_client(settings: Settings, work: Callable[[httpx.AsyncClient], Any]) -> Any:
+    async def main_task() -> Any:
+        async with make_client(settings.blofin_rest_url, __version__) as http:
+            return await work(http)
+
+    return trio.run(main_task)
+
+
+@main.command()
+@symbols_option
+@lookback_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def coverage(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_json: bool) -> None:
+    """Show how complete each symbol is, the worst first. Reads the store only.
+
+    Exits with 0 when nothing is missing, 3 when something is.
+
+    Example: blofin-agent coverage --symbols BTC-USDT --lookback-hours 24
+    """
+    settings = _settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
+    with _store(settings, read_only=True) as store:
+        watch = store.read_here(partial(read_coverage, settings=settings, clock=wall_ms))
+    counts = watch.counts()
+    newest = {history.symbol: history.held.newest for history in watch.all()}
+    if as_json:
+        click.echo(json.dumps(show.coverage_json(watch, counts, newest)))
+    elif counts:
+        show.print_table(show.coverage_table(counts, newest))
+    else:
+        _say("no symbol is known yet; `blofin-agent backfill` reads BloFin's list of them")
+        raise click.exceptions.Exit(FAILED)
+    if any(count.missing for count in counts.values()):
+        raise click.exceptions.Exit(INCOMPLETE)
+
+
+@main.command("check")
+def check_command() -> None:
+    """Check the settings, the database, the exchange and the symbols, and say what works.
+
+    Exits with 0 when all does, 1 when something does not.
+
+    Example: blofin-agent check
+    """
+    settings = _settings()
+    findings = trio.run(check.check, settings)
+    for finding in findings:
+        click.echo(f"{'ok    ' if finding.ok else 'FAILED'}  {finding.about:<9} {finding.text}")
+    if not all(finding.ok for finding in findings):
+        raise click.exceptions.Exit(FAILED)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8790, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--symbols", default="8", show_default=True, metavar="N|LIST", help="How many, or which."
+)
+@click.option("--seed", default=1, show_default=True, help="Another seed is another market.")
+@click.option("--holes", default=0.0005, show_default=True, help="Share of bars that never were.")
+@click.option(
+    "--page-limit", default=1440, show_default=True, type=click.IntRange(1), help="Rows a page."
+)
+@click.option("--no-limits", is_flag=True, help="Count requests, and refuse none.")
+def simulate(
+    host: str, port: int, symbols: str, seed: int, holes: float, page_limit: int, *, no_limits: bool
+) -> None:
+    """Run a BloFin of our own: REST and websocket, with candles made from a seed.
+
+    Example: blofin-agent simulate --port 8790 --symbols BTC-USDT,ETH-USDT --seed 7
+    """
+    logs.configure("console", "info")
+    demo.simulate(
+        host=host,
+        port=port,
+        symbols=symbols,
+        seed=seed,
+        holes=holes,
+        page_limit=page_limit,
+        limits=not no_limits,
+    )
+
+
+@main.command("demo")
+def demo_command() -> None:
+    """Run the agent against the simulator, with gaps in the store, and watch it heal.
+
+    Example: blofin-agent demo
+    """
+    settings = _settings()
+    bound = _bind(settings)
+    demo.demo(settings, bound, lambda here, store: _announce(here, store, bound))

@@ -1,0 +1,208 @@
+"""One-shot backfill: one pass over the symbols, and what came of it."""
+
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import httpx
+import trio
+
+from blofin_agent.agent import Parts, assemble
+from blofin_agent.backfill import Progress
+from blofin_agent.config import Settings
+from blofin_agent.core import budget
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.errors import ExchangeError
+from blofin_agent.core.history import Count, History
+from blofin_agent.core.symbols import complain, needs_listing
+from blofin_agent.retry import Backoff
+from blofin_agent.store.engine import Store
+from blofin_agent.store.ledger import Run, Status, Trigger
+from blofin_agent.watch import Watch, worst_first
+
+TRIES = 5
+"""How often the one-shot asks for one page before it gives the symbol up."""
+LISTING_TRIES = 3
+
+
+class BackfillError(Exception):
+    """The backfill could not be done. The text is a sentence for a person."""
+
+
+class UnknownSymbolError(Exception):
+    """A symbol named on the command line does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to backfill. `since` and `until` in ms; without them the window of the settings."""
+
+    settings: Settings
+    since: int | None = None
+    until: int | None = None
+    named: bool = False
+    """Whether the symbols were named on the command line, so that a wrong one is wrong use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one symbol needs, before anything is fetched."""
+
+    symbol: str
+    count: Count
+    gaps: list[Span]
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a backfill."""
+
+    window: Span
+    runs: list[Run]
+    counts: dict[str, Count]
+    seconds: float
+    stopped: bool = False
+    """Whether a signal ended it before its end."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.stopped and all(count.missing == 0 for count in self.counts.values())
+
+    @property
+    def failed(self) -> bool:
+        """Whether it came to nothing: every symbol that was tried failed."""
+        return bool(self.runs) and all(run.status is Status.FAILED for run in self.runs)
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as plain data; times in ms, coverage from 0 to 1, seconds."""
+        worst = worst_first(self.counts)
+        return {
+            "window": {"start": self.window.start, "end": self.window.end},
+            "complete": self.complete,
+            "requests": sum(run.requests for run in self.runs),
+            "rate_limited": sum(run.rate_limited for run in self.runs),
+            "rows_fetched": sum(run.rows_fetched for run in self.runs),
+            "rows_inserted": sum(run.rows_inserted for run in self.runs),
+            "seconds": round(self.seconds, 3),
+            "worst": worst[0][0] if worst else None,
+            "symbols": [
+                {**asdict(run), "unavailable": self.counts[run.symbol].unavailable}
+                for run in self.runs
+            ],
+        }
+
+
+@dataclass(slots=True)
+class Teller:
+    """Whom to tell how it goes. Each function is called in the event loop and must not wait."""
+
+    needs: Callable[[list[Need]], None]
+    progress: Callable[[History], Progress]
+
+
+async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: Teller) -> Report:
+    """Fill once. Raises BackfillError and UnknownSymbolError; SIGINT and SIGTERM end it early."""
+    parts = await _prepare(order, store, client)
+    begun = trio.current_time()
+    window = parts.watch.window()
+    tell.needs(needs(parts, window))
+    runs: list[Run] = []
+    stopped = False
+
+    def progress(history: History) -> Progress:
+        told = tell.progress(history)
+
+        def finished(run: Run) -> None:
+            runs.append(run)
+            told.finished(run)
+
+        return replace(told, finished=finished)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(parts.writer.run)
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as work:
+
+                async def stop() -> None:
+                    nonlocal stopped
+                    async for _ in signals:
+                        stopped = True
+                        work.cancel_scope.cancel()
+
+                work.start_soon(stop)
+                await parts.passes.once(window, Trigger.ONESHOT, progress=progress)
+                work.cancel_scope.cancel()
+        await parts.writer.close()
+    counts = {one.symbol: one.count(window) for one in parts.watch.all()}
+    return Report(window, runs, counts, trio.current_time() - begun, stopped)
+
+
+async def plan(order: Order, store: Store, client: httpx.AsyncClient) -> tuple[list[Need], float]:
+    """Return what each symbol needs, and the least time (s) that the limits allow for it all."""
+    parts = await _prepare(order, store, client)
+    needed = needs(parts, parts.watch.window())
+    await parts.throttle.refresh()
+    now = parts.watch.clock()
+    spacing_ms = order.settings.backfill_request_sleep_ms
+    pages = sum(need.pages for need in needed)
+    return needed, budget.least_seconds(pages, parts.throttle.starts, now, spacing_ms)
+
+
+def needs(parts: Parts, window: Span) -> list[Need]:
+    """Return what each symbol needs, the least complete first."""
+    now = parts.watch.clock()
+    counts = {history.symbol: history.count(window) for history in parts.watch.all()}
+    found = []
+    for symbol, count in worst_first(counts):
+        history = parts.watch.histories[symbol]
+        pages = parts.filler.pages(history.gaps(window, now), window.end)
+        found.append(Need(symbol, count, history.missing(window), pages))
+    return found
+
+
+async def _prepare(order: Order, store: Store, client: httpx.AsyncClient) -> Parts:
+    """Make the parts, read the store, and know when the symbols were listed."""
+    settings = order.settings
+    parts = assemble(
+        settings, store, client, tries=TRIES, what_next="trying again for a little while"
+    )
+    if order.since is not None or order.until is not None:
+        parts.watch.fixed = _fixed(parts.watch, order.since, order.until)
+    await parts.roster.load()
+    if not parts.roster.fresh:
+        await _list(parts, settings.blofin_symbols)
+    if order.named and parts.roster.unknown:
+        listed = parts.roster.listed
+        raise UnknownSymbolError("\n".join(complain(one, listed) for one in parts.roster.unknown))
+    if not parts.watch.histories:
+        raise BackfillError(
+            f"no BloFin instrument is meant by {', '.join(settings.blofin_symbols)} "
+            "(BLOFIN_SYMBOLS)"
+        )
+    parts.watch.loaded = True
+    return parts
+
+
+def _fixed(watch: Watch, since: int | None, until: int | None) -> Span:
+    moving = watch.window()
+    end = moving.end if until is None else watch.bar.floor(until)
+    start = end - (moving.end - moving.start) if since is None else since
+    # A bar that opens before the start is not asked for.
+    return Span(watch.bar.floor(start + watch.bar.ms - 1), end)
+
+
+async def _list(parts: Parts, wanted: Sequence[str]) -> None:
+    backoff = Backoff()
+    for attempt in range(1, LISTING_TRIES + 1):
+        try:
+            await parts.roster.refresh()
+        except ExchangeError as error:
+            if attempt == LISTING_TRIES:
+                if parts.trouble or (needs_listing(wanted) and not parts.watch.histories):
+                    raise BackfillError(f"{error}. What was stored before is untouched") from None
+                return
+            await trio.sleep(backoff.next())
+        else:
+            return

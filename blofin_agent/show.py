@@ -1,0 +1,240 @@
+"""What the commands print: plain lines, a Rich progress bar on a terminal, tables."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from blofin_agent.backfill import Progress
+from blofin_agent.core.answers import Answer
+from blofin_agent.core.history import Count, History
+from blofin_agent.core.plan import Page
+from blofin_agent.oneshot import Need, Report, Teller
+from blofin_agent.store.ledger import Run, Status
+from blofin_agent.text import (
+    clock_text,
+    duration_text,
+    minute_text,
+    percent,
+    plural,
+    spans_text,
+)
+from blofin_agent.watch import Watch, health_of, worst_first
+
+_COLOURS = ((0.995, "green"), (0.97, "yellow"), (0.0, "red"))
+
+
+def plan_line(need: Need) -> str:
+    """Return the line that says how complete a symbol is and what it needs."""
+    head = f"{need.symbol}: coverage {_coverage(need.count)}"
+    if not need.gaps:
+        return f"{head}, nothing missing"
+    gaps = f"{need.count.missing} missing in {plural(len(need.gaps), 'gap')}"
+    if not need.pages:
+        return f"{head}, {gaps}: unavailable at BloFin, not yet asked for again"
+    return f"{head}, {gaps}: {plural(need.pages, 'page')}"
+
+
+def done_line(run: Run, expected: int) -> str:
+    """Return the line that says what a run did for a symbol."""
+    held = expected - run.missing_after
+    coverage = f"coverage now {percent(run.coverage_after)} ({held}/{expected})"
+    note = f"; {run.note}" if run.note else ""
+    if run.status is Status.FAILED:
+        return f"{run.symbol}: failed, {coverage}{note}"
+    if run.status is Status.SKIPPED:
+        return f"{run.symbol}: skipped, {coverage}{note}"
+    candles = plural(run.rows_inserted, "candle")
+    return (
+        f"{run.symbol}: inserted {candles} in {plural(run.requests, 'request')}, {coverage}{note}"
+    )
+
+
+def _coverage(count: Count) -> str:
+    return f"{percent(count.ratio)} ({count.present}/{count.expected})"
+
+
+class BackfillShow:
+    """Tells how a one-shot backfill goes: lines on stdout, a bar on a terminal's stderr."""
+
+    def __init__(self, *, verbose: bool, quiet: bool) -> None:
+        self._verbose = verbose
+        self._quiet = quiet
+        self._expected: dict[str, int] = {}
+        self._err = Console(stderr=True)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("pages"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._err,
+            transient=True,
+            disable=quiet or not self._err.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def teller(self) -> Teller:
+        """Return the functions that the backfill calls."""
+        return Teller(self._needs, self._progress)
+
+    def line(self, text: str) -> None:
+        """Print a line above the bar."""
+        if not self._quiet:
+            if self._bar.disable:
+                print(text, flush=True)  # noqa: T201 - this is what the command is for
+            else:
+                self._bar.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _needs(self, needs: list[Need]) -> None:
+        for need in needs:
+            self._expected[need.symbol] = need.count.expected
+            self.line(plan_line(need))
+        self._bar.update(self._task, total=sum(need.pages for need in needs))
+
+    def _progress(self, history: History) -> Progress:
+        planned = 0
+
+        def begin(_run: Run, pages: int) -> None:
+            nonlocal planned
+            planned = pages
+            self._bar.update(self._task, description=history.symbol)
+
+        def page(_run: Run, page: Page, answer: Answer) -> None:
+            nonlocal planned
+            planned -= 1
+            if planned < 0:
+                self._bar.update(self._task, total=(self._bar.tasks[0].total or 0) + 1)
+            self._bar.advance(self._task)
+            if self._verbose:
+                self.line(_page_line(history.symbol, page, answer))
+
+        def finished(run: Run) -> None:
+            if planned > 0:
+                self._bar.advance(self._task, planned)
+            if run.requests or run.status is not Status.COMPLETE:
+                self.line(done_line(run, self._expected[run.symbol]))
+
+        return Progress(begin, page, finished)
+
+
+def _page_line(symbol: str, page: Page, answer: Answer) -> str:
+    if not answer.times:
+        return f"{symbol}: page before {minute_text(page.after)}: empty"
+    newest, oldest = minute_text(max(answer.times)), minute_text(min(answer.times))
+    bad = f", {plural(len(answer.bad), 'row')} not usable" if answer.bad else ""
+    return f"{symbol}: page of {plural(answer.rows, 'row')} ({newest} back to {oldest}){bad}"
+
+
+def summary_lines(report: Report) -> list[str]:
+    """Return the lines that close a backfill."""
+    data = report.as_json()
+    worst = worst_first(report.counts)[0]
+    lines = [
+        (
+            f"{plural(len(report.counts), 'symbol')}, {data['requests']} requests, "
+            f"{data['rows_inserted']} rows inserted, {data['rate_limited']} times 429, "
+            f"{report.seconds:.1f} s; worst: {worst[0]} {_coverage(worst[1])}"
+        )
+    ]
+    short = [(symbol, count) for symbol, count in worst_first(report.counts) if count.missing]
+    if report.stopped:
+        lines.append("stopped before the end; what was stored is kept, and the next run goes on")
+    elif short:
+        total = sum(count.missing for _, count in short)
+        lines.append(f"incomplete: {total} missing in {plural(len(short), 'symbol')}:")
+        notes = {run.symbol: run.note for run in report.runs}
+        lines += [
+            f"  {symbol}: {count.missing} missing: {notes.get(symbol) or 'not reached'}"
+            for symbol, count in short
+        ]
+    else:
+        lines.append("complete")
+    return lines
+
+
+def plan_lines(needs: Sequence[Need], seconds: float) -> list[str]:
+    """Return the lines of a dry run."""
+    lines = []
+    for need in needs:
+        lines.append(plan_line(need))
+        if need.gaps:
+            lines.append(f"  gaps: {spans_text(need.gaps, most=5)} (UTC)")
+    pages = sum(need.pages for need in needs)
+    lines.append(
+        f"{plural(pages, 'page')} in all; the limits allow that in {duration_text(seconds)} at "
+        "the least; nothing was fetched"
+    )
+    return lines
+
+
+def coverage_table(counts: dict[str, Count], newest: dict[str, int | None]) -> Table:
+    """Return the table of `blofin-agent coverage`, worst first."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("symbol", no_wrap=True)
+    for name in ("coverage", "held", "expected", "missing", "unavailable"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("newest candle", no_wrap=True)
+    for symbol, count in worst_first(counts):
+        colour = next(name for least, name in _COLOURS if count.ratio >= least)
+        last = newest[symbol]
+        table.add_row(
+            symbol,
+            f"[{colour}]{percent(count.ratio)}[/]",
+            *(str(n) for n in (count.present, count.expected, count.missing, count.unavailable)),
+            "none" if last is None else clock_text(last),
+        )
+    return table
+
+
+def coverage_json(
+    watch: Watch, counts: dict[str, Count], newest: dict[str, int | None]
+) -> dict[str, object]:
+    """Return the same as plain data; times in ms, coverage from 0 to 1."""
+    window = watch.window()
+    return {
+        "window": {"start": window.start, "end": window.end},
+        "health": health_of(counts.values()).value,
+        "symbols": [
+            {
+                "symbol": symbol,
+                "coverage": count.ratio,
+                **count._asdict(),
+                "newest": newest[symbol],
+            }
+            for symbol, count in worst_first(counts)
+        ],
+    }
+
+
+def print_table(table: Table) -> None:
+    """Print a table; as wide as it needs to be where no terminal says otherwise."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def print_lines(lines: Iterable[str], *, error: bool = False) -> None:
+    """Print plain lines."""
+    for line in lines:
+        print(line, file=sys.stderr if error else sys.stdout, flush=True)

@@ -1,0 +1,34 @@
+"""Stored: the coverage as the database has it, for commands that only look."""
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from blofin_agent.config import Settings
+from blofin_agent.core.history import History
+from blofin_agent.core.symbols import choose
+from blofin_agent.store import candles, ledger
+from blofin_agent.watch import Watch
+
+
+def read_coverage(
+    connection: sa.Connection, *, settings: Settings, clock: Callable[[], int]
+) -> Watch:
+    """Return the watched symbols with what the store holds of them."""
+    watch = Watch(
+        settings.backfill_timeframe,
+        settings.backfill_lookback_hours,
+        int(settings.coverage_settle_seconds * 1000),
+        clock,
+    )
+    span = watch.loading()
+    listed = ledger.load_instruments(connection).instruments
+    proofs = ledger.load_proofs(connection, watch.bar, span.start)
+    for symbol in choose(settings.blofin_symbols, listed).symbols:
+        history = History(symbol, watch.bar)
+        history.list_time = listed[symbol].list_time if symbol in listed else None
+        history.held = candles.held(connection, symbol, watch.bar, span)
+        history.proofs = proofs.get(symbol, [])
+        watch.histories[symbol] = history
+    watch.loaded = True
+    return watch
