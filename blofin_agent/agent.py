@@ -144,6 +144,8 @@ async def _produce(settings: Settings, store: Store, parts: Parts) -> None:
         parts.trouble,
     )
     ingest.add(parts.watch.histories)
+    # The first pass will come to all of them: healing leaves it what is older than this moment.
+    parts.filler.queued |= set(parts.watch.histories)
     healer = Healer(parts.filler, parts.watch)
     note = f"pid {os.getpid()} on {socket.gethostname()}"
     reconciler = Reconciler(store, parts.watch, parts.writer, parts.throttle, parts.metrics, note)

@@ -122,7 +122,12 @@ def test_least_seconds_is_the_time_of_the_last(requests, tries, spacing):
     assert least_seconds(100, [], NOW, 250) == 99 * 0.25
 
 
-@given(st.lists(st.integers(-400_000, 0), max_size=50).map(sorted))
+@given(
+    st.lists(
+        st.integers(-400_000, 0) | st.sampled_from([-61_000, -60_999, -301_000, -300_999]),
+        max_size=50,
+    ).map(sorted)
+)
 def test_used_counts_what_may_still_count_at_the_exchange(ages):
     """A request counts for the window and the second that it may have been under way."""
     counts = used([NOW + age for age in ages], NOW)

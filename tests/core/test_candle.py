@@ -112,9 +112,14 @@ def test_columns_keep_their_order():
     assert candle == Candle(NOON, 2.0, 4.0, 1.0, 3.0, 5.0, 6.0, 7.0)
 
 
-@given(st.lists(floats, min_size=4, max_size=4), st.lists(floats, min_size=3, max_size=3))
-def test_only_possible_candles_are_taken(prices, volumes):
+@given(
+    st.lists(st.sampled_from([2.0, 3.0]), min_size=7, max_size=7),
+    st.dictionaries(st.integers(0, 6), floats, max_size=2),
+)
+def test_only_possible_candles_are_taken(good, strange):
     """Taken: finite, positive, enclosed by high and low, no volume negative. Else impossible."""
+    columns = [strange.get(i, number) for i, number in enumerate(good)]
+    prices, volumes = columns[:4], columns[4:]
     o, high, low, c = prices
     possible = (
         all(map(math.isfinite, prices + volumes))
@@ -129,6 +134,15 @@ def test_only_possible_candles_are_taken(prices, volumes):
     else:
         assert isinstance(judged, BadRow)
         assert (judged.reason, judged.open_time) == (Reason.IMPOSSIBLE, NOON)
+
+
+@pytest.mark.parametrize("column", range(1, 8))
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan", "-1"])
+def test_one_impossible_column_is_enough(column, text):
+    """In whichever column it stands."""
+    row = wire()
+    row[column] = text
+    assert parse(row).reason is Reason.IMPOSSIBLE
 
 
 @pytest.mark.parametrize(

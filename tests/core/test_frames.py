@@ -4,7 +4,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import BadRow, Bar, Candle, Reason, WireRow
@@ -186,11 +186,21 @@ def test_subscriptions_tile_the_symbols(wanted, per_message, bar, op):
     assert channel(bar) == f"candle{bar.value}"
 
 
+@pytest.mark.parametrize(("length", "messages"), [(4_096, 1), (4_097, 2)])
+def test_a_message_is_filled_to_its_last_byte(length, messages):
+    """Arguments of 4,096 bytes go in one message, one byte more takes another."""
+    wanted = ["A-USDT", "B-USDT"]
+    short = arguments([{**ARG, "instId": symbol} for symbol in wanted])
+    wanted[1] = "B" * (length - short) + wanted[1]
+    assert len(subscribe_messages(wanted, Bar.M1, per_message=8)) == messages
+
+
 def arguments(args: list[dict[str, str]]) -> int:
     return len(json.dumps(args, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 @given(symbols, st.integers(1, 200))
+@example([f"TOKEN{i}-USDT" for i in range(200)], 200)
 def test_a_refusal_names_every_symbol_it_repeats(wanted, per_message):
     """The text repeats our message, however long it is; others of ours are not named by it."""
     for message in subscribe_messages(wanted, Bar.M1, per_message=per_message):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from blofin_agent.core.candle import HOUR, Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import Count, Health, History, health
+from blofin_agent.core.proof import prove
 
 STEP = Bar.M1.ms
 START = 1_767_225_600_000
@@ -80,6 +81,15 @@ def test_a_late_row_erases_its_proof(held, proven, late):
     assert numbers([proof.span for proof in made.proofs]) == before - late
     assert numbers(made.held.spans()) == held | late
     assert not made.hold([])
+
+
+@given(indices, edges.filter(lambda edge: edge[0] < edge[1]))
+def test_a_stored_proof_does_not_count_what_is_held(held, hole):
+    """Even if both come from the store, unavailable is a part of missing."""
+    made = history(held, [], None)
+    made.proofs = prove([], [span(hole)], START)
+    window = Span(at(-10), at(100))
+    assert made.count(window).unavailable == len(set(range(*hole)) - held)
 
 
 @given(indices, edges)

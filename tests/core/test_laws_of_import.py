@@ -14,6 +14,7 @@ EDGES = ("exchange", "store", "web")
 
 COMPOSERS = {
     "agent",
+    "check",
     "cli",
     "demo",
     "oneshot",

@@ -46,6 +46,8 @@ def test_all_and_patterns_mean_the_live_ones(states):
         ("BTC/USDT:USDT", "BTC-USDT"),
         ("BTC-USDT-SWAP", "BTC-USDT"),
         ("eth", "ETH-USDT"),
+        ("BTC-SWAP", "BTC-USDT"),
+        ("BTC:PERP", "BTC-USDT"),
         ("BTC-USTD", "BTC-USDT"),
         ("QQQQQQ", None),
     ],
