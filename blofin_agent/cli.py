@@ -156,13 +156,11 @@ def _bind(settings: Settings) -> socket.socket:
 def _announce(settings: Settings, store: Store, bound: socket.socket) -> None:
     """Say in three lines where everything is."""
     url = _url(settings.api_host, bound.getsockname()[1])
+    bars = f"{settings.backfill_timeframe.value} candles, {settings.backfill_lookback_hours} h back"
     show.print_lines(
         [
             f"page      {url}/   metrics {url}/metrics",
-            (
-                f"watching  {', '.join(settings.blofin_symbols)}: {settings.backfill_timeframe.value} "
-                f"candles, {settings.backfill_lookback_hours} h back"
-            ),
+            f"watching  {', '.join(settings.blofin_symbols)}: {bars}",
             f"storing   {store.where}",
         ]
     )

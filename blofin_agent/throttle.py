@@ -6,13 +6,16 @@ across restarts. What is decided is in `core.budget`; this file waits, asks and 
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 import trio
 
 from blofin_agent.core import budget
+from blofin_agent.core.answers import Answer, Instrument
 from blofin_agent.core.budget import Suspension
+from blofin_agent.core.candle import Bar
+from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import (
     Banned,
     ExchangeError,
@@ -21,7 +24,7 @@ from blofin_agent.core.errors import (
     TimedOut,
     Unreachable,
 )
-from blofin_agent.exchange.rest import Rest
+from blofin_agent.core.plan import Page
 from blofin_agent.metrics import Metrics
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import Store
@@ -35,12 +38,27 @@ log = structlog.get_logger()
 _STORE_RETRY_S = 1.0
 
 
+class Exchange(Protocol):
+    """What is asked: `exchange.rest.Rest`, or a stand-in of the tests."""
+
+    last_sent: float
+    """When the last request really went out, by trio's clock, in seconds."""
+
+    async def candles(
+        self, symbol: str, bar: Bar, page: Page, wanted: Span, closed_before: int
+    ) -> Answer:
+        """Fetch one page of candles; see `answers.parse_page`. Raises ExchangeError."""
+
+    async def instruments(self) -> list[Instrument]:
+        """Fetch all instruments. Raises ExchangeError."""
+
+
 class Throttle:
     """Lets one request go at a time, when the budget allows. `clock` gives ms since the epoch."""
 
     def __init__(
         self,
-        rest: Rest,
+        rest: Exchange,
         store: Store,
         metrics: Metrics,
         clock: Callable[[], int],

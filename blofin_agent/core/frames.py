@@ -90,6 +90,7 @@ class _Arg(msgspec.Struct, rename="camel"):
 class _WirePush(msgspec.Struct):
     arg: _Arg
     data: list[WireRow]
+    event: str | None = None
 
 
 class _WireFrame(msgspec.Struct):
@@ -113,9 +114,9 @@ def decode_frame(text: str | bytes) -> Frame:
         push = _push.decode(text)
     except UNREADABLE:
         return _decode_slowly(text)
-    if push.arg.inst_id:
+    if push.event is None and push.arg.inst_id:
         return Push(push.arg.inst_id, push.arg.channel, push.data)
-    return Garbled(_shown(text))
+    return _decode_slowly(text)
 
 
 def _decode_slowly(text: str | bytes) -> Frame:

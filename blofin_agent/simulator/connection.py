@@ -8,8 +8,8 @@ from blofin_agent.simulator.grammar import answer
 from blofin_agent.simulator.hub import Hub, Outbox
 from blofin_agent.simulator.market import Market
 
-BEHIND = 60
-"""How many batches a client may leave unread: about a minute of pushes."""
+BEHIND = 20
+"""How many batches a client may leave unread: 20 seconds of pushes, as a rule."""
 
 _POLICY_VIOLATION = 1008
 

@@ -127,5 +127,6 @@ def _arg(topic: Topic) -> str:
 
 
 def _refusal(request: str) -> str:
-    message = f"Invalid request: {request[:_QUOTED]}"
+    shown = request[:_QUOTED].encode(errors="replace").decode()
+    message = f"Invalid request: {shown}"
     return msgspec.json.encode({"event": "error", "code": "60012", "msg": message}).decode()

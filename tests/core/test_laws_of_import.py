@@ -18,7 +18,6 @@ COMPOSERS = {
     "cli",
     "demo",
     "oneshot",
-    "throttle",  # the limits of the exchange are kept in the store
 }
 """The modules that may put exchange, store and web together."""
 
