@@ -1,0 +1,244 @@
+"""The agent as a process, beside the simulator: what it stores, serves, survives."""
+
+import contextlib
+import gzip
+import http.server
+import json
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from blofin_agent.core.candle import MINUTE, Bar
+from blofin_agent.core.coverage import Coverage, Span
+
+DAY = {"BACKFILL_LOOKBACK_HOURS": "24", "COVERAGE_SETTLE_SECONDS": "2"}
+
+
+@pytest.mark.timeout(300)
+def test_a_day_in_the_life(place, simulate, run_agent):
+    """It fills, takes live candles, serves what it knows, and a signal ends it cleanly."""
+    simulator = simulate()
+    agent = run_agent(**DAY)
+    lines = (place.folder / "out").read_text().splitlines()
+    assert lines[1:] == [
+        "watching  BTC-USDT, ETH-USDT: 1m candles, 24 h back",
+        "storing   data/blofin.db",
+    ]
+    until = time.monotonic() + 150
+    while time.monotonic() < until and len(_live(place)) < 2:
+        time.sleep(1)
+    assert len(_live(place)) >= 2, (place.folder / "err").read_text()
+    assert agent.get("/healthz") == "alive\n"
+    assert json.loads(agent.get("/readyz")) == {"ready": True, "reasons": []}
+    samples = agent.samples()
+    for symbol in ("BTC-USDT", "ETH-USDT"):
+        assert samples[f'blofin_candles_expected{{symbol="{symbol}"}}'] == 1_440
+        assert samples[f'blofin_feed_subscribed{{symbol="{symbol}"}}'] == 1
+        for candle in place.stored(symbol):
+            assert candle == simulator.market.candle(symbol, Bar.M1, candle.open_time)
+    assert samples['blofin_feed_connected{connection="1"}'] == 1
+    assert samples['blofin_health{blofin_health="good"}'] == 1
+    assert "BTC-USDT" in agent.get("/")
+    _parses_strictly(agent)
+    begun = time.monotonic()
+    assert agent.stop() == 0
+    assert time.monotonic() - begun < 10
+    assert "stopped; every candle counted is stored" in (place.folder / "err").read_text()
+    assert simulator.stats()["limits"]["connections_refused"] == 0
+
+
+def _live(place):
+    with contextlib.suppress(sqlite3.Error):
+        return place.query("SELECT open_time FROM candles WHERE source = 'blofin_ws'")
+    return []
+
+
+def _parses_strictly(agent):
+    """A scraper that wants OpenMetrics, zipped, gets just that."""
+    request = urllib.request.Request(
+        agent.url + "/metrics",
+        headers={
+            "Accept": "application/openmetrics-text; version=1.0.0",
+            "Accept-Encoding": "gzip",
+        },
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        text = gzip.decompress(answer.read()).decode()
+    names = {family.name for family in text_string_to_metric_families(text)}
+    assert {"blofin_coverage_ratio", "blofin_health", "blofin_build"} <= names
+
+
+@pytest.mark.timeout(240)
+def test_rest_keeps_the_store_whole_while_the_websocket_is_away(place, simulate, run_agent):
+    """Each minute that no push brought is healed within a minute or two, without a pass."""
+    simulate()
+    agent = run_agent(**DAY, BLOFIN_WS_URL="ws://127.0.0.1:9/nothing")
+    end = time.monotonic() + 180
+    healed = []
+    while time.monotonic() < end and len(healed) < 2:
+        time.sleep(1)
+        with contextlib.suppress(sqlite3.Error):
+            healed = place.query(
+                "SELECT DISTINCT symbol FROM gap_fill_runs WHERE trigger = 'heal'"
+                " AND status = 'complete' AND rows_inserted > 0"
+            )
+    assert len(healed) == 2, (place.folder / "err").read_text()
+    assert agent.samples()['blofin_coverage_ratio{symbol="BTC-USDT"}'] > 0.998
+    assert agent.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.timeout(240)
+def test_memory_follows_the_store_whoever_writes_to_it(place, simulate, run_agent):
+    """Rows that others take or add show in the metrics within 60 s."""
+    simulate()
+    name = 'blofin_candles_missing{symbol="BTC-USDT"}'
+    place.run("backfill", **DAY)
+    agent = run_agent(**DAY)
+    _until(lambda: agent.samples().get(name) == 0)
+    with contextlib.closing(sqlite3.connect(place.folder / "data/blofin.db")) as connection:
+        newest = connection.execute("SELECT max(open_time) FROM candles").fetchone()[0]
+        since = newest - 600 * MINUTE
+        with connection:
+            connection.execute(
+                "DELETE FROM candles WHERE symbol = 'BTC-USDT' AND open_time BETWEEN ? AND ?",
+                (since, since + 99 * MINUTE),
+            )
+    _until(lambda: agent.samples()[name] >= 100)
+    assert place.run("backfill", **DAY).returncode == 0
+    _until(lambda: agent.samples()[name] <= 1)
+    assert agent.stop() == 0
+
+
+def _until(law, within_s=60):
+    end = time.monotonic() + within_s
+    while not law():
+        assert time.monotonic() < end, "not within 60 s"
+        time.sleep(0.5)
+
+
+@pytest.mark.timeout(240)
+def test_kill_at_any_moment_loses_nothing(place, simulate, ended):
+    """SIGKILL at random moments of a fill, again and again: what is stored is the truth, and the
+    next start goes on from there."""
+    simulator = simulate("4", options=("--page-limit", "100"))
+    chance = random.Random(20_260_213)
+    before = 0
+    for _ in range(12):
+        process = place.start("backfill", BLOFIN_SYMBOLS="all", BACKFILL_LOOKBACK_HOURS="48")
+        ended.append(process)
+        time.sleep(chance.uniform(0.6, 1.6))
+        process.kill()
+        process.wait()
+        with contextlib.suppress(sqlite3.Error):
+            count = place.query("SELECT count(*) FROM candles")[0][0]
+            assert count >= before
+            before = count
+    assert before > 0
+    done = place.run("backfill", "--json", BLOFIN_SYMBOLS="all", BACKFILL_LOOKBACK_HOURS="48")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert report["rows_inserted"] <= 4 * 2_880 - before + 4 * 10
+    window = Span(report["window"]["start"], report["window"]["end"])
+    for symbol in simulator.market.symbols:
+        stored = place.stored(symbol)
+        assert all(
+            candle == simulator.market.candle(symbol, Bar.M1, candle.open_time) for candle in stored
+        )
+        held = Coverage.of(Bar.M1, (candle.open_time for candle in stored))
+        assert held.gaps(window) == []
+    assert place.query("PRAGMA integrity_check") == [("ok",)]
+
+
+class _TooMany(http.server.BaseHTTPRequestHandler):
+    times: list[float]
+
+    def do_GET(self):
+        self.times.append(time.monotonic())
+        self.send_response(429)
+        self.send_header("Retry-After", "600")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+def test_a_suspension_survives_a_restart(place, run_agent):
+    """After a 429 nothing is sent until the suspension is over, not even by a new process."""
+    handler = type("Handler", (_TooMany,), {"times": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place.env["BLOFIN_REST_URL"] = f"http://127.0.0.1:{server.server_port}"
+        place.env["BLOFIN_WS_URL"] = "ws://127.0.0.1:9/nothing"
+        for signal_number in (signal.SIGKILL, signal.SIGTERM):
+            agent = run_agent()
+            _until(lambda: handler.times)
+            _until(
+                lambda agent=agent: (
+                    agent.samples()["blofin_api_suspended_until_timestamp_seconds"] > time.time()
+                )
+            )
+            time.sleep(2)
+            agent.stop(signal_number)
+        server.shutdown()
+    assert len(handler.times) == 1
+    assert agent.process.returncode == 0
+
+
+def test_a_port_in_use_is_one_clear_line(place, simulate, run_agent):
+    """It says which port, and what one can do."""
+    simulate()
+    agent = run_agent()
+    port = agent.url.rpartition(":")[2]
+    done = place.run("run", API_PORT=port)
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert agent.stop() == 0
+
+
+@pytest.mark.timeout(120)
+def test_the_demo_heals(place, run_agent):
+    """Gaps of every kind are there at its start, and are gone soon after."""
+    agent = run_agent("demo", BACKFILL_LOOKBACK_HOURS="24")
+
+    def ratios():
+        return [
+            value for name, value in agent.samples().items() if name.startswith("blofin_coverage")
+        ]
+
+    _until(lambda: len(ratios()) == 8)
+    _until(lambda: min(ratios()) > 0.97)
+    assert agent.stop(signal.SIGINT) == 0
+    assert (place.folder / "data/demo.db").exists()
+
+
+def test_a_bug_ends_the_process_aloud(place, simulate):
+    """An error that nobody expects is no silent task: a traceback and a non-zero exit."""
+    simulate()
+    code = (
+        "import blofin_agent.heal as heal\n"
+        "async def broken(self): raise ZeroDivisionError('a bug')\n"
+        "heal.Healer.run = broken\n"
+        "from blofin_agent.cli import main\n"
+        "main(['run'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=place.folder,
+        env=place.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode not in (0, 3)
+    assert "ZeroDivisionError: a bug" in done.stderr
