@@ -1,0 +1,312 @@
+"""What the laws share: a clock that jumps, a store, and a BloFin in memory with a script.
+
+The clock is trio's MockClock, moved on to the next deadline whenever every task is blocked and no
+worker thread is at work. So the real store, in its threads, runs in exact virtual time.
+"""
+
+import json
+import math
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import hypothesis
+import pytest
+import structlog
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from blofin_agent.backfill import Filler
+from blofin_agent.core.answers import Answer, Instrument, parse_instruments, parse_page
+from blofin_agent.core.candle import DAY, MINUTE, Bar, Candle
+from blofin_agent.core.coverage import Coverage, Span
+from blofin_agent.core.errors import ExchangeError, Refused
+from blofin_agent.core.history import History
+from blofin_agent.core.plan import Page
+from blofin_agent.heal import Healer
+from blofin_agent.metrics import Metrics
+from blofin_agent.pager import Pager
+from blofin_agent.passes import Passes, Policy
+from blofin_agent.reconcile import Reconciler
+from blofin_agent.roster import Roster
+from blofin_agent.store.engine import Store, open_store
+from blofin_agent.throttle import Throttle
+from blofin_agent.trouble import Trouble
+from blofin_agent.watch import Watch
+from blofin_agent.writer import Writer
+
+hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.load_profile("busy")
+
+END = 1_790_000_000_000 // MINUTE * MINUTE
+"""Where the window ends when a test begins."""
+NOW = END + 15_000
+"""The wall clock (ms) when a test begins: the last candle has just settled."""
+
+
+@dataclass
+class Wall:
+    """A wall clock in ms that goes with trio's virtual one; may be read in any thread."""
+
+    virtual: MockClock
+    ahead_ms: int = 0
+    limiters: list[trio.CapacityLimiter] = field(default_factory=list)
+    """Whose threads hold time still while they work."""
+
+    def __call__(self) -> int:
+        return NOW + self.ahead_ms + round(self.virtual.current_time() * 1000)
+
+
+def _run(main, *, clock=None, instruments=()):
+    return trio.run(main, clock=clock or MockClock(), instruments=instruments)
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Run the tests that ask for the wall clock in virtual time."""
+    for item in items:
+        if "wall" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.trio(run=_run))
+
+
+@pytest.fixture
+async def wall(nursery: trio.Nursery) -> Wall:
+    """Let time jump from deadline to deadline while no thread works; return the wall clock."""
+    virtual = trio.lowlevel.current_clock()
+    assert isinstance(virtual, MockClock)
+    wall = Wall(virtual)
+    wall.limiters.append(trio.to_thread.current_default_thread_limiter())
+
+    async def jump() -> None:
+        while True:
+            await wait_all_tasks_blocked(0.0005)
+            wait = trio.lowlevel.current_statistics().seconds_to_next_deadline
+            if 0 < wait < math.inf and not any(one.borrowed_tokens for one in wall.limiters):
+                virtual.jump(wait)
+
+    nursery.start_soon(jump)
+    return wall
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("empty") / "blofin.db"
+    open_store(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def database(tmp_path: Path, empty_database: Path) -> str:
+    """Return the URL of a fresh database file."""
+    return f"sqlite:///{shutil.copy(empty_database, tmp_path / 'blofin.db')}"
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[Store]:
+    store = open_store(database)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def lines() -> Iterator[Callable[[str], list[str]]]:
+    """Return a function that gives the log's lines of a level."""
+    with structlog.testing.capture_logs() as entries:
+        yield lambda level: [one["event"] for one in entries if one["log_level"] == level]
+
+
+# -- a BloFin in memory ---------------------------------------------------------------------------
+
+
+class Exchange:
+    """BloFin in memory behind the method names of `Rest`: every minute has a row, save `holes`.
+
+    `script` holds what the next requests meet: an error to raise, a function that changes the
+    rows, or None. Answers go through the real parser.
+    """
+
+    def __init__(self, wall: Wall) -> None:
+        self.wall = wall
+        self.last_sent = -1.0
+        self.log: list[tuple[int, str, Page | None]] = []
+        self.script: list[ExchangeError | Callable[[list[list[str]]], list[list[str]]] | None] = []
+        self.longest = 1_440
+        self.refuse_above = 1_440
+        self.listed: dict[str, int | None] = {"BTC-USDT": END - 900 * DAY}
+        self.holes: dict[str, set[int]] = {}
+
+    def requests(self, symbol: str = "BTC-USDT") -> list[Page]:
+        return [page for _, name, page in self.log if name == symbol]
+
+    def limits(self) -> list[int]:
+        return [page.limit for _, _, page in self.log if page]
+
+    async def candles(
+        self, symbol: str, bar: Bar, page: Page, wanted: Span, closed_before: int
+    ) -> Answer:
+        change = await self._next(symbol, page)
+        if symbol not in self.listed:
+            raise Refused("152014", "Instrument does not exist")
+        if page.limit > self.refuse_above:
+            raise Refused("152002", "Parameter limit error")
+        rows = list(self._rows(symbol, bar, page))
+        return parse_page(_body(change(rows) if change else rows), bar, wanted, closed_before)
+
+    async def instruments(self) -> list[Instrument]:
+        change = await self._next("instruments", None)
+        rows = [
+            {"instId": name, "listTime": None if at is None else str(at), "state": "live"}
+            for name, at in self.listed.items()
+        ]
+        return parse_instruments(_body(change(rows) if change else rows))
+
+    async def _next(self, name: str, page: Page | None):
+        self.last_sent = trio.current_time()
+        self.log.append((self.wall(), name, page))
+        await trio.lowlevel.checkpoint()
+        event = self.script.pop(0) if self.script else None
+        if isinstance(event, ExchangeError):
+            raise event
+        return event
+
+    def _rows(self, symbol: str, bar: Bar, page: Page) -> Iterator[list[str]]:
+        open_now = bar.floor(self.wall())
+        time = min(bar.floor(page.after - 1), open_now)
+        left = min(page.limit, self.longest)
+        while left and time >= (self.listed[symbol] or 0):
+            if time not in self.holes.get(symbol, ()):
+                yield wire(time, "1" if time < open_now else "0")
+                left -= 1
+            time -= bar.ms
+
+
+def wire(time: int, confirm: str = "1") -> list[str]:
+    return [str(time), "2.5", "3", "1", "2", "10", "0.5", "20", confirm]
+
+
+def _body(data: object) -> bytes:
+    return json.dumps({"code": "0", "msg": "success", "data": data}).encode()
+
+
+@pytest.fixture
+async def exchange(wall: Wall) -> Exchange:
+    return Exchange(wall)
+
+
+# -- the middle, joined ---------------------------------------------------------------------------
+
+
+@dataclass
+class House:
+    """The parts of the agent, joined around a store and an exchange in memory."""
+
+    wall: Wall
+    exchange: Exchange
+    store: Store
+    hours: int = 168
+    symbols: tuple[str, ...] = ("BTC-USDT",)
+    limit: int = 1_440
+    spacing_ms: int = 0
+    tries: int = 3
+    top_up: bool = True
+    skip_coverage: float = 0.995
+    symbol_sleep_s: float = 0.0
+    capacity: int = 10_000
+    watch: Watch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wall.limiters.append(self.store.limiter)
+        self.watch = Watch(Bar.M1, self.hours, 15_000, self.wall)
+        self.metrics = Metrics(self.watch, "1.2.3", "sqlite")
+        self.store.observer = self.metrics.store_operation
+        self.trouble = Trouble("it goes on", "it is back")
+        self.throttle = Throttle(
+            self.exchange, self.store, self.metrics, self.wall, self.spacing_ms, self.trouble
+        )
+        self.metrics.used = self.throttle.used
+        self.metrics.suspended_until = self.throttle.suspended_until
+        self.writer = Writer(self.store, self.watch, self.metrics, self.capacity)
+        self.pager = Pager(self.throttle, self.metrics, self.wall, self.limit)
+        self.filler = Filler(
+            self.pager, self.store, self.watch, self.writer, self.metrics, self.tries
+        )
+        policy = Policy(self.skip_coverage, self.top_up, self.symbol_sleep_s, self.spacing_ms)
+        self.passes = Passes(self.filler, self.watch, self.metrics, policy)
+        self.metrics.eta = self.passes.eta
+        self.roster = Roster(self.symbols, self.store, self.watch, self.metrics, self.throttle)
+        self.reconciler = Reconciler(
+            self.store, self.watch, self.writer, self.throttle, self.metrics, "a test"
+        )
+
+    def add(self, symbol: str, *, list_time: int | None = None) -> History:
+        """Watch a symbol of which nothing is held; BloFin lists it."""
+        history = History(symbol, Bar.M1, list_time)
+        self.exchange.listed.setdefault(symbol, END - 900 * DAY)
+        self.watch.histories[symbol] = history
+        self.metrics.add_symbol(symbol)
+        self.watch.loaded = True
+        return history
+
+    def healer(self) -> Healer:
+        return Healer(self.filler, self.watch)
+
+    def figure(self, name: str, **labels: str) -> float | None:
+        """Return a series' value as a scrape would show it."""
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    def rows(self, query: str) -> list[tuple]:
+        """Read the database as a user would, in a connection of its own."""
+        with closing(sqlite3.connect(self.store.where)) as connection:
+            return connection.execute(query).fetchall()
+
+    def other(self, *statements: str) -> None:
+        """Change the database as another process would."""
+        with closing(sqlite3.connect(self.store.where)) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+
+
+@pytest.fixture
+async def house(
+    wall: Wall, exchange: Exchange, store: Store, nursery: trio.Nursery
+) -> Callable[..., House]:
+    """Return a function that joins the parts; its writer runs, and BTC-USDT is watched."""
+
+    def build(*, writing: bool = True, watched: Iterable[str] = ("BTC-USDT",), **how) -> House:
+        house = House(wall, exchange, store, **how)
+        for symbol in watched:
+            house.add(symbol)
+        if writing:
+            nursery.start_soon(house.writer.run)
+        return house
+
+    return build
+
+
+@pytest.fixture
+def hold() -> Callable[..., None]:
+    """Return a function that makes all bars of a span held, in memory only."""
+
+    def hold(history: History, span: Span, *, but: Iterable[int] = ()) -> None:
+        times = set(range(span.start, span.end, history.bar.ms)) - set(but)
+        history.held = Coverage.of(history.bar, times)
+
+    return hold
+
+
+@pytest.fixture
+def candle() -> Callable[[int], Candle]:
+    """Return a function that makes the candle of an open time."""
+    return lambda time: Candle(time, 2.5, 3.0, 1.0, 2.0, 10.0, 0.5, 20.0)
+
+
+@pytest.fixture
+def end() -> int:
+    return END
+
+
+@pytest.fixture(name="wire")
+def wire_row() -> Callable[..., list[str]]:
+    return wire

@@ -1,0 +1,348 @@
+"""Laws of filling: gaps -> plan -> pages -> writer -> gap_fill_runs."""
+
+import pytest
+import trio
+
+from blofin_agent.backfill import Progress
+from blofin_agent.core.candle import HOUR, MINUTE
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.errors import RateLimited, ServerFault, Unreachable
+from blofin_agent.store.ledger import Status, Trigger
+
+WEEK = 7 * 24 * 60
+
+
+async def fill(place, symbol="BTC-USDT", **how):
+    history = place.watch.histories[symbol]
+    return await place.filler.fill(history, place.watch.window(), Trigger.START, **how)
+
+
+@pytest.mark.parametrize(
+    ("longest", "learning", "fewest"), [(1_440, 7, 7), (500, 21, 21), (300, 34, 34), (100, 101, 101)]
+)
+async def test_a_week_costs_the_fewest_pages_at_the_size_blofin_gives(
+    house, exchange, longest, learning, fewest
+):
+    """10,080 minutes are 7 pages of 1440 and 34 of 300, silently shortened pages included."""
+    exchange.longest = longest
+    place = house()
+    run = await fill(place)
+    assert (run.requests, run.rows_inserted, run.missing_after) == (learning, WEEK, 0)
+    assert place.filler.pages([place.watch.window()], place.watch.window().end) == fewest
+    assert run.status is Status.COMPLETE
+    assert run.note == ""
+
+
+async def test_a_complete_store_costs_no_request(house, exchange, hold):
+    """Nothing missing, nothing asked; the run is written down all the same."""
+    place = house()
+    hold(place.watch.histories["BTC-USDT"], place.watch.window())
+    run = await fill(place)
+    assert (run.requests, run.gaps_found, run.first_gap, run.last_gap) == (0, 0, None, None)
+    assert exchange.log == []
+    assert place.rows("SELECT status, requests FROM gap_fill_runs") == [("complete", 0)]
+
+
+async def test_a_run_is_written_down_in_full(house, exchange, hold, end):
+    """Every column of gap_fill_runs says what happened."""
+    place = house(hours=1)
+    gap = [end - 50 * MINUTE, end - 20 * MINUTE, end - 19 * MINUTE]
+    hold(place.watch.histories["BTC-USDT"], place.watch.window(), but=gap)
+    exchange.script = [RateLimited("slow down", 7.0)]
+    started = place.wall()
+    run = await fill(place)
+    columns = (
+        "started, finished, symbol, bar, trigger, missing_before, missing_after, gaps_found,"
+        "requests, rate_limited, rows_fetched, rows_inserted, first_gap, last_gap,"
+        "coverage_before, coverage_after, status, note"
+    )
+    assert place.rows(f"SELECT {columns} FROM gap_fill_runs") == [
+        (
+            started,
+            started + 7_000,
+            "BTC-USDT",
+            "1m",
+            "start",
+            3,
+            0,
+            2,
+            2,
+            1,
+            exchange.limits()[-1],
+            3,
+            gap[0],
+            gap[-1],
+            57 / 60,
+            1.0,
+            "complete",
+            "rate limited 1 time",
+        )
+    ]
+    assert run.finished == started + 7_000
+
+
+@pytest.mark.parametrize(("above", "asked"), [(1_000, 300), (299, 100)])
+async def test_a_refused_page_size_falls_back_to_300_then_100(
+    house, exchange, lines, above, asked
+):
+    """The smaller size is kept from then on, and the run is complete."""
+    exchange.refuse_above = above
+    place = house(hours=24)
+    run = await fill(place)
+    assert run.status is Status.COMPLETE
+    assert set(exchange.limits()[2:]) <= set(range(1, asked + 1))
+    assert place.pager.limit == asked
+    assert f"asking for {asked} rows a page from now on" in lines("warning")[-1]
+
+
+async def test_a_refusal_of_the_least_page_fails_the_run(house, exchange):
+    """Below 100 rows nothing smaller is tried."""
+    exchange.refuse_above = 50
+    place = house(hours=10)
+    run = await fill(place)
+    assert (run.status, run.requests) == (Status.FAILED, 3)
+    assert run.note == "BloFin refused the request: Parameter limit error (152002)"
+
+
+async def test_an_unknown_instrument_fails_at_once_and_is_named(house, exchange):
+    """152014 is final: no other page size is tried."""
+    place = house()
+    del exchange.listed["BTC-USDT"]
+    run = await fill(place)
+    assert (run.status, run.requests) == (Status.FAILED, 1)
+    assert run.note == "BTC-USDT is not a BloFin instrument"
+    assert place.rows("SELECT status, note FROM gap_fill_runs") == [("failed", run.note)]
+
+
+async def test_spoilt_rows_are_asked_for_again_in_the_same_run(house, exchange, lines):
+    """A bad row costs no good one, and a second page brings the sound row."""
+    place = house(hours=1)
+    exchange.script = [lambda rows: [[*rows[0][:1], "nonsense", *rows[0][2:]], *rows[1:]]]
+    run = await fill(place)
+    assert (run.requests, run.rows_inserted, run.status) == (2, 60, Status.COMPLETE)
+    assert place.figure("blofin_rows_rejected_total", feed="rest", reason="shape") == 1
+    assert "(shape), for example" in lines("warning")[0]
+
+
+async def test_rows_that_stay_spoilt_end_the_run_as_partial(house, exchange):
+    """After three rounds the run ends; the row proves nothing and is asked for next time."""
+    place = house(hours=1)
+    exchange.script = [lambda rows: [[rows[0][0], "-1", *rows[0][2:]], *rows[1:]]] * 9
+    run = await fill(place)
+    assert (run.requests, run.rows_inserted, run.status) == (3, 59, Status.PARTIAL)
+    assert run.note.startswith("1 not given (")
+    assert place.rows("SELECT * FROM unavailable") == []
+    history = place.watch.histories["BTC-USDT"]
+    assert len(history.gaps(place.watch.window(), place.wall())) == 1
+
+
+async def test_a_hole_inside_a_page_is_proven_stored_and_left_alone_for_an_hour(
+    house, exchange, end
+):
+    """Rows on both sides prove it; it is asked for again when its check is due, not before."""
+    hole = end - 30 * MINUTE
+    exchange.holes["BTC-USDT"] = {hole}
+    place = house(hours=2)
+    run = await fill(place)
+    assert (run.requests, run.status) == (1, Status.PARTIAL)
+    assert run.note.startswith("1 unavailable: BloFin has no such candles (")
+    stored = "SELECT symbol, bar, start, end, checks, next_check - proven_at FROM unavailable"
+    assert place.rows(stored) == [("BTC-USDT", "1m", hole, hole + MINUTE, 1, HOUR)]
+    history = place.watch.histories["BTC-USDT"]
+    window = place.watch.window()
+    assert history.count(window).unavailable == 1
+    await fill(place)
+    assert len(exchange.log) == 1
+    place.wall.ahead_ms = HOUR
+    await fill(place)
+    assert place.rows("SELECT checks, next_check - proven_at FROM unavailable") == [
+        (2, 7 * HOUR)
+    ]
+
+
+async def test_a_late_row_erases_its_proof(house, exchange, end):
+    """What BloFin has after all is stored and no longer called unavailable."""
+    exchange.holes["BTC-USDT"] = {end - 30 * MINUTE}
+    place = house(hours=2)
+    await fill(place)
+    exchange.holes.clear()
+    place.wall.ahead_ms = HOUR
+    run = await fill(place)
+    assert run.missing_after == 0
+    assert place.rows("SELECT * FROM unavailable") == []
+    assert list(place.watch.histories["BTC-USDT"].proofs) == []
+
+
+async def test_the_edges_of_pages_prove_nothing(house, exchange, end):
+    """Missing bars at the window's new end, with no row above them, are not proven."""
+    exchange.holes["BTC-USDT"] = {end - MINUTE}
+    place = house(hours=1)
+    exchange.script = [lambda rows: [row for row in rows if int(row[0]) < end - MINUTE]]
+    run = await fill(place)
+    assert run.status is Status.PARTIAL
+    assert "which proves nothing yet: asked for again" in run.note
+    assert place.rows("SELECT * FROM unavailable") == []
+
+
+async def test_empty_pages_prove_nothing(house, exchange):
+    """Twice empty where rows must exist: the run ends as partial, with nothing proven."""
+    place = house(hours=1)
+    place.watch.histories["BTC-USDT"].list_time = 1
+    exchange.script = [lambda _rows: []] * 2
+    run = await fill(place)
+    assert (run.requests, run.status) == (2, Status.PARTIAL)
+    assert "BloFin sent an empty page: it may not keep candles so old" in run.note
+    assert place.rows("SELECT * FROM unavailable") == []
+
+
+async def test_one_empty_page_is_a_fault_when_older_rows_must_exist(house, exchange):
+    """It is asked for once more, and the second answer counts."""
+    place = house(hours=1)
+    place.watch.histories["BTC-USDT"].list_time = 1
+    exchange.script = [lambda _rows: []]
+    run = await fill(place)
+    assert (run.requests, run.status) == (2, Status.COMPLETE)
+
+
+async def test_one_empty_page_is_an_answer_when_nothing_older_is_known(house, exchange):
+    """Without a listing time or a held bar below, BloFin may have nothing."""
+    place = house(hours=1)
+    exchange.script = [lambda _rows: []]
+    run = await fill(place)
+    assert (run.requests, run.status) == (1, Status.PARTIAL)
+
+
+async def test_the_listing_time_bounds_what_is_expected_and_asked_for(house, exchange, end):
+    """A symbol that is 100 minutes old expects 100 candles and costs one short page."""
+    place = house(watched=())
+    listed = end - 100 * MINUTE
+    exchange.listed["NEW-USDT"] = listed
+    history = place.add("NEW-USDT", list_time=listed)
+    run = await fill(place, "NEW-USDT")
+    assert (run.missing_before, run.missing_after, run.requests) == (100, 0, 1)
+    assert exchange.limits()[0] <= 102
+    assert history.count(place.watch.window()).expected == 100
+
+
+async def test_failures_are_tried_again_and_limited_by_tries(house, exchange, wall):
+    """Each further try waits longer; after `tries` the run has failed with the reason."""
+    place = house(hours=1, tries=3)
+    exchange.script = [Unreachable("no route"), ServerFault("HTTP 500"), Unreachable("no route")]
+    run = await fill(place)
+    assert (run.requests, run.status, run.note) == (3, Status.FAILED, "no route")
+    first, second, third = (at for at, _, _ in exchange.log)
+    assert 750 <= second - first <= 1_000
+    assert 1_500 <= third - second <= 2_000
+    exchange.script = [Unreachable("no route")] * 2
+    assert (await fill(place)).status is Status.COMPLETE
+
+
+async def test_tries_can_be_given_for_one_run(house, exchange):
+    """Healing asks once and leaves the rest to a later turn."""
+    place = house(hours=1, tries=8)
+    exchange.script = [ServerFault("HTTP 502")] * 8
+    run = await fill(place, tries=1)
+    assert (run.requests, run.status) == (1, Status.FAILED)
+
+
+async def test_what_came_before_a_failure_is_kept_and_counted(house, exchange):
+    """A run that fails on its second page has stored the first."""
+    place = house(hours=48, tries=1)
+    exchange.script = [None, ServerFault("HTTP 500")]
+    run = await fill(place)
+    assert (run.status, run.rows_inserted, run.missing_after) == (Status.FAILED, 1_440, 1_440)
+    assert place.rows("SELECT count(*) FROM candles") == [(1_440,)]
+
+
+async def test_pages_are_learned_longer_again(house, exchange):
+    """When BloFin's pages grow back, the next runs use that."""
+    exchange.longest = 300
+    place = house(hours=24)
+    await fill(place)
+    assert place.pager.size == 300
+    exchange.longest = 1_440
+    place.other("DELETE FROM candles")
+    history = place.watch.histories["BTC-USDT"]
+    history.held = history.held.since(place.wall())
+    run = await fill(place)
+    assert run.requests == 1
+    assert place.pager.size > 1_400
+
+
+async def test_stored_candles_are_the_wires_own(house, exchange, end):
+    """All eight columns and the source reach the table unchanged."""
+    place = house(hours=1)
+    await fill(place)
+    row = place.rows("SELECT * FROM candles ORDER BY open_time DESC LIMIT 1")
+    assert row == [
+        ("BTC-USDT", "1m", end - MINUTE, 2.5, 3.0, 1.0, 2.0, 10.0, 0.5, 20.0, "historical_fill")
+    ]
+
+
+async def test_progress_is_told_in_order(house, exchange):
+    """Planned with the number of pages, fetched for each page, finished with the run."""
+    told: list[object] = []
+    progress = Progress(
+        planned=lambda _run, pages: told.append(pages),
+        fetched=lambda _run, page, answer: told.append((page.limit, answer.rows)),
+        finished=lambda run: told.append(run.status),
+    )
+    exchange.longest = 700
+    place = house(hours=24)
+    await fill(place, progress=progress)
+    assert told[0] == 1
+    assert told[1] == (1_440, 700)
+    assert told[-1] is Status.COMPLETE
+
+
+async def test_runs_of_one_symbol_come_one_after_another(house, exchange, nursery):
+    """A second run for the symbol waits, then finds nothing to do."""
+    place = house(hours=24)
+    exchange.script = [RateLimited("slow down", 5.0)]
+    assert not place.filler.busy("BTC-USDT")
+    runs = []
+
+    async def one():
+        runs.append(await fill(place))
+
+    async with trio.open_nursery() as both:
+        both.start_soon(one)
+        both.start_soon(one)
+        await trio.sleep(1)
+        assert place.filler.busy("BTC-USDT")
+    assert [run.requests for run in runs] == [2, 0]
+
+
+async def test_a_skipped_symbol_is_written_down(house, exchange):
+    """Skipping costs no request and leaves a row that says why."""
+    place = house(hours=1)
+    history = place.watch.histories["BTC-USDT"]
+    await place.filler.skip(history, place.watch.window(), Trigger.PERIODIC, "because")
+    assert exchange.log == []
+    assert place.rows(
+        "SELECT status, note, missing_before, missing_after, trigger FROM gap_fill_runs"
+    ) == [("skipped", "because", 60, 60, "periodic")]
+
+
+async def test_live_candles_that_came_meanwhile_are_not_inserted_twice(
+    house, exchange, candle, end
+):
+    """The page's row of a bar that is held is left out; a stored one is never overwritten."""
+    place = house(hours=1)
+    place.writer.offer("BTC-USDT", candle(end - MINUTE))
+    await trio.sleep(1)
+    run = await fill(place)
+    assert run.rows_inserted == 59
+    assert place.rows("SELECT source, count(*) FROM candles GROUP BY source ORDER BY 1") == [
+        ("blofin_ws", 1),
+        ("historical_fill", 59),
+    ]
+
+
+async def test_a_window_that_starts_at_the_listing_proves_nothing_below_it(house, exchange, end):
+    """Nothing is missing before a symbol was listed."""
+    place = house(watched=())
+    history = place.add("NEW-USDT", list_time=end - 30_000)
+    window = place.watch.window()
+    assert history.expected(window) == Span(end, end)
+    assert (await fill(place, "NEW-USDT")).requests == 0
