@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
+import sqlalchemy as sa
 import structlog
 import trio
 
@@ -73,6 +74,8 @@ class Throttle:
         self._clock = clock
         self._spacing_ms = spacing_ms
         self._trouble = trouble
+        self._unwritten: Callable[[sa.Connection], Suspension] | None = None
+        """A suspension that the store could not take: entered before the next request goes."""
         # First come, first served: healing and a long pass take turns.
         self._turn = trio.StrictFIFOLock()
 
@@ -104,7 +107,8 @@ class Throttle:
         """Read what all processes on the store have used. Raises StoreUnavailable."""
         now = self._clock()
         self.starts = await self._store.read("budget", partial(ledger.recent, now_ms=now))
-        self.suspension = await self._store.read("budget", ledger.load_suspension)
+        known = await self._store.read("budget", ledger.load_suspension)
+        self.suspension = self.suspension if self._unwritten else known
 
     def used(self) -> dict[str, int]:
         """Return how many requests count in each window now, by the limit's label."""
@@ -139,16 +143,25 @@ class Throttle:
             )
             if at > now:
                 await trio.sleep(min(at - now, 5_000) / 1000)
+            unwritten = self._unwritten
+
+            def let_go(
+                connection: sa.Connection,
+                note: Callable[[sa.Connection], Suspension] | None = unwritten,
+            ) -> ledger.Grant:
+                if note is not None:
+                    note(connection)
+                return ledger.let_go(connection, endpoint, self._clock(), self._spacing_ms)
+
             try:
-                return await self._store.write(
-                    "budget",
-                    lambda connection: ledger.let_go(
-                        connection, endpoint, self._clock(), self._spacing_ms
-                    ),
-                )
+                grant = await self._store.write("budget", let_go)
             except StoreUnavailable as error:
                 self._metrics.store_trouble.seen(error)
                 await trio.sleep(_STORE_RETRY_S)
+            else:
+                if self._unwritten is unwritten:
+                    self._unwritten = None
+                return grant
 
     async def _stop(self, error: Stopped, sent_ms: int) -> None:
         now = self._clock()
@@ -164,6 +177,7 @@ class Throttle:
         try:
             self.suspension = await self._store.write("budget", note)
         except StoreUnavailable:
+            self._unwritten = note
             self.suspension = budget.suspend(
                 before,
                 self.starts,
