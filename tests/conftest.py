@@ -111,6 +111,19 @@ def store(database: str) -> Iterator[Store]:
 
 
 @pytest.fixture
+def impatient(monkeypatch) -> None:
+    """Let the store give up at once when another program keeps the database locked."""
+    monkeypatch.setattr("blofin_agent.store.engine.BUSY_TIMEOUT_S", 0)
+
+
+@pytest.fixture
+def locker(impatient, store: Store) -> Iterator[sqlite3.Connection]:
+    """Return another program's connection, to lock the database with."""
+    with closing(sqlite3.connect(store.where, isolation_level=None)) as connection:
+        yield connection
+
+
+@pytest.fixture
 def lines() -> Iterator[Callable[[str], list[str]]]:
     """Return a function that gives the log's lines of a level."""
     with structlog.testing.capture_logs() as entries:

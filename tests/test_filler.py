@@ -18,7 +18,8 @@ async def fill(place, symbol="BTC-USDT", **how):
 
 
 @pytest.mark.parametrize(
-    ("longest", "learning", "fewest"), [(1_440, 7, 7), (500, 21, 21), (300, 34, 34), (100, 101, 101)]
+    ("longest", "learning", "fewest"),
+    [(1_440, 7, 7), (500, 21, 21), (300, 34, 34), (100, 101, 101)],
 )
 async def test_a_week_costs_the_fewest_pages_at_the_size_blofin_gives(
     house, exchange, longest, learning, fewest
@@ -82,9 +83,7 @@ async def test_a_run_is_written_down_in_full(house, exchange, hold, end):
 
 
 @pytest.mark.parametrize(("above", "asked"), [(1_000, 300), (299, 100)])
-async def test_a_refused_page_size_falls_back_to_300_then_100(
-    house, exchange, lines, above, asked
-):
+async def test_a_refused_page_size_falls_back_to_300_then_100(house, exchange, lines, above, asked):
     """The smaller size is kept from then on, and the run is complete."""
     exchange.refuse_above = above
     place = house(hours=24)
@@ -155,9 +154,7 @@ async def test_a_hole_inside_a_page_is_proven_stored_and_left_alone_for_an_hour(
     assert len(exchange.log) == 1
     place.wall.ahead_ms = HOUR
     await fill(place)
-    assert place.rows("SELECT checks, next_check - proven_at FROM unavailable") == [
-        (2, 7 * HOUR)
-    ]
+    assert place.rows("SELECT checks, next_check - proven_at FROM unavailable") == [(2, 7 * HOUR)]
 
 
 async def test_a_late_row_erases_its_proof(house, exchange, end):

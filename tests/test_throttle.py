@@ -1,0 +1,307 @@
+"""Laws of the throttle: never past BloFin's limits, over every process and every restart."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+import trio
+
+from blofin_agent.core.budget import LIMITS, SLACK
+from blofin_agent.core.errors import (
+    Banned,
+    Invalid,
+    RateLimited,
+    Refused,
+    ServerFault,
+    TimedOut,
+    Unreachable,
+)
+from blofin_agent.store.engine import open_store
+from blofin_agent.throttle import Throttle
+
+
+def asking(place, *answers):
+    """Return a question that notes when it is asked, and answers from a script."""
+    script = list(answers)
+    place.asked = []
+
+    async def question():
+        place.asked.append(place.wall())
+        await trio.lowlevel.checkpoint()
+        event = script.pop(0) if script else "fine"
+        if isinstance(event, Exception):
+            raise event
+        return event
+
+    return question
+
+
+def worst(times, seconds):
+    """Return the most that any window of so many seconds holds."""
+    return max(sum(at - seconds * 1000 < other <= at for other in times) for at in times)
+
+
+def busy(place, times):
+    """Enter requests of another process in the ledger."""
+    with closing(sqlite3.connect(place.store.where)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO request_ledger (started, endpoint) VALUES (?, 'candles')",
+            [(time,) for time in times],
+        )
+
+
+async def test_requests_start_no_closer_than_the_setting_says(house):
+    """250 ms between two starts, exactly."""
+    place = house(spacing_ms=250)
+    question = asking(place)
+    for _ in range(4):
+        assert await place.throttle.ask("candles", question) == "fine"
+    assert [at - place.asked[0] for at in place.asked] == [0, 250, 500, 750]
+
+
+async def test_many_at_once_are_asked_one_after_another_in_order(house):
+    """First come, first served, whoever asks."""
+    place = house(spacing_ms=100)
+    order = []
+
+    async def one(number):
+        async def question():
+            order.append((number, place.wall()))
+
+        await place.throttle.ask("candles", question)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(5):
+            nursery.start_soon(one, number)
+            await trio.sleep(0.001)
+    assert [number for number, _ in order] == [0, 1, 2, 3, 4]
+    assert [at - order[0][1] for _, at in order] == [0, 100, 200, 300, 400]
+
+
+async def test_requests_of_others_on_the_store_count(house):
+    """With 475 requests in the last minute the next waits until the first of them is past."""
+    place = house()
+    first = place.wall() - 40_000
+    busy(place, [first + 10 * number for number in range(475)])
+    question = asking(place)
+    await place.throttle.ask("candles", question)
+    assert place.asked == [first + 60_000 + SLACK]
+    assert place.throttle.used() == {"60s": 475, "300s": 476}
+
+
+async def test_no_window_ever_holds_more_than_its_limit(house):
+    """1,200 questions with others at work stay below both limits at every moment."""
+    place = house()
+    now = place.wall()
+    others = [now - 290_000 + 1_000 * number for number in range(280)]
+    busy(place, others)
+    question = asking(place)
+    for _ in range(600):
+        await place.throttle.ask("candles", question)
+    times = others + place.asked
+    for limit in LIMITS:
+        assert worst(times, limit.seconds) <= limit.requests
+
+
+async def test_two_throttles_on_one_store_share_one_budget(house, exchange, lines):
+    """Together they are never past a limit, though each asks as fast as it may."""
+    place = house()
+    other_store = open_store(f"sqlite:///{place.store.where}")
+    place.wall.limiters.append(other_store.limiter)
+    other = Throttle(
+        exchange, other_store, place.metrics, place.wall, place.spacing_ms, place.trouble
+    )
+    question = asking(place)
+
+    async def many(throttle):
+        for _ in range(350):
+            await throttle.ask("candles", question)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(many, place.throttle)
+            nursery.start_soon(many, other)
+    finally:
+        other_store.close()
+    assert len(place.asked) == 700
+    assert worst(place.asked, 60) <= LIMITS[0].requests
+    assert place.asked[-1] - place.asked[0] >= 60_000
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds", "kind"),
+    [
+        (RateLimited("too many"), 300, "rate_limited"),
+        (RateLimited("too many", 12.5), 12.5, "rate_limited"),
+        (Banned("firewall"), 300, "banned"),
+    ],
+)
+async def test_429_and_403_stop_every_request_until_they_are_over(
+    house, lines, error, seconds, kind
+):
+    """The next question waits the suspension out; its answer ends it."""
+    place = house()
+    question = asking(place, error)
+    began = place.wall()
+    with pytest.raises(type(error)):
+        await place.throttle.ask("candles", question)
+    assert place.throttle.suspended_until() == began + int(seconds * 1000)
+    assert place.figure("blofin_api_suspended_until_timestamp_seconds") == (began / 1000 + seconds)
+    assert "no request is sent until" in lines("warning")[0]
+    await place.throttle.ask("candles", question)
+    assert place.asked == [began, began + int(seconds * 1000)]
+    assert place.throttle.suspended_until() == 0
+    assert lines("info") == ["BloFin answers again: the suspension is over"]
+    assert place.figure("blofin_api_requests_total", endpoint="candles", outcome=kind) == 1
+    assert place.figure("blofin_api_requests_total", endpoint="candles", outcome="ok") == 1
+
+
+async def test_after_a_suspension_one_probe_goes_alone(house):
+    """Others wait for its answer; when that is another 429, none of them goes."""
+    place = house()
+    gate = trio.Event()
+    asked = []
+
+    async def slow():
+        asked.append(place.wall())
+        await gate.wait()
+
+    with pytest.raises(RateLimited):
+        await place.throttle.ask("candles", asking(place, RateLimited("too many", 10.0)))
+    over = place.wall() + 10_000
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(place.throttle.ask, "candles", slow)
+        await trio.sleep(40)
+        assert asked == [over]
+        gate.set()
+        await trio.sleep(30)
+    assert len(asked) == 3
+
+
+async def test_a_suspension_survives_reopening_the_store(house, tmp_path, wall):
+    """A new process on the same store knows when the suspension ends."""
+    place = house()
+    with pytest.raises(Banned):
+        await place.throttle.ask("candles", asking(place, Banned("firewall")))
+    copy = shutil.copy(place.store.where, tmp_path / "copy.db")
+    for tail in ("-wal", "-shm"):
+        shutil.copy(place.store.where + tail, str(copy) + tail)
+    again = open_store(f"sqlite:///{copy}")
+    wall.limiters.append(again.limiter)
+    try:
+        throttle = Throttle(place.exchange, again, place.metrics, wall, 0, place.trouble)
+        await throttle.refresh()
+        assert throttle.suspended_until() == place.throttle.suspended_until()
+        assert throttle.used() == {"60s": 1, "300s": 1}
+        question = asking(place)
+        await throttle.ask("candles", question)
+        assert place.asked == [place.throttle.suspension.until]
+    finally:
+        again.close()
+
+
+@pytest.mark.parametrize("error", [Refused("152002", "no"), Invalid("garbage")])
+async def test_a_no_is_an_answer_too(house, error, lines):
+    """What BloFin answers, be it nonsense, shows that it is reached, and ends a suspension."""
+    place = house()
+    question = asking(place, RateLimited("too many", 5.0), error)
+    with pytest.raises(RateLimited):
+        await place.throttle.ask("candles", question)
+    with pytest.raises(type(error)):
+        await place.throttle.ask("candles", question)
+    assert not place.throttle.suspension.strikes
+    assert not place.trouble
+
+
+@pytest.mark.parametrize(
+    "error", [Unreachable("no route"), TimedOut("no answer"), ServerFault("HTTP 502")]
+)
+async def test_an_outage_is_told_once_and_its_end_once(house, error, lines):
+    """Three failures are one line, and the first answer another."""
+    place = house()
+    question = asking(place, error, error, error)
+    for _ in range(3):
+        with pytest.raises(type(error)):
+            await place.throttle.ask("candles", question)
+    await place.throttle.ask("candles", question)
+    assert lines("warning") == [f"{error}; it goes on"]
+    assert lines("info") == ["it is back"]
+    assert place.figure("blofin_api_requests_total", endpoint="candles", outcome=error.outcome) == 3
+
+
+async def test_an_outage_does_not_end_a_suspension(house):
+    """A probe that met no BloFin proves nothing."""
+    place = house()
+    question = asking(place, RateLimited("too many", 5.0), Unreachable("no route"))
+    for error in (RateLimited, Unreachable):
+        with pytest.raises(error):
+            await place.throttle.ask("candles", question)
+    assert place.throttle.suspension.strikes == 1
+    await place.throttle.ask("candles", question)
+    assert place.asked[2] - place.asked[1] == 60_000
+
+
+async def test_without_the_store_nothing_is_sent(locker, house, lines):
+    """While the budget cannot be read no request goes; once it can, it does."""
+    place = house()
+    locker.execute("BEGIN EXCLUSIVE")
+    question = asking(place)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(place.throttle.ask, "candles", question)
+        await trio.sleep(30)
+        assert place.asked == []
+        assert place.figure("blofin_store_up") == 0
+        locker.execute("ROLLBACK")
+    assert len(place.asked) == 1
+    assert place.figure("blofin_store_up") == 1
+    assert place.figure("blofin_store_errors_total", operation="budget") >= 10
+    assert len(lines("warning")) == 1
+    assert lines("info") == ["the database is back"]
+
+
+async def test_a_suspension_holds_although_the_store_could_not_take_it(locker, house):
+    """It is kept in memory, and entered for the others before the next request is let go."""
+    place = house()
+
+    async def refused_behind_a_lock():
+        locker.execute("BEGIN EXCLUSIVE")
+        raise RateLimited("too many", 20.0)
+
+    began = place.wall()
+    with pytest.raises(RateLimited):
+        await place.throttle.ask("candles", refused_behind_a_lock)
+    locker.execute("ROLLBACK")
+    assert place.throttle.suspended_until() == began + 20_000
+    await place.throttle.refresh()
+    assert place.throttle.suspended_until() == began + 20_000
+    question = asking(place)
+    await place.throttle.ask("candles", question)
+    assert place.asked == [began + 20_000]
+    assert place.rows("SELECT until, strikes FROM suspension") == [(0, 0)]
+
+
+async def test_a_suspension_ends_although_the_store_is_away(locker, house):
+    """An answer ends it in memory; for the store, patience with the probe does."""
+    place = house()
+
+    async def answered_behind_a_lock():
+        locker.execute("BEGIN EXCLUSIVE")
+
+    with pytest.raises(RateLimited):
+        await place.throttle.ask("candles", asking(place, RateLimited("too many", 20.0)))
+    await place.throttle.ask("candles", answered_behind_a_lock)
+    assert not place.throttle.suspension.strikes
+    locker.execute("ROLLBACK")
+    before = place.wall()
+    question = asking(place)
+    await place.throttle.ask("candles", question)
+    assert place.asked == [before + 60_000]
+
+
+async def test_an_unexpected_error_of_a_question_is_raised_as_it_is(house):
+    """A bug is no outage: it goes to the top."""
+    place = house()
+    with pytest.raises(ZeroDivisionError):
+        await place.throttle.ask("candles", asking(place, ZeroDivisionError()))
