@@ -57,7 +57,7 @@ def counts(connection: sa.Connection, bar: Bar, span: Span) -> dict[str, int]:
         .where(c.bar == bar.value, c.open_time >= span.start, c.open_time < span.end)
         .group_by(c.symbol)
     )
-    return dict(connection.execute(query).tuples().all())
+    return {row.symbol: row[1] for row in connection.execute(query)}
 
 
 def changes(connection: sa.Connection) -> int | None:
