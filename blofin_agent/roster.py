@@ -79,12 +79,15 @@ class Roster:
         if not found:
             log.warning("BloFin's list of instruments is empty; the last one known is kept")
             return []
-        self._seen = self._watch.clock()
+        now = self._watch.clock()
         self.listed = {one.symbol: one for one in found}
         await self._store.write(
-            "instruments", partial(ledger.save_instruments, found=found, now_ms=self._seen)
+            "instruments", partial(ledger.save_instruments, found=found, now_ms=now)
         )
-        return await self._choose()
+        added = await self._choose()
+        # Not before all of it is done: a list half taken in is not believed for an hour.
+        self._seen = now
+        return added
 
     async def run(self, changed: Callable[[list[str], list[str]], None], asked: trio.Event) -> None:
         """Keep the list fresh for ever; tell `changed` of symbols added and taken out.
