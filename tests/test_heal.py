@@ -1,0 +1,145 @@
+"""Laws of healing: fresh holes are filled soon, together, and on half of the budget."""
+
+import itertools
+from collections import Counter
+
+import trio
+
+from blofin_agent.core.budget import LIMITS
+from blofin_agent.core.candle import MINUTE
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.errors import Unreachable
+from blofin_agent.heal import RECENT_MS
+
+RUNS = "SELECT status, requests, rows_inserted FROM gap_fill_runs WHERE trigger = 'heal'"
+
+
+def whole(place, hold, *, but=()):
+    for history in place.watch.all():
+        hold(history, place.watch.window(), but=but)
+
+
+async def heal(place, seconds):
+    with trio.move_on_after(seconds):
+        await place.healer().run()
+
+
+async def test_a_fresh_hole_is_filled_within_seconds(house, exchange, hold, end):
+    """One request of a few rows; the run is written down as `heal`."""
+    place = house()
+    whole(place, hold, but=[end - 10 * MINUTE])
+    await heal(place, 8)
+    assert place.rows(RUNS) == [("complete", 1, 1)]
+    assert max(exchange.limits()) <= 12
+
+
+async def test_no_hole_no_request(house, exchange, hold):
+    """A whole symbol costs nothing."""
+    place = house()
+    whole(place, hold)
+    await heal(place, 40)
+    assert exchange.log == []
+
+
+async def test_old_holes_are_the_passes_work(house, exchange, hold, end):
+    """A hole of more than an hour ago is left alone."""
+    place = house()
+    whole(place, hold, but=[end - RECENT_MS - MINUTE])
+    await heal(place, 20)
+    assert exchange.log == []
+
+
+async def test_holes_of_one_bad_minute_are_fetched_together(house, exchange, hold, end):
+    """Neighbouring holes are one page, not one each."""
+    place = house()
+    whole(place, hold, but=[end - n * MINUTE for n in (3, 5, 8, 20, 40)])
+    await heal(place, 8)
+    assert place.rows(RUNS) == [("complete", 1, 5)]
+
+
+async def test_a_symbol_is_healed_at_most_once_a_minute(house, exchange, hold):
+    """With no push ever complete, each minute is fetched, about once a minute."""
+    place = house()
+    whole(place, hold)
+    await heal(place, 20 * 60)
+    times = [at for at, _, _ in exchange.log]
+    assert all(later - earlier >= 37_500 for earlier, later in itertools.pairwise(times))
+    assert len(times) <= 22
+    window = place.watch.window()
+    assert place.watch.histories["BTC-USDT"].count(window).missing <= 2
+
+
+async def test_healing_never_takes_more_than_half_of_the_budget(house, exchange, hold, end):
+    """200 symbols with holes all the time: below half of each limit in every window."""
+    names = [f"S{number}-USDT" for number in range(200)]
+    place = house(watched=names)
+    whole(place, hold, but=[end - 5 * MINUTE])
+    await heal(place, 310)
+    times = [at for at, _, _ in exchange.log]
+    for limit in LIMITS:
+        most = max(sum(at - limit.seconds * 1000 < other <= at for other in times) for at in times)
+        assert most <= limit.requests / 2 + 1
+    assert len(times) >= 200
+    first = Counter(name for _, name, _ in exchange.log[:200])
+    assert set(first.values()) == {1}
+
+
+async def test_while_a_pass_is_to_come_only_what_is_newer_than_it_is_healed(
+    house, exchange, hold, end
+):
+    """A queued symbol's old gaps are left to the pass; the minutes since are not."""
+    place = house()
+    place.filler.queued.add("BTC-USDT")
+    healer = place.healer()
+    place.exchange.log.clear()
+    with trio.move_on_after(3 * 60):
+        await healer.run()
+    asked = place.exchange.requests()
+    assert asked
+    held = place.watch.histories["BTC-USDT"].held
+    assert held.count(Span(end - RECENT_MS, end - 2 * MINUTE)) == 0
+    assert held.has(end)
+
+
+async def test_a_hole_that_rest_does_not_give_is_tried_less_and_less_often(house, exchange, hold):
+    """From about a minute up to ten."""
+    place = house(tries=8)
+    whole(place, hold)
+    exchange.script = [Unreachable("no route")] * 100
+    await heal(place, 90 * 60)
+    times = [at for at, _, _ in exchange.log]
+    waits = [(later - earlier) / 1000 for earlier, later in itertools.pairwise(times)]
+    assert 37.5 <= waits[0] <= 56
+    assert 450 <= waits[-1] <= 606
+    assert len(times) <= 22
+
+
+async def test_after_success_the_patience_is_the_first_again(house, exchange, hold):
+    """An outage of an hour leaves no lasting slowness."""
+    place = house()
+    whole(place, hold)
+    exchange.script = [Unreachable("no route")] * 6
+    await heal(place, 90 * 60)
+    times = [at for at, _, _ in exchange.log]
+    assert times[-1] - times[-2] <= 62_000
+
+
+async def test_a_symbol_under_way_in_a_pass_is_left_alone(house, exchange, hold, end):
+    """Healing takes another symbol meanwhile."""
+    place = house(watched=("BTC-USDT", "ETH-USDT"))
+    whole(place, hold, but=[end - 5 * MINUTE])
+    place.filler._busy["BTC-USDT"] = trio.Lock()
+    async with place.filler._busy["BTC-USDT"]:
+        await heal(place, 10)
+    assert {name for _, name, _ in exchange.log} == {"ETH-USDT"}
+
+
+async def test_proven_holes_are_not_asked_for_before_their_check(house, exchange, hold, end):
+    """What BloFin was seen not to have costs one request, not one a minute."""
+    hole = end - 5 * MINUTE
+    exchange.holes["BTC-USDT"] = {hole}
+    place = house()
+    whole(place, hold, but=[hole])
+    await heal(place, 40)
+    assert len(exchange.log) == 1
+    assert place.rows("SELECT start FROM unavailable") == [(hole,)]

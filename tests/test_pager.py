@@ -1,0 +1,102 @@
+"""Laws of the pager: one page until it comes, and what it teaches."""
+
+import pytest
+
+from blofin_agent.core.candle import MINUTE
+from blofin_agent.core.errors import Banned, Invalid, RateLimited, TimedOut
+from blofin_agent.core.plan import Page
+from blofin_agent.store.ledger import Run, Trigger
+
+
+async def fetch(place, page, tries=3):
+    history = place.watch.histories["BTC-USDT"]
+    run = Run("BTC-USDT", "1m", Trigger.START, place.wall())
+    window = place.watch.window()
+    return run, *await place.pager.fetch(history, page, window, run, tries)
+
+
+async def test_a_page_comes_with_what_was_really_asked(house, end):
+    """The limit of the settings caps it."""
+    place = house(limit=200)
+    run, page, answer = await fetch(place, Page(end, 500))
+    assert (page.limit, answer.rows, run.rows_fetched, run.requests) == (200, 200, 200, 1)
+
+
+async def test_a_page_of_the_known_length_is_asked_for_in_full(house, exchange, end):
+    """They may have grown, and the answer shows it."""
+    exchange.longest = 300
+    place = house()
+    await fetch(place, Page(end, 1_440))
+    assert place.pager.size == 300
+    exchange.longest = 1_440
+    await fetch(place, Page(end, 300))
+    assert exchange.limits() == [1_440, 1_440]
+    assert place.pager.size == 1_440
+
+
+async def test_a_short_page_teaches_nothing_when_nothing_older_is_wanted(house, exchange, end):
+    """A new listing has few rows; pages are no shorter for it."""
+    exchange.listed["BTC-USDT"] = end - 50 * MINUTE
+    place = house()
+    place.watch.histories["BTC-USDT"].list_time = end - 50 * MINUTE
+    await fetch(place, Page(end, 1_440))
+    assert place.pager.size == 1_440
+
+
+async def test_a_spoilt_page_teaches_nothing(house, exchange, end):
+    """Rows that were lost on the way do not make BloFin's pages shorter."""
+    exchange.script = [lambda rows: [*rows[:10], "junk"]]
+    place = house()
+    await fetch(place, Page(end, 1_440))
+    assert place.pager.size == 1_440
+
+
+async def test_an_endless_series_of_429s_ends(house, exchange, end):
+    """After `tries` of them the error is the caller's; each was waited out by the throttle."""
+    exchange.script = [RateLimited("slow down", 2.0)] * 5
+    place = house()
+    with pytest.raises(RateLimited):
+        await fetch(place, Page(end, 10))
+    assert len(exchange.log) == 3
+    assert place.figure("blofin_backfill_rate_limited_total", symbol="BTC-USDT") == 3
+
+
+async def test_a_ban_is_not_counted_as_rate_limited(house, exchange, end):
+    """403 is something else than 429."""
+    exchange.script = [Banned("firewall", 2.0)]
+    place = house()
+    run, _, _ = await fetch(place, Page(end, 10))
+    assert (run.requests, run.rate_limited) == (2, 0)
+
+
+@pytest.mark.parametrize("error", [TimedOut("no answer"), Invalid("garbage")])
+async def test_failures_of_the_way_are_tried_again(house, exchange, end, error):
+    """`tries` counts them; the last one is raised as it is."""
+    exchange.script = [error, error]
+    place = house()
+    run, _, answer = await fetch(place, Page(end, 10))
+    assert (run.requests, answer.rows) == (3, 10)
+    exchange.script = [error] * 3
+    with pytest.raises(type(error)):
+        await fetch(place, Page(end, 10))
+
+
+async def test_a_flood_of_bad_rows_is_one_line(house, exchange, end, lines):
+    """All are counted by reason, one is shown a minute."""
+    exchange.script = [lambda rows: [*rows, "junk", "trash"]] * 3
+    place = house()
+    for _ in range(3):
+        await fetch(place, Page(end, 10))
+    assert place.figure("blofin_rows_rejected_total", feed="rest", reason="shape") == 6
+    assert len(lines("warning")) == 1
+    assert "BTC-USDT: 2 rows of a page not stored (shape), for example" in lines("warning")[0]
+
+
+async def test_the_open_candle_is_left_out_without_a_word(house, exchange, end, lines):
+    """`confirm` "0" is no fault."""
+    place = house()
+    _, _, answer = await fetch(place, Page(end + 2 * MINUTE, 3))
+    assert [row.reason for row in answer.bad] == ["open"]
+    assert len(answer.candles) == 2
+    assert lines("warning") == []
+    assert place.figure("blofin_rows_rejected_total", feed="rest", reason="open") == 1

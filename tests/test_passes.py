@@ -1,0 +1,205 @@
+"""Laws of passes: every symbol in turn, the worst first, again and again."""
+
+import itertools
+
+import pytest
+import trio
+
+from blofin_agent.backfill import Progress
+from blofin_agent.core.candle import DAY, HOUR, MINUTE
+from blofin_agent.core.errors import RateLimited, Unreachable
+from blofin_agent.passes import RETRY_S
+from blofin_agent.store.ledger import Status, Trigger
+
+RUNS = "SELECT symbol, trigger, status, requests FROM gap_fill_runs ORDER BY id"
+
+
+def order(place):
+    """Return the symbols in the order in which they were asked for, each once."""
+    return list(dict.fromkeys(name for _, name, _ in place.exchange.log))
+
+
+async def test_the_worst_symbol_comes_first(house, hold, end):
+    """By coverage, ties by name; complete ones are gone over last, at no cost."""
+    place = house(hours=10, watched=("D-USDT", "C-USDT", "B-USDT", "A-USDT"))
+    window = place.watch.window()
+    for symbol, missing in (("A-USDT", 1), ("B-USDT", 50), ("D-USDT", 0)):
+        gone = [end - (5 + n) * MINUTE for n in range(missing)]
+        hold(place.watch.histories[symbol], window, but=gone)
+    done = await place.passes.once(window, Trigger.PERIODIC)
+    assert order(place) == ["C-USDT", "B-USDT", "A-USDT"]
+    assert [(run.symbol, run.requests) for run in done.runs] == [
+        ("C-USDT", 1),
+        ("B-USDT", 1),
+        ("A-USDT", 1),
+        ("D-USDT", 0),
+    ]
+    assert done.unsettled == []
+
+
+@pytest.mark.parametrize("top_up", [True, False])
+async def test_symbols_above_the_bar_are_topped_up_unless_that_is_off(house, hold, end, top_up):
+    """BACKFILL_TOP_UP=false skips those at 99.5 % and more, and says so; whole ones are whole."""
+    place = house(watched=("A-USDT", "B-USDT", "C-USDT"), top_up=top_up)
+    window = place.watch.window()
+    hold(place.watch.histories["A-USDT"], window, but=[end - 9 * MINUTE])
+    hold(place.watch.histories["B-USDT"], window, but=range(end - 100 * MINUTE, end, MINUTE))
+    hold(place.watch.histories["C-USDT"], window)
+    await place.passes.once(window, Trigger.START)
+    assert place.rows(RUNS) == [
+        ("B-USDT", "start", "complete", 1),
+        ("A-USDT", "start", *(("complete", 1) if top_up else ("skipped", 0))),
+        ("C-USDT", "start", "complete", 0),
+    ]
+    if not top_up:
+        assert place.rows("SELECT note FROM gap_fill_runs WHERE status = 'skipped'") == [
+            ("coverage is 99.9 %, and BACKFILL_TOP_UP is off",)
+        ]
+
+
+async def test_between_two_symbols_there_is_a_pause_after_one_that_asked(house):
+    """500 ms, and none where nothing was asked."""
+    place = house(hours=1, watched=("A-USDT", "B-USDT", "C-USDT"), symbol_sleep_s=0.5)
+    begun = place.wall()
+    await place.passes.once(place.watch.window(), Trigger.START)
+    assert [at - begun for at, _, _ in place.exchange.log] == [0, 500, 1_000]
+    begun = place.wall()
+    await place.passes.once(place.watch.window(), Trigger.PERIODIC)
+    assert place.wall() == begun
+
+
+async def test_a_pass_tells_its_figures(house, exchange, lines):
+    """Requests, 429s, duration and success are on /metrics, and one line in the log."""
+    place = house(hours=24, watched=("A-USDT", "B-USDT"))
+    exchange.script = [RateLimited("slow down", 30.0)]
+    await place.passes.once(place.watch.window(), Trigger.START)
+    now = place.wall() / 1000
+    last = "blofin_backfill_last_pass_"
+    assert place.figure(last + "requests", symbol="A-USDT") == 2
+    assert place.figure(last + "rate_limited", symbol="A-USDT") == 1
+    assert place.figure(last + "requests", symbol="B-USDT") == 1
+    assert place.figure("blofin_backfill_rate_limited_total", symbol="A-USDT") == 1
+    assert place.figure(last + "timestamp_seconds") == now
+    assert place.figure("blofin_backfill_last_success_timestamp_seconds") == now
+    assert place.figure("blofin_backfill_pass_duration_seconds") == 30
+    assert lines("info")[-1] == (
+        "pass over 2 symbols done in 30 s: 3 requests, 2880 candles inserted"
+    )
+
+
+async def test_a_pass_with_a_failure_is_no_success(house, exchange, lines):
+    """The last success stays where it was, and the symbol is named."""
+    place = house(hours=1, watched=("A-USDT", "B-USDT"), tries=1)
+    exchange.script = [Unreachable("no route")]
+    done = await place.passes.once(place.watch.window(), Trigger.START)
+    assert done.unsettled == ["A-USDT"]
+    assert place.figure("blofin_backfill_last_success_timestamp_seconds") == 0
+    assert place.figure("blofin_backfill_last_pass_timestamp_seconds") > 0
+    assert "A-USDT: no route; it is tried again in a minute or so" in lines("warning")
+
+
+async def test_passes_go_on_from_start_to_start(house):
+    """The first at once as `start`, the next ones every interval as `periodic`."""
+    place = house(hours=1)
+    with trio.move_on_after(3 * 1_800 + 1):
+        await place.passes.run(1_800)
+    assert place.rows("SELECT trigger, (started - 1789999995000) / 1000 FROM gap_fill_runs") == [
+        ("start", 0),
+        ("periodic", 1_800),
+        ("periodic", 3_600),
+        ("periodic", 5_400),
+    ]
+
+
+async def test_after_a_pass_that_was_too_long_the_next_begins_at_once(house, exchange):
+    """A pass of an hour at an interval of half an hour is followed by the next one."""
+    place = house(hours=1)
+    exchange.script = [RateLimited("slow down", 3_600.0)]
+    with trio.move_on_after(3_700):
+        await place.passes.run(1_800)
+    started = place.rows("SELECT (started - 1789999995000) / 1000 FROM gap_fill_runs")
+    assert started == [(0,), (3_600,)]
+
+
+async def test_symbols_that_failed_are_tried_again_sooner(house, exchange):
+    """After a minute, then ever less soon, and only they; the full pass keeps its time."""
+    place = house(hours=1, watched=("A-USDT", "B-USDT"), tries=1)
+    exchange.script = [Unreachable("no route"), None, *[Unreachable("no route")] * 2]
+    with trio.move_on_after(1_800 - 1):
+        await place.passes.run(1_800)
+    times = [at for at, name, _ in exchange.log if name == "A-USDT"]
+    waits = [(later - earlier) / 1000 for earlier, later in itertools.pairwise(times)]
+    assert len(waits) == 3
+    for number, wait in enumerate(waits):
+        assert 0.75 * RETRY_S * 2**number <= wait <= RETRY_S * 2**number
+    assert len(place.exchange.requests("B-USDT")) == 1
+    assert place.rows(RUNS)[-1] == ("A-USDT", "periodic", "complete", 1)
+
+
+async def test_a_new_symbol_wakes_the_next_pass(house, nursery):
+    """It does not wait half an hour."""
+    place = house(hours=1)
+    nursery.start_soon(place.passes.run, 1_800)
+    await trio.sleep(100)
+    place.add("NEW-USDT")
+    place.passes.wake()
+    await trio.sleep(1)
+    assert place.rows("SELECT count(*) FROM gap_fill_runs WHERE symbol = 'NEW-USDT'") == [(1,)]
+
+
+async def test_a_symbol_taken_out_during_the_pass_is_left_out(house, exchange):
+    """It is not asked for, has no run, and waits in no queue."""
+    place = house(hours=1, watched=("A-USDT", "B-USDT"), symbol_sleep_s=5)
+
+    async def take_out():
+        await trio.sleep(1)
+        assert place.filler.queued == {"B-USDT"}
+        del place.watch.histories["B-USDT"]
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_out)
+        done = await place.passes.once(place.watch.window(), Trigger.START)
+    assert [run.symbol for run in done.runs] == ["A-USDT"]
+    assert place.filler.queued == set()
+
+
+async def test_only_the_symbols_named_are_gone_over(house):
+    """And of those only the watched ones."""
+    place = house(hours=1, watched=("A-USDT", "B-USDT"))
+    done = await place.passes.once(place.watch.window(), Trigger.PERIODIC, ["B-USDT", "X-USDT"])
+    assert [run.symbol for run in done.runs] == ["B-USDT"]
+
+
+async def test_the_eta_is_pages_over_what_the_limits_allow(house, hold, end):
+    """0 when whole; 500 symbols of 7 pages are 3,500 requests, more than eleven minutes."""
+    place = house(watched=[f"S{number}-USDT" for number in range(500)], spacing_ms=250)
+    assert place.passes.eta() == pytest.approx(3_500 / 1_425 * 300, rel=0.2)
+    first = place.watch.all()[0]
+    place.watch.histories = {first.symbol: first}
+    hold(first, place.watch.window())
+    assert place.passes.eta() == 0
+    hold(first, place.watch.window(), but=[end - MINUTE, end - 2 * DAY])
+    assert place.passes.eta() == 0.25
+
+
+async def test_the_eta_does_not_count_what_is_proven(house, hold, exchange, end):
+    """Unavailable minutes need no page until they are due."""
+    exchange.holes["BTC-USDT"] = {end - HOUR}
+    place = house(hours=4, spacing_ms=250)
+    await place.passes.once(place.watch.window(), Trigger.START)
+    assert place.watch.counts()["BTC-USDT"].missing == 1
+    assert place.filler.pages(place.watch.all()[0].gaps(place.watch.window(), place.wall()), 0) == 0
+
+
+async def test_a_one_shot_pass_keeps_quiet_and_tells_its_progress(house, lines):
+    """Its command prints for itself."""
+    place = house(hours=1)
+    told = []
+    done = await place.passes.once(
+        place.watch.window(),
+        Trigger.ONESHOT,
+        progress=lambda history: Progress(finished=lambda run: told.append((history, run))),
+    )
+    assert told == [(place.watch.all()[0], done.runs[0])]
+    assert done.runs[0].status is Status.COMPLETE
+    assert lines("info") == lines("warning") == []

@@ -1,0 +1,110 @@
+"""Laws of reconciling: memory follows the store, whoever writes to it."""
+
+import trio
+
+from blofin_agent.core.candle import HOUR, MINUTE
+from blofin_agent.reconcile import EVERY_S
+
+VALUES = "2.5, 3, 1, 2, 10, 0.5, 20, 'historical_fill'"
+
+
+def insert(*times):
+    return [f"INSERT INTO candles VALUES ('BTC-USDT', '1m', {time}, {VALUES})" for time in times]
+
+
+def present(place):
+    return place.watch.counts()["BTC-USDT"].present
+
+
+async def test_rows_added_by_another_process_are_seen(house, end):
+    """A one-shot backfill beside the agent counts at the next look."""
+    place = house(hours=1)
+    await place.reconciler.once()
+    place.other(*insert(end - MINUTE, end - 2 * MINUTE))
+    assert present(place) == 0
+    await place.reconciler.once()
+    assert present(place) == 2
+
+
+async def test_rows_deleted_by_another_process_are_seen(house, end):
+    """They are missing again."""
+    place = house(hours=1)
+    place.other(*insert(end - MINUTE, end - 2 * MINUTE, end - 3 * MINUTE))
+    await place.reconciler.once()
+    place.other(f"DELETE FROM candles WHERE open_time = {end - 2 * MINUTE}")
+    await place.reconciler.once()
+    assert present(place) == 2
+    assert place.watch.histories["BTC-USDT"].missing(place.watch.window())[-1].start == (
+        end - 2 * MINUTE
+    )
+
+
+async def test_proofs_of_another_process_are_seen(house, end):
+    """So that no one asks for what another has proven."""
+    place = house(hours=1)
+    await place.reconciler.once()
+    place.other(
+        f"INSERT INTO unavailable VALUES ('BTC-USDT', '1m', {end - 9 * MINUTE},"
+        f" {end - 8 * MINUTE}, {end}, 1, {end + HOUR})"
+    )
+    await place.reconciler.once()
+    assert place.watch.counts()["BTC-USDT"].unavailable == 1
+
+
+async def test_our_own_commits_are_not_read_again(house, candle, end):
+    """While nobody else writes, the counts are not even compared."""
+    place = house(hours=1)
+    await place.reconciler.once()
+    labels = {"operation": "reconcile"}
+    name = "blofin_store_operation_duration_seconds_count"
+    before = place.figure(name, **labels)
+    batch = await place.writer.put("BTC-USDT", [candle(end - MINUTE)])
+    await batch.committed.wait()
+    await place.reconciler.once()
+    assert place.figure(name, **labels) == before + 1
+    assert present(place) == 1
+
+
+async def test_what_left_the_window_is_forgotten(house, end):
+    """Memory does not grow for ever."""
+    place = house(hours=1)
+    place.other(*insert(end - HOUR, end - MINUTE))
+    await place.reconciler.once()
+    place.wall.ahead_ms = 10 * MINUTE
+    await place.reconciler.once()
+    assert place.watch.histories["BTC-USDT"].held.oldest == end - MINUTE
+
+
+async def test_it_shows_that_the_process_lives(house):
+    """The heartbeat says since when, and who."""
+    place = house()
+    started = place.wall()
+    with trio.move_on_after(2 * EVERY_S + 1):
+        await place.reconciler.run()
+    assert place.rows("SELECT * FROM service_heartbeats") == [
+        ("agent", started, started + int(2 * EVERY_S * 1000), "a test")
+    ]
+
+
+async def test_a_store_that_is_away_is_met_again(locker, house, end):
+    """It is counted and told; the next look is right again."""
+    place = house(hours=1)
+    place.other(*insert(end - MINUTE))
+    locker.execute("BEGIN EXCLUSIVE")
+    with trio.move_on_after(2 * EVERY_S + 1):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(place.reconciler.run)
+            await trio.sleep(EVERY_S + 1)
+            assert place.metrics.store_trouble
+            locker.execute("ROLLBACK")
+    assert not place.metrics.store_trouble
+    assert place.figure("blofin_store_errors_total", operation="beat") == 2
+    assert present(place) == 1
+
+
+async def test_the_budget_of_all_processes_is_shown(house):
+    """What others used counts on /metrics."""
+    place = house()
+    place.other(f"INSERT INTO request_ledger (started, endpoint) VALUES ({place.wall()}, 'x')")
+    await place.reconciler.once()
+    assert place.figure("blofin_rate_budget_used", window="60s") == 1

@@ -1,0 +1,192 @@
+"""Laws of the roster: which symbols are watched, and since when they were listed."""
+
+import trio
+
+from blofin_agent.core.candle import HOUR, MINUTE
+from blofin_agent.core.errors import Unreachable
+from blofin_agent.roster import FRESH_MS, UNKNOWN_MS
+
+NAMES = "SELECT symbol, list_time, state, seen FROM instruments ORDER BY symbol"
+
+
+def empty(house, **how):
+    return house(watched=(), **how)
+
+
+async def test_names_are_watched_before_blofin_was_asked(house):
+    """With an empty store the setting alone decides; nothing is unknown yet."""
+    place = empty(house, symbols=("BTC-USDT", "ETH-USDT"))
+    await place.roster.load()
+    assert list(place.watch.histories) == ["BTC-USDT", "ETH-USDT"]
+    assert place.roster.unknown == []
+    assert not place.roster.fresh
+    assert place.figure("blofin_feed_subscribed", symbol="ETH-USDT") == 0
+
+
+async def test_a_refresh_learns_listing_times_and_stores_them(house, exchange, end):
+    """What BloFin lists is written down, and the expected bars follow."""
+    exchange.listed = {"BTC-USDT": end - 90 * MINUTE, "ETH-USDT": None}
+    place = empty(house)
+    await place.roster.load()
+    now = place.wall()
+    assert await place.roster.refresh() == []
+    assert place.watch.histories["BTC-USDT"].list_time == end - 90 * MINUTE
+    assert place.watch.counts()["BTC-USDT"].expected == 90
+    assert place.rows(NAMES) == [
+        ("BTC-USDT", end - 90 * MINUTE, "live", now),
+        ("ETH-USDT", None, "live", now),
+    ]
+    assert place.roster.fresh
+
+
+async def test_patterns_and_all_follow_the_list(house, exchange, end, lines):
+    """A new listing is watched, a delisted symbol and its series vanish."""
+    place = empty(house, symbols=("*-USDT",))
+    await place.roster.load()
+    assert place.watch.histories == {}
+    exchange.listed = {"BTC-USDT": 1, "ETH-USDT": 1, "BTC-USDC": 1}
+    assert await place.roster.refresh() == ["BTC-USDT", "ETH-USDT"]
+    exchange.listed = {"ETH-USDT": 1, "NEW-USDT": end}
+    assert await place.roster.refresh() == ["NEW-USDT"]
+    assert list(place.watch.histories) == ["ETH-USDT", "NEW-USDT"]
+    assert place.figure("blofin_feed_subscribed", symbol="BTC-USDT") is None
+    assert any("BTC-USDT is no longer watched" in line for line in lines("info"))
+
+
+async def test_an_unknown_name_is_told_once_with_the_likeliest_one(house, exchange, lines):
+    """It is still watched: BloFin may list it tomorrow. Then it is fresh again."""
+    place = empty(house, symbols=("BTCUSDT",))
+    await place.roster.load()
+    await place.roster.refresh()
+    await place.roster.refresh()
+    assert lines("error") == [
+        "BTCUSDT is not a BloFin instrument; did you mean BTC-USDT? (BLOFIN_SYMBOLS)"
+    ]
+    assert place.roster.unknown == ["BTCUSDT"]
+    assert not place.roster.fresh
+    exchange.listed["BTCUSDT"] = 1
+    await place.roster.refresh()
+    assert place.roster.fresh
+
+
+async def test_an_empty_list_changes_nothing(house, exchange, lines):
+    """It is a fault of BloFin's, no delisting of everything."""
+    place = empty(house, symbols=("all",))
+    await place.roster.refresh()
+    exchange.script = [lambda _rows: []]
+    assert await place.roster.refresh() == []
+    assert list(place.watch.histories) == ["BTC-USDT"]
+    assert place.rows("SELECT count(*) FROM instruments") == [(1,)]
+    assert "the last one known is kept" in lines("warning")[0]
+
+
+async def test_what_is_stored_is_loaded(house, candle, end):
+    """Coverage, proofs and the list come from the store, without a request."""
+    place = empty(house)
+    values = "2.5, 3, 1, 2, 10, 0.5, 20, 'blofin_ws'"
+    place.other(
+        f"INSERT INTO candles VALUES ('BTC-USDT', '1m', {end - MINUTE}, {values})",
+        f"INSERT INTO candles VALUES ('BTC-USDT', '1m', {end}, {values})",
+        f"INSERT INTO candles VALUES ('BTC-USDT', '5m', {end - 5 * MINUTE}, {values})",
+        f"INSERT INTO candles VALUES ('ETH-USDT', '1m', {end - 2 * MINUTE}, {values})",
+        f"INSERT INTO unavailable VALUES ('BTC-USDT', '1m', {end - 9 * MINUTE},"
+        f" {end - 8 * MINUTE}, {end}, 1, {end + HOUR})",
+        f"INSERT INTO instruments VALUES ('BTC-USDT', {end - HOUR}, 'live', {place.wall() - 1})",
+    )
+    await place.roster.load()
+    history = place.watch.histories["BTC-USDT"]
+    assert history.held.count(place.watch.window()) == 1
+    assert history.held.newest == end
+    assert history.count(place.watch.window()) == (60, 1, 59, 1)
+    assert place.roster.fresh
+    assert place.exchange.log == []
+
+
+async def keep(place, seconds):
+    """Run the roster for so long; return what it told of."""
+    told = []
+    asked = trio.Event()
+    with trio.move_on_after(seconds):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                place.roster.run, lambda added, removed: told.append((added, removed)), asked
+            )
+            await asked.wait()
+            await trio.sleep(seconds)
+    assert asked.is_set()
+    return told
+
+
+async def test_the_list_is_read_anew_every_hour(house, exchange):
+    """And `changed` is told of what came and went."""
+    place = empty(house, symbols=("all",))
+    task = []
+
+    async def list_more():
+        await trio.sleep(FRESH_MS / 1000 - 10)
+        exchange.listed = {"NEW-USDT": 1}
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(list_more)
+        task = await keep(place, FRESH_MS / 1000 + 10)
+    assert task == [(["BTC-USDT"], []), (["NEW-USDT"], ["BTC-USDT"])]
+    times = [at for at, _, _ in exchange.log]
+    assert times[1] - times[0] == FRESH_MS
+
+
+async def test_while_a_name_is_unknown_it_is_read_more_often(house, exchange):
+    """Every ten minutes: it may be listed any time."""
+    place = empty(house, symbols=("FOO-USDT",))
+    await keep(place, 3 * UNKNOWN_MS / 1000 + 1)
+    assert len(exchange.log) == 4
+
+
+async def test_a_list_that_is_young_is_not_asked_for(house, exchange):
+    """After a restart within the hour no request is spent."""
+    place = empty(house)
+    place.other(f"INSERT INTO instruments VALUES ('BTC-USDT', 1, 'live', {place.wall() - MINUTE})")
+    await place.roster.load()
+    assert await keep(place, 60) == []
+    assert exchange.log == []
+
+
+async def test_a_list_from_the_future_is_not_believed(house, exchange):
+    """It was written by a clock gone wrong."""
+    place = empty(house)
+    place.other(f"INSERT INTO instruments VALUES ('BTC-USDT', 1, 'live', {place.wall() + HOUR})")
+    await place.roster.load()
+    await keep(place, 60)
+    assert len(exchange.log) == 1
+
+
+async def test_an_outage_holds_nothing_up(house, exchange):
+    """`asked` is set all the same, and BloFin is asked again ever less soon."""
+    exchange.script = [Unreachable("no route")] * 3
+    place = empty(house)
+    await place.roster.load()
+    assert await keep(place, 120) == [([], [])]
+    times = [at for at, _, _ in exchange.log]
+    assert len(times) == 4
+    assert 3_750 <= times[1] - times[0] <= 5_000
+    assert 15_000 <= times[3] - times[2] <= 20_000
+
+
+async def test_a_store_that_is_away_is_met_again(locker, house, exchange):
+    """The refresh fails, is counted, and is tried again."""
+    place = empty(house)
+    await place.roster.load()
+
+    def lock(rows):
+        locker.execute("BEGIN EXCLUSIVE")
+        return rows
+
+    async def unlock():
+        await trio.sleep(2)
+        locker.execute("ROLLBACK")
+
+    exchange.script = [lock]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(unlock)
+        assert await keep(place, 60) == [([], [])]
+    assert place.figure("blofin_store_errors_total", operation="instruments") == 1
+    assert place.rows("SELECT count(*) FROM instruments") == [(1,)]
