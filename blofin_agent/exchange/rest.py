@@ -114,7 +114,7 @@ class Rest:
         except ValueError:
             try:
                 seconds = parsedate_to_datetime(text).timestamp() - self._clock() / 1000
-            except ValueError:
+            except (ValueError, OverflowError):
                 return None
         # NaN fails the comparison too.
         return seconds if seconds >= 0 else None
