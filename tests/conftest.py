@@ -17,7 +17,8 @@ import hypothesis
 import pytest
 import structlog
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from blofin_agent.backfill import Filler
 from blofin_agent.core.answers import Answer, Instrument, parse_instruments, parse_page
@@ -26,6 +27,7 @@ from blofin_agent.core.coverage import Coverage, Span
 from blofin_agent.core.errors import ExchangeError, Refused
 from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
+from blofin_agent.exchange import feed
 from blofin_agent.heal import Healer
 from blofin_agent.metrics import Metrics
 from blofin_agent.pager import Pager
@@ -323,3 +325,125 @@ def end() -> int:
 @pytest.fixture(name="wire")
 def wire_row() -> Callable[..., list[str]]:
     return wire
+
+
+# -- the other end of the websocket ---------------------------------------------------------------
+
+
+class Line:
+    """BloFin's end of one websocket connection, as a script sees it."""
+
+    def __init__(self, connection, heard: list[tuple[float, object]]) -> None:
+        self._connection = connection
+        self._heard = heard
+
+    async def hear(self) -> object:
+        """Return the next message: a document, or the text `ping`."""
+        text = await self._connection.get_message()
+        message = text if text == "ping" else json.loads(text)
+        self._heard.append((trio.current_time(), message))
+        return message
+
+    async def say(self, message: object) -> None:
+        text = message if isinstance(message, str) else json.dumps(message)
+        await self._connection.send_message(text)
+
+    async def push(self, symbol: str, *rows: object, channel: str = "candle1m") -> None:
+        await self.say({"arg": {"channel": channel, "instId": symbol}, "data": list(rows)})
+
+    async def obey(self, *, pong: bool = True, refuse: Iterable[str] = ()) -> None:
+        """Acknowledge every subscription and answer every ping, for ever."""
+        while True:
+            message = await self.hear()
+            if message == "ping":
+                if pong:
+                    await self.say("pong")
+                continue
+            for arg in message["args"]:
+                if arg["instId"] in refuse:
+                    text = f"Invalid request: {arg}"
+                    await self.say({"event": "error", "code": "60012", "msg": text})
+                else:
+                    await self.say({"event": message["op"], "arg": arg})
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._connection.aclose(code, reason)
+
+
+class Peer:
+    """BloFin's websocket over streams in memory. `script`: what each connection meets.
+
+    An integer is the HTTP status of a refused handshake; "hang up" closes before it; an error is
+    raised in place of a connection; a function of a Line plays BloFin. The last one of the script
+    is met again and again.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.script: list = [Line.obey]
+        self.connects: list[float] = []
+        self.heard: list[tuple[float, object]] = []
+        self.urls: list[str] = []
+        self.paths: list[str] = []
+        self._nursery = nursery
+        self._plug = trio.lowlevel.checkpoint
+
+    async def connect(self, url: str, _timing: object) -> trio.abc.Stream:
+        self.connects.append(trio.current_time())
+        self.urls.append(url)
+        event = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(event, Exception):
+            raise event
+        ours, theirs = memory_stream_pair()
+        pump = ours.send_stream.send_all_hook
+
+        async def send() -> None:
+            await self._plug()
+            await pump()
+
+        ours.send_stream.send_all_hook = send
+        self._nursery.start_soon(self._serve, theirs, event)
+        return ours
+
+    async def _serve(self, stream: trio.abc.Stream, event) -> None:
+        if event == "hang up":
+            await trio.aclose_forcefully(stream)
+            return
+        try:
+            async with trio.open_nursery() as nursery:
+                request = await wrap_server_stream(nursery, stream, message_queue_size=1)
+                self.paths.append(request.path)
+                if isinstance(event, int):
+                    await request.reject(event)
+                else:
+                    await event(Line(await request.accept(), self.heard))
+                nursery.cancel_scope.cancel()
+        except* (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+
+    def plug(self) -> None:
+        """Take nothing more that is sent, as a peer whose buffers are full."""
+        self._plug = trio.sleep_forever
+
+    def subscribed(self) -> list[tuple[float, list[str]]]:
+        """Return when which symbols were subscribed, message by message."""
+        return self._said("subscribe")
+
+    def unsubscribed(self) -> list[tuple[float, list[str]]]:
+        return self._said("unsubscribe")
+
+    def _said(self, op: str) -> list[tuple[float, list[str]]]:
+        return [
+            (at, [arg["instId"] for arg in message["args"]])
+            for at, message in self.heard
+            if message != "ping" and message["op"] == op
+        ]
+
+    def pings(self) -> list[float]:
+        return [at for at, message in self.heard if message == "ping"]
+
+
+@pytest.fixture
+async def peer(nursery: trio.Nursery, monkeypatch) -> Peer:
+    peer = Peer(nursery)
+    monkeypatch.setattr(feed, "_connect", peer.connect)
+    return peer
