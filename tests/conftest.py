@@ -374,8 +374,8 @@ class Peer:
     """BloFin's websocket over streams in memory. `script`: what each connection meets.
 
     An integer is the HTTP status of a refused handshake; "hang up" closes before it; an error is
-    raised in place of a connection; a function of a Line plays BloFin. The last one of the script
-    is met again and again.
+    raised in place of a connection; a function of a Line plays BloFin, and the line is cut when it
+    returns. The last one of the script is met again and again.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
@@ -416,6 +416,7 @@ class Peer:
                     await request.reject(event)
                 else:
                     await event(Line(await request.accept(), self.heard))
+                await trio.aclose_forcefully(stream)
                 nursery.cancel_scope.cancel()
         except* (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
             pass

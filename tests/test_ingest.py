@@ -1,0 +1,320 @@
+"""Laws of the live feed: sessions are kept alive, and only complete candles go to the writer."""
+
+import pytest
+import trio
+
+from blofin_agent.core.candle import MINUTE
+from blofin_agent.core.errors import Banned
+from blofin_agent.exchange.feed import FeedLost, Timing
+from blofin_agent.ingest import BANNED_S, CONNECT_EVERY_S, PER_CONNECTION, Ingest
+
+STORED = "SELECT symbol, open_time, source FROM candles ORDER BY symbol, open_time"
+
+
+def live(place, *symbols):
+    ingest = Ingest(
+        "ws://blofin.test/ws",
+        place.watch,
+        place.writer,
+        place.metrics,
+        place.throttle,
+        place.trouble,
+    )
+    ingest.add(symbols or place.watch.histories)
+    return ingest
+
+
+async def run(ingest, seconds):
+    with trio.move_on_after(seconds):
+        await ingest.run()
+
+
+def pushing(*messages, channel="candle1m"):
+    """Return a script that obeys, and pushes each (symbol, rows) half a second after another."""
+
+    async def script(line):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(line.obey)
+            for symbol, rows in messages:
+                await trio.sleep(0.5)
+                await line.push(symbol, *rows, channel=channel)
+
+    return script
+
+
+async def test_a_complete_candle_is_stored_and_counted(house, peer, wire, end):
+    """Its push, the commit, then the coverage."""
+    place = house(hours=1)
+    peer.script = [pushing(("BTC-USDT", [wire(end - MINUTE)]))]
+    await run(live(place), 5)
+    assert place.rows(STORED) == [("BTC-USDT", end - MINUTE, "blofin_ws")]
+    assert place.watch.counts()["BTC-USDT"].present == 1
+    assert place.figure("blofin_feed_messages_total", kind="candle") == 1
+    assert place.figure("blofin_feed_messages_total", kind="ack") == 1
+    assert place.figure("blofin_feed_last_push_timestamp_seconds", symbol="BTC-USDT") > 1e9
+
+
+@pytest.mark.parametrize("confirm", ["0", "", "2"])
+async def test_an_open_candle_is_never_stored(house, peer, wire, end, confirm):
+    """The last push of a minute that never got its "1" is not promoted."""
+    place = house(hours=1)
+    peer.script = [pushing(("BTC-USDT", [wire(end - MINUTE, confirm)]))]
+    await run(live(place), 5)
+    assert place.rows(STORED) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (lambda wire, end: ["junk"], "shape"),
+        (lambda wire, end: wire(end - MINUTE + 1), "off_grid"),
+        (lambda wire, end: [*wire(end - MINUTE)[:1], "-1", *wire(end - MINUTE)[2:]], "impossible"),
+        (lambda wire, end: wire(end + 5 * MINUTE), "outside"),
+        (lambda wire, end: wire(end - 61 * MINUTE), "outside"),
+    ],
+)
+async def test_a_bad_row_is_counted_by_reason_and_costs_no_good_one(
+    house, peer, wire, end, lines, row, reason
+):
+    """The other row of the same push is stored; the bad one is shown."""
+    place = house(hours=1)
+    peer.script = [pushing(("BTC-USDT", [row(wire, end), wire(end - 2 * MINUTE)]))]
+    await run(live(place), 5)
+    assert [time for _, time, _ in place.rows(STORED)] == [end - 2 * MINUTE]
+    assert place.figure("blofin_rows_rejected_total", feed="ws", reason=reason) == 1
+    assert f"BTC-USDT: a live row is not stored ({reason})" in lines("warning")[0]
+
+
+async def test_a_flood_of_bad_rows_is_one_line(house, peer, wire, end, lines):
+    """All are counted, one is shown a minute."""
+    place = house(hours=1)
+    peer.script = [pushing(*[("BTC-USDT", [["junk"], wire(end - MINUTE + 1)])] * 9)]
+    await run(live(place), 10)
+    assert place.figure("blofin_rows_rejected_total", feed="ws", reason="shape") == 9
+    assert len(lines("warning")) == 2
+
+
+async def test_a_candle_just_closed_by_blofins_clock_is_taken_before_ours_says_so(
+    house, peer, wire, end
+):
+    """A clock that is 50 s behind costs no live candle."""
+    place = house(hours=1)
+    peer.script = [pushing(("BTC-USDT", [wire(end)]))]
+    await run(live(place), 5)
+    assert [time for _, time, _ in place.rows(STORED)] == [end]
+
+
+async def test_pushes_of_other_symbols_and_channels_are_not_stored(house, peer, wire, end):
+    """Only what is watched, only the bar of the settings."""
+    place = house(hours=1)
+    peer.script = [pushing(("ETH-USDT", [wire(end - MINUTE)]))]
+    await run(live(place), 5)
+    peer.script = [pushing(("BTC-USDT", [wire(end - 5 * MINUTE)]), channel="candle5m")]
+    await run(live(place), 5)
+    assert place.rows(STORED) == []
+
+
+async def test_a_candle_that_is_held_is_not_written_again(house, peer, wire, end, hold):
+    """A repeated push costs no transaction."""
+    place = house(hours=1)
+    hold(place.watch.histories["BTC-USDT"], place.watch.window())
+    peer.script = [pushing(("BTC-USDT", [wire(end - MINUTE)]))]
+    await run(live(place), 5)
+    assert place.rows(STORED) == []
+
+
+async def test_a_refused_symbol_is_named_and_the_others_stand(house, peer, lines):
+    """Its own figure is 0; it is tried again after minutes."""
+    place = house(hours=1, watched=("BTC-USDT", "BAD-USDT"))
+    peer.script = [lambda line: line.obey(refuse=["BAD-USDT"])]
+    await run(live(place), 20)
+    assert place.figure("blofin_feed_subscribed", symbol="BTC-USDT") == 1
+    assert place.figure("blofin_feed_subscribed", symbol="BAD-USDT") == 0
+    assert place.figure("blofin_feed_messages_total", kind="refused") == 1
+    assert "BAD-USDT: BloFin refused the subscription (60012" in lines("warning")[0]
+
+
+async def test_a_refusal_that_names_none_of_ours_is_told(house, peer, lines):
+    """Nothing is refused by it."""
+    place = house(hours=1)
+
+    async def script(line):
+        await line.say({"event": "error", "code": "60001", "msg": "something"})
+        await line.obey()
+
+    peer.script = [script]
+    await run(live(place), 5)
+    assert lines("warning") == ["BloFin refused a subscription: 60001 something"]
+    assert place.figure("blofin_feed_subscribed", symbol="BTC-USDT") == 1
+
+
+async def test_messages_of_every_kind_are_counted(house, peer, lines):
+    """Pongs, garbage, and what was unsubscribed."""
+    place = house(hours=1)
+
+    async def script(line):
+        await line.say("what?")
+        await line.say("what??")
+        await line.say("pong")
+        await line.say(
+            {"event": "unsubscribe", "arg": {"channel": "candle1m", "instId": "BTC-USDT"}}
+        )
+        await trio.sleep_forever()
+
+    peer.script = [script]
+    await run(live(place), 5)
+    kinds = {"invalid": 2, "pong": 1, "ack": 1, "candle": 0, "refused": 0}
+    for kind, count in kinds.items():
+        assert place.figure("blofin_feed_messages_total", kind=kind) == count
+    assert lines("warning") == ["a websocket message is not in BloFin's grammar: 'what?'"]
+
+
+async def test_a_push_stands_for_a_lost_acknowledgement(house, peer, wire, end):
+    """The symbol counts as subscribed."""
+    place = house(hours=1)
+
+    async def script(line):
+        await line.hear()
+        await line.push("BTC-USDT", wire(end - MINUTE))
+        await trio.sleep_forever()
+
+    peer.script = [script]
+    ingest = live(place)
+    with trio.move_on_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ingest.run)
+            await trio.sleep(3)
+            assert place.figure("blofin_feed_subscribed", symbol="BTC-USDT") == 1
+            assert place.figure("blofin_feed_connected", connection="1") == 1
+
+
+async def test_a_lost_session_is_made_anew_ever_less_soon(house, peer, lines):
+    """1, 2, 4 seconds and so on, shortened by chance; told once, and its end once."""
+    place = house(hours=1)
+    gone = FeedLost("unreachable", "no route")
+    peer.script = [gone, gone, gone, gone, lambda line: line.obey()]
+    ingest = live(place)
+    with trio.move_on_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ingest.run)
+            await trio.sleep(50)
+            labels = {"connection": "1"}
+            assert place.figure("blofin_feed_connected", **labels) == 1
+            assert place.figure("blofin_feed_connects_total", **labels) == 1
+            labels["reason"] = "unreachable"
+            assert place.figure("blofin_feed_disconnects_total", **labels) == 4
+    waits = [later - earlier for earlier, later in zip(peer.connects, peer.connects[1:])]  # noqa: B905
+    for wait, longest in zip(waits, (CONNECT_EVERY_S, 2, 4, 8), strict=True):
+        assert max(CONNECT_EVERY_S, 0.75 * longest) <= wait + 1e-6
+        assert wait <= longest + 1e-6
+    assert lines("warning") == ["websocket connection 1: no route; it goes on"]
+    assert lines("info") == ["it is back"]
+
+
+async def test_a_steady_session_resets_the_backoff(house, peer):
+    """After a day of good work the first retry is quick again."""
+    place = house(hours=1)
+    gone = FeedLost("unreachable", "no route")
+
+    async def an_hour(line):
+        with trio.move_on_after(61):
+            await line.obey()
+
+    peer.script = [gone, gone, gone, gone, gone, an_hour, gone]
+    await run(live(place), 31 + 61 + 5)
+    steady = peer.connects[5]
+    assert peer.connects[6] - steady <= 61 + 2.1
+
+
+async def test_a_firewall_keeps_the_feed_away_for_its_ban(house, peer):
+    """HTTP 403 at the handshake: no new connection for five minutes."""
+    place = house(hours=1)
+    peer.script = [403]
+    await run(live(place), BANNED_S + 30)
+    assert len(peer.connects) == 2
+    assert peer.connects[1] - peer.connects[0] >= BANNED_S
+    labels = {"connection": "1", "reason": "rejected"}
+    assert place.figure("blofin_feed_disconnects_total", **labels) == 2
+
+
+async def test_a_ban_of_rest_holds_for_the_websocket_too(house, peer, exchange):
+    """One address, one firewall; a 429 of REST does not hold the feed up."""
+    place = house(hours=1)
+    exchange.script = [Banned("firewall", 100.0)]
+    with pytest.raises(Banned):
+        await place.throttle.ask("instruments", exchange.instruments)
+    until = trio.current_time() + 100
+    await run(live(place), 120)
+    assert until <= peer.connects[0] <= until + 2
+
+
+async def test_connections_are_opened_a_second_apart(house, peer):
+    """BloFin allows one a second from an address; also after a restart."""
+    names = [f"S{number}-USDT" for number in range(2 * PER_CONNECTION + 1)]
+    place = house(hours=1, watched=names)
+    begun = trio.current_time()
+    await run(live(place), 10)
+    apart = [at - begun for at in peer.connects]
+    assert apart == pytest.approx([n * CONNECT_EVERY_S for n in (1, 2, 3)])
+    assert sorted(symbol for _, some in peer.subscribed() for symbol in some) == sorted(names)
+    assert max(len(some) for _, some in peer.subscribed()) == 8
+
+
+async def test_symbols_that_come_later_have_a_connection_of_their_own(house, peer):
+    """And the series of those taken out do not come back."""
+    place = house(hours=1)
+    ingest = live(place)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ingest.run)
+        await trio.sleep(5)
+        place.add("NEW-USDT")
+        ingest.add(["NEW-USDT"])
+        await trio.sleep(5)
+        assert [symbols for _, symbols in peer.subscribed()] == [["BTC-USDT"], ["NEW-USDT"]]
+        assert place.figure("blofin_feed_connected", connection="2") == 1
+        ingest.drop("NEW-USDT")
+        del place.watch.histories["NEW-USDT"]
+        place.metrics.remove_symbol("NEW-USDT")
+        await trio.sleep(300)
+        nursery.cancel_scope.cancel()
+    assert place.figure("blofin_feed_subscribed", symbol="NEW-USDT") is None
+
+
+async def test_a_full_queue_drops_live_candles_and_healing_may_have_them(house, peer, wire, end):
+    """The reader never waits for the database."""
+    place = house(hours=1, capacity=3, writing=False)
+    rows = [wire(end - number * MINUTE) for number in range(1, 11)]
+    peer.script = [pushing(("BTC-USDT", rows))]
+    await run(live(place), 5)
+    assert place.figure("blofin_writer_dropped_total") == 7
+    assert place.watch.counts()["BTC-USDT"].present == 0
+
+
+async def test_a_lost_line_shows_at_once(house, peer):
+    """Connected and subscribed are 0 while it is gone."""
+    place = house(hours=1)
+
+    async def once(line):
+        with trio.move_on_after(5):
+            await line.obey()
+
+    peer.script = [once, FeedLost("unreachable", "no route")]
+    ingest = Ingest(
+        "ws://blofin.test/ws",
+        place.watch,
+        place.writer,
+        place.metrics,
+        place.throttle,
+        place.trouble,
+        Timing(connect_s=1),
+    )
+    ingest.add(["BTC-USDT"])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ingest.run)
+        await trio.sleep(4)
+        assert place.figure("blofin_feed_connected", connection="1") == 1
+        assert place.figure("blofin_feed_subscribed", symbol="BTC-USDT") == 1
+        await trio.sleep(20)
+        assert place.figure("blofin_feed_connected", connection="1") == 0
+        assert place.figure("blofin_feed_subscribed", symbol="BTC-USDT") == 0
+        nursery.cancel_scope.cancel()
