@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 TRIES = 8
 """How often the agent asks for one page before it goes on to the next symbol."""
-DRAIN_S = 7.0
+DRAIN_S = 4.0
 """After a signal: so long may the last candles take into the store."""
 STOP_S = 9.5
 """After a signal: then the process ends, whatever still runs."""
@@ -95,11 +95,16 @@ def assemble(
 
 
 async def run(
-    settings: Settings, store: Store, client: httpx.AsyncClient, bound: socket.socket
+    settings: Settings,
+    store: Store,
+    client: httpx.AsyncClient,
+    bound: socket.socket,
+    announce: Callable[[], None],
 ) -> None:
     """Run the agent until SIGINT or SIGTERM. `bound`: the socket for the page and /metrics.
 
-    An unexpected error of any task ends them all and is raised.
+    `announce` is called once signals are heeded and the socket is served. An unexpected error of
+    any task ends them all and is raised.
     """
     parts = assemble(
         settings,
@@ -111,20 +116,21 @@ async def run(
     )
     app = create_app(parts.metrics.registry, parts.watch, lambda: _not_ready(parts))
     stopped = trio.Event()
+    overdue = threading.Timer(STOP_S, _give_up)
+    overdue.daemon = True
     async with trio.open_nursery() as servers:
-        await servers.start(serve, app, bound, stopped.wait)
-        servers.start_soon(parts.writer.run)
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            await servers.start(serve, app, bound, stopped.wait)
+            servers.start_soon(parts.writer.run)
+            announce()
             async with trio.open_nursery() as producers:
                 producers.start_soon(_produce, settings, store, parts)
-                async for number in signals:
-                    log.info(f"{signal.Signals(number).name}: stopping")
-                    producers.cancel_scope.cancel()
+                number = await anext(signals)
+                log.info(f"{signal.Signals(number).name}: stopping")
+                overdue.start()
+                servers.cancel_scope.deadline = trio.current_time() + DRAIN_S
+                producers.cancel_scope.cancel()
         # From here a second signal ends the process at once.
-        overdue = threading.Timer(STOP_S, _give_up)
-        overdue.daemon = True
-        overdue.start()
-        servers.cancel_scope.deadline = trio.current_time() + DRAIN_S
         await parts.writer.close()
         stopped.set()
     overdue.cancel()
@@ -184,6 +190,8 @@ def _not_ready(parts: Parts) -> list[str]:
     reasons = []
     if not parts.watch.loaded:
         reasons.append("the stored candles are being counted")
+    elif not parts.watch.histories:
+        reasons.append("no symbol is known yet: BloFin's list of instruments was not read")
     if parts.metrics.store_trouble:
         reasons.append("the database cannot be used now")
     return reasons

@@ -131,31 +131,33 @@ def run() -> None:
     Example: BLOFIN_SYMBOLS=BTC-USDT,ETH-USDT blofin-agent run
     """
     settings = _settings()
-    bound = _bind(settings)
+    bound, url = _bind(settings)
     with _store(settings) as store:
-        _announce(settings, store, bound)
 
         async def serve() -> None:
             async with make_client(settings.blofin_rest_url, __version__) as http:
-                await agent.run(settings, store, http, bound)
+                await agent.run(
+                    settings, store, http, bound, partial(_announce, settings, store, url)
+                )
 
         trio.run(serve)
 
 
-def _bind(settings: Settings) -> socket.socket:
+def _bind(settings: Settings) -> tuple[socket.socket, str]:
+    """Return a socket for the page and /metrics, and its URL."""
     try:
-        return bind(settings.api_host, settings.api_port)
+        bound = bind(settings.api_host, settings.api_port)
     except OSError as error:
         _say(
             f"cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror or error}; "
             "set API_HOST and API_PORT, or end the program that uses them"
         )
         raise click.exceptions.Exit(FAILED) from None
+    return bound, _url(settings.api_host, bound.getsockname()[1])
 
 
-def _announce(settings: Settings, store: Store, bound: socket.socket) -> None:
+def _announce(settings: Settings, store: Store, url: str) -> None:
     """Say in three lines where everything is."""
-    url = _url(settings.api_host, bound.getsockname()[1])
     bars = f"{settings.backfill_timeframe.value} candles, {settings.backfill_lookback_hours} h back"
     show.print_lines(
         [
@@ -333,5 +335,5 @@ def demo_command() -> None:
     Example: blofin-agent demo
     """
     settings = _settings()
-    bound = _bind(settings)
-    demo.demo(settings, bound, lambda here, store: _announce(here, store, bound))
+    bound, url = _bind(settings)
+    demo.demo(settings, bound, lambda here, store: _announce(here, store, url))

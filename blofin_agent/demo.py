@@ -1,21 +1,22 @@
 """Demo: the agent against the simulator, with gaps in the store, so that one sees it heal."""
 
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-import click
 import sqlalchemy as sa
 import trio
 
-from blofin_agent import __version__, agent
+from blofin_agent import __version__, agent, show
 from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings
 from blofin_agent.core.candle import HOUR, MINUTE, Source
 from blofin_agent.core.coverage import Span, window
 from blofin_agent.exchange.rest import client
+from blofin_agent.simulator.instruments import parse_symbols
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.serve import Options, Running, serve
 from blofin_agent.store import candles
@@ -35,31 +36,35 @@ def simulate(
     *, host: str, port: int, symbols: str, seed: int, holes: float, page_limit: int, limits: bool
 ) -> None:
     """Run the simulator until Ctrl-C. Raises DemoError."""
-    names = int(symbols) if symbols.isdigit() else [name.strip() for name in symbols.split(",")]
-    options = Options(
-        host=host,
-        port=port,
-        symbols=names,
-        seed=seed,
-        hole_rate=holes,
-        page_limit=page_limit,
-        limits=limits,
-    )
 
     async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            running: Running = await nursery.start(serve, options)
-            click.echo(f"BLOFIN_REST_URL={running.rest_url}")
-            click.echo(f"BLOFIN_WS_URL={running.ws_url}")
+        options = Options(
+            host=host,
+            port=port,
+            symbols=parse_symbols(symbols),
+            seed=seed,
+            hole_rate=holes,
+            page_limit=page_limit,
+            limits=limits,
+        )
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                running: Running = await nursery.start(serve, options)
+                show.print_lines(
+                    [f"BLOFIN_REST_URL={running.rest_url}", f"BLOFIN_WS_URL={running.ws_url}"]
+                )
+                await anext(signals)
+                nursery.cancel_scope.cancel()
 
+    problem = ""
     try:
         trio.run(main)
-    except KeyboardInterrupt:
-        click.echo("stopped", err=True)
-    except OSError as error:
-        raise DemoError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise DemoError(str(error)) from None
+    except* ValueError as group:
+        problem = str(group.exceptions[0])
+    except* OSError as group:
+        problem = f"cannot listen on {host}:{port}: {group.exceptions[0]}"
+    if problem:
+        raise DemoError(problem)
 
 
 def demo(
@@ -82,9 +87,8 @@ def demo(
             )
             with closing(open_store(here.blofin_database_url)) as store:
                 await store.write("insert", partial(_seed, settings=here, market=running.market))
-                announce(here, store)
                 async with client(running.rest_url, __version__) as http:
-                    await agent.run(here, store, http, bound)
+                    await agent.run(here, store, http, bound, partial(announce, here, store))
             nursery.cancel_scope.cancel()
 
     trio.run(main)

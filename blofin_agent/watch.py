@@ -49,5 +49,5 @@ def worst_first(counts: dict[str, Count]) -> list[tuple[str, Count]]:
 
 
 def health_of(counts: Iterable[Count]) -> Health:
-    """Return the health of the worst; GOOD when there are none."""
-    return health(min((count.ratio for count in counts), default=1.0))
+    """Return the health of the worst; CRITICAL when nothing is watched."""
+    return health(min((count.ratio for count in counts), default=0.0))

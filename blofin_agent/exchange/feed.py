@@ -7,16 +7,16 @@ a function that must not wait: while a message is unread, trio-websocket answers
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
+from urllib.parse import urlsplit
 
 import trio
 from trio_websocket import (
     ConnectionClosed,
     ConnectionRejected,
-    ConnectionTimeout,
     HandshakeError,
     WebSocketConnection,
-    open_websocket_url,
+    wrap_client_stream,
 )
 
 from blofin_agent.core.candle import Bar
@@ -25,6 +25,8 @@ from blofin_agent.core.subscriptions import Due, Subscriptions
 
 Loss = Literal["closed", "rejected", "unreachable", "timeout", "silent", "stale"]
 
+E = TypeVar("E", bound=BaseException)
+_Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 _BROKEN = (ConnectionClosed, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -38,6 +40,7 @@ class Timing:
     pong_within_s: float = 10.0
     send_s: float = 10.0
     tick_s: float = 1.0
+    leave_s: float = 2.0
 
 
 class FeedLost(Exception):
@@ -60,27 +63,75 @@ async def session(
     timing: Timing,
 ) -> None:
     """Run one session until it is lost; always ends by raising FeedLost, or by cancellation."""
-    lost: FeedLost | None = None
+    lost = FeedLost("closed", "the connection ended")
+    stream = await _connect(url, timing)
+    # Ours to close: trio-websocket leaves the socket of a refused handshake open.
     try:
-        async with open_websocket_url(
-            url, connect_timeout=timing.connect_s, disconnect_timeout=2, message_queue_size=256
-        ) as connection:
+        async with trio.open_nursery() as nursery:
+            with trio.fail_after(timing.connect_s):
+                connection = await wrap_client_stream(
+                    nursery, stream, _host(url), _resource(url), message_queue_size=256
+                )
             subscriptions.opened(trio.current_time())
             opened()
             lost = await _talk(connection, bar, subscriptions, handle, per_message, timing)
-    except ConnectionRejected as error:
+            with trio.move_on_after(timing.leave_s):
+                await connection.aclose()
+            nursery.cancel_scope.cancel()
+    except* ConnectionRejected as group:
+        status = _first(group).status_code
+        lost = FeedLost("rejected", f"BloFin refused the connection (HTTP {status})", status)
+    except* trio.TooSlowError:
+        lost = FeedLost("timeout", f"no websocket handshake within {timing.connect_s:g} s")
+    except* (HandshakeError, *_BROKEN) as group:
+        lost = FeedLost("closed", f"the connection broke: {_told(_first(group))}")
+    finally:
+        await trio.aclose_forcefully(stream)
+    raise lost
+
+
+async def _connect(url: str, timing: Timing) -> _Stream:
+    """Open the TCP or TLS connection. Raises FeedLost."""
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "wss"
+    port = parts.port or (443 if secure else 80)
+    try:
+        with trio.fail_after(timing.connect_s):
+            if not secure:
+                return await trio.open_tcp_stream(host, port)
+            context = ssl.create_default_context()
+            stream = await trio.open_ssl_over_tcp_stream(
+                host, port, ssl_context=context, https_compatible=True
+            )
+            try:
+                await stream.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(stream)
+                raise
+            return stream
+    except trio.TooSlowError:
         raise FeedLost(
-            "rejected",
-            f"BloFin refused the connection (HTTP {error.status_code})",
-            error.status_code,
+            "timeout", f"cannot reach BloFin at {host} within {timing.connect_s:g} s"
         ) from None
-    except ConnectionTimeout:
-        raise FeedLost("timeout", f"no connection within {timing.connect_s:g} s") from None
-    except (HandshakeError, ssl.SSLError, *_BROKEN) as error:
-        if lost is None:
-            cause = error.__cause__ or error
-            raise FeedLost("unreachable", f"cannot connect: {_told(cause)}") from None
-    raise lost or FeedLost("closed", "the connection ended")
+    except (OSError, trio.BrokenResourceError) as error:
+        raise FeedLost(
+            "unreachable", f"cannot reach BloFin at {host}: {_told(error.__cause__ or error)}"
+        ) from None
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _resource(url: str) -> str:
+    parts = urlsplit(url)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _first(group: BaseExceptionGroup[E]) -> E:
+    """Return the first error of a group, however deep."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _talk(

@@ -19,7 +19,8 @@ T = TypeVar("T")
 Observer = Callable[[str, float, bool], None]
 """Told of each transaction: its operation, its seconds, whether the database took it."""
 
-BUSY_TIMEOUT_S = 5
+BUSY_TIMEOUT_S = 4
+"""How long a transaction waits for another program's lock; shorter than a shutdown may take."""
 _ENGINES = ("sqlite", "postgresql")
 
 
