@@ -99,6 +99,10 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
         engine = sa.create_engine(
             parsed, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=60
         )
+    except sa.exc.NoSuchModuleError:
+        raise StoreUnusable(
+            f"BLOFIN_DATABASE_URL names {parsed.drivername!r}, which SQLAlchemy does not know"
+        ) from None
     except ModuleNotFoundError as error:
         raise StoreUnusable(
             f"the driver {error.name} for {where} is not installed; install it beside blofin-agent"
@@ -121,7 +125,8 @@ def describe(url: sa.URL) -> str:
     """Return the place a person knows the database by, without credentials."""
     if url.get_backend_name() == "sqlite":
         return url.database or ":memory:"
-    return url.set(username=None, password=None, query={}).render_as_string(hide_password=True)
+    bare = sa.URL.create(url.drivername, host=url.host, port=url.port, database=url.database)
+    return bare.render_as_string()
 
 
 def _prepare_file(url: sa.URL, where: str, *, read_only: bool) -> None:
