@@ -66,7 +66,7 @@ async def test_an_open_candle_is_never_stored(house, peer, wire, end, confirm):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (lambda wire, end: ["junk"], "shape"),
+        (lambda _wire, _end: ["junk"], "shape"),
         (lambda wire, end: wire(end - MINUTE + 1), "off_grid"),
         (lambda wire, end: [*wire(end - MINUTE)[:1], "-1", *wire(end - MINUTE)[2:]], "impossible"),
         (lambda wire, end: wire(end + 5 * MINUTE), "outside"),

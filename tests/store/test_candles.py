@@ -1,0 +1,166 @@
+"""Laws of the candles table."""
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateTable
+
+from blofin_agent.core.candle import MINUTE, Bar, Candle, Source
+from blofin_agent.core.coverage import Span
+from blofin_agent.store import candles, ledger
+from blofin_agent.store.candles import Rows
+from blofin_agent.store.engine import open_store
+from blofin_agent.store.schema import metadata
+
+
+def insert(store, *batches, bar=Bar.M1):
+    with store.engine.begin() as connection:
+        return candles.insert(connection, bar, batches)
+
+
+def read(store, work):
+    return store.read_here(work)
+
+
+def test_insert_counts_new_rows_only_and_never_overwrites(store, candle, end):
+    """What is stored stays, whoever brings it again."""
+    first = [candle(end - n * MINUTE) for n in (1, 2, 3)]
+    changed = [one._replace(close=9.0, high=9.0) for one in first]
+    more = [*changed, candle(end - 4 * MINUTE)]
+    assert insert(store, Rows("A", Source.LIVE, first), Rows("A", Source.FILL, more)) == [3, 1]
+    assert insert(store, Rows("A", Source.FILL, more), Rows("B", Source.FILL, first)) == [0, 3]
+    query = "SELECT DISTINCT close, source FROM candles WHERE symbol = 'A' ORDER BY source"
+    rows = read(store, lambda db: db.exec_driver_sql(query).all())
+    assert [tuple(row) for row in rows] == [(2.0, "blofin_ws"), (2.0, "historical_fill")]
+
+
+def test_an_empty_batch_inserts_nothing(store, candle, end):
+    """And does not shift the counts of the others."""
+    batches = [Rows("A", Source.LIVE, []), Rows("A", Source.LIVE, [candle(end)])]
+    assert insert(store, *batches) == [0, 1]
+    assert insert(store) == []
+
+
+def test_held_and_counts_agree(store, candle, end):
+    """By symbol, bar and span; the span's end is not in it."""
+    times = [end - n * MINUTE for n in (1, 2, 5)]
+    insert(store, Rows("A", Source.LIVE, [candle(time) for time in times]))
+    insert(store, Rows("B", Source.LIVE, [candle(end)]))
+    insert(store, Rows("A", Source.LIVE, [candle(end - 10 * MINUTE)]), bar=Bar.M5)
+    span = Span(end - 5 * MINUTE, end - MINUTE)
+    held = read(store, lambda db: candles.held(db, "A", Bar.M1, span))
+    assert held.gaps(Span(end - 5 * MINUTE, end)) == [
+        Span(end - 4 * MINUTE, end - 2 * MINUTE),
+        Span(end - MINUTE, end),
+    ]
+    whole = Span(0, end + MINUTE)
+    assert read(store, lambda db: candles.counts(db, Bar.M1, span)) == {"A": 2}
+    assert read(store, lambda db: candles.counts(db, Bar.M1, whole)) == {"A": 3, "B": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0.1", "96432.123456789", "0.000000012345678", "123456789012345", "1e-7", "99999.99999999999"],
+)
+def test_a_decimal_of_15_digits_survives(store, candle, end, text):
+    """The wire's own strings go in and come out as the same number."""
+    insert(store, Rows("A", Source.LIVE, [candle(end)._replace(close=float(text))]))
+    query = "SELECT close FROM candles"
+    stored = read(store, lambda db: db.exec_driver_sql(query).scalar())
+    assert stored == float(text)
+    assert f"{stored:.15g}" == f"{float(text):.15g}"
+
+
+@given(values=st.lists(st.floats(0, allow_infinity=False), min_size=7, max_size=7))
+def test_doubles_survive_to_the_last_bit(empty_database, tmp_path_factory, values):
+    """Any finite ones."""
+    store = open_store(f"sqlite:///{empty_database}")
+    try:
+        with store.engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM candles")
+            candles.insert(connection, Bar.M1, [Rows("A", Source.LIVE, [Candle(0, *values)])])
+            row = connection.exec_driver_sql("SELECT * FROM candles").one()
+            assert list(row[3:10]) == values
+            connection.exec_driver_sql("DELETE FROM candles")
+    finally:
+        store.close()
+
+
+def test_what_another_process_writes_is_noticed(store, database, candle, end):
+    """`changes` differs after others wrote, and only then."""
+    other = open_store(database)
+    try:
+        before = read(store, candles.changes)
+        insert(store, Rows("A", Source.LIVE, [candle(end)]))
+        assert read(store, candles.changes) == before
+        insert(other, Rows("B", Source.LIVE, [candle(end)]))
+        assert read(store, candles.changes) != before
+    finally:
+        other.close()
+
+
+class Recorder:
+    """A connection to a PostgreSQL that is not there: it compiles what it is given."""
+
+    def __init__(self):
+        self.dialect = postgresql.dialect()
+        self.dialect.paramstyle = "pyformat"
+        self.texts = []
+
+    def execute(self, statement, _rows=None):
+        self.texts.append(str(statement.compile(dialect=self.dialect)))
+        return Nothing()
+
+    def scalars(self, statement):
+        return self.execute(statement)
+
+    def exec_driver_sql(self, text, _rows=None):
+        self.texts.append(text)
+        return Nothing()
+
+
+class Nothing:
+    rowcount = 1
+
+    def __iter__(self):
+        return iter(())
+
+    def all(self):
+        return []
+
+    def scalar(self):
+        return None
+
+
+def test_the_statements_compile_for_postgresql(candle, end):
+    """So that the store can grow; `FOR UPDATE` locks the budget there."""
+    recorder = Recorder()
+    span = Span(0, end)
+    assert candles.insert(recorder, Bar.M1, [Rows("A", Source.LIVE, [candle(end)])]) == [1]
+    candles.held(recorder, "A", Bar.M1, span)
+    candles.counts(recorder, Bar.M1, span)
+    assert candles.changes(recorder) is None
+    ledger.save_proofs(recorder, "A", Bar.M1, [], 0)
+    ledger.load_proofs(recorder, Bar.M1, 0)
+    ledger.load_instruments(recorder)
+    ledger.recent(recorder, end)
+    ledger.beat(recorder, "agent", 0, 0, "")
+    ledger.last_beat(recorder, "agent")
+    ledger.record_run(recorder, ledger.Run("A", "1m", ledger.Trigger.START, 0))
+    assert "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)" in recorder.texts[0]
+    assert recorder.texts[0].endswith("ON CONFLICT DO NOTHING")
+    assert any('unavailable."end"' in text for text in recorder.texts)
+    lock = sa.select(metadata.tables["suspension"]).with_for_update()
+    assert str(lock.compile(dialect=recorder.dialect)).endswith("FOR UPDATE")
+
+
+@pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()])
+@pytest.mark.parametrize("table", metadata.sorted_tables, ids=lambda table: table.name)
+def test_every_table_can_be_made_on_both_engines(table, dialect):
+    """Long integers for times, doubles for prices."""
+    text = str(CreateTable(table).compile(dialect=dialect))
+    assert "BIGINT" in text or table.name == "suspension"
+    if table.name == "candles":
+        assert text.count("DOUBLE") == 7

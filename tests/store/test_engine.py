@@ -1,0 +1,318 @@
+"""Laws of opening the store, and of what it says when it cannot be used."""
+
+import contextlib
+import errno
+import os
+import sqlite3
+import sys
+import threading
+from contextlib import closing
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from blofin_agent.store.engine import BUSY_TIMEOUT_S, Store, describe, open_store
+from blofin_agent.store.errors import StoreError, StoreUnavailable, StoreUnusable, told
+from blofin_agent.store.schema import metadata
+
+
+def one(connection):
+    return connection.exec_driver_sql("SELECT 1").scalar()
+
+
+def refused(url, **how):
+    with pytest.raises(StoreUnusable) as caught:
+        open_store(url, **how)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_migrations_give_the_tables_of_the_schema(store):
+    """Alembic finds nothing to change between the database and the metadata."""
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        assert compare_metadata(context, metadata) == []
+
+
+def test_candles_have_no_rowid_and_their_key_in_order(store):
+    """A primary key (symbol, bar, open_time) that is the table itself."""
+    with closing(sqlite3.connect(store.where)) as connection:
+        (sql,) = connection.execute("SELECT sql FROM sqlite_master WHERE name='candles'").fetchone()
+    assert "WITHOUT ROWID" in sql
+    assert "PRIMARY KEY (symbol, bar, open_time)" in sql
+
+
+def test_opening_makes_the_folder_and_the_tables(tmp_path):
+    """And opening again changes nothing."""
+    path = tmp_path / "new" / "folder" / "blofin.db"
+    open_store(f"sqlite:///{path}").close()
+    before = path.read_bytes()
+    open_store(f"sqlite:///{path}").close()
+    assert path.read_bytes() == before
+    open_store(f"sqlite:///{path}", read_only=True).close()
+
+
+def test_sqlite_is_set_up_for_many_readers_and_one_writer(store):
+    """WAL, synchronous NORMAL, and patience with other programs."""
+    with store.engine.connect() as connection:
+        pragma = lambda name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()  # noqa: E731
+        assert pragma("journal_mode") == "wal"
+        assert pragma("synchronous") == 1
+        assert pragma("busy_timeout") == BUSY_TIMEOUT_S * 1_000
+
+
+def test_closing_folds_the_log_into_the_file(database, tmp_path):
+    """One file remains, to be copied as it is."""
+    store = open_store(database)
+    store.read_here(one)
+    store.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["blofin.db"]
+
+
+async def test_a_write_is_one_transaction(store):
+    """All of it or nothing; an error of the work is raised as it is."""
+
+    def half(connection):
+        connection.exec_driver_sql("INSERT INTO service_heartbeats VALUES ('x', 1, 1, '')")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await store.write("insert", half)
+    count = "SELECT count(*) FROM service_heartbeats"
+    assert await store.read("load", lambda db: db.exec_driver_sql(count).scalar()) == 0
+
+
+async def test_the_observer_is_told_of_each_transaction(store):
+    """Its operation, its seconds, and whether the database took it."""
+    told_of = []
+    store.observer = lambda *what: told_of.append(what)
+    await store.read("load", one)
+    await store.write("insert", one)
+    with contextlib.suppress(ZeroDivisionError):
+        await store.write("run", lambda _: 1 // 0)
+    assert [(name, up) for name, _, up in told_of] == [
+        ("load", True),
+        ("insert", True),
+        ("run", False),
+    ]
+    assert all(0 <= seconds < 10 for _, seconds, _ in told_of)
+
+
+async def test_a_locked_database_is_unavailable_and_then_is_not(locker, database):
+    """Writers are told; readers read on; once unlocked, all is well."""
+    store = open_store(database)
+    try:
+        locker.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="another program keeps it locked"):
+            await store.write("insert", one)
+        assert await store.read("load", one) == 1
+        locker.execute("ROLLBACK")
+        assert await store.write("insert", one) == 1
+    finally:
+        store.close()
+
+
+async def test_a_full_disk_is_unavailable(store):
+    """SQLite's own limit stands for it."""
+
+    def fill(connection):
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        connection.exec_driver_sql(
+            "INSERT INTO service_heartbeats VALUES ('x', 1, 1, hex(zeroblob(1000000)))"
+        )
+
+    with pytest.raises(StoreUnavailable, match="the disk is full; make room"):
+        await store.write("insert", fill)
+
+
+async def test_a_wrong_statement_is_a_bug_and_stays_one(store):
+    """It is no outage to be waited out."""
+    with pytest.raises(sa.exc.IntegrityError):
+        await store.write(
+            "insert",
+            lambda db: db.exec_driver_sql("INSERT INTO suspension VALUES (1, 0, 0, 0, 0, '')"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("no url at all", "is no database URL; one looks like sqlite:///data/blofin.db"),
+        ("mysql://user:secret@host/db", "names 'mysql'; use sqlite or postgresql"),
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("postgresql+nosuch://user:secret@host/db", "names 'postgresql+nosuch', which"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_one_sentence(url, words):
+    """Without the password in it."""
+    text = refused(url)
+    assert words in text
+    assert "secret" not in text
+
+
+def test_postgresql_without_its_driver_says_what_to_install(monkeypatch):
+    """The store grows into PostgreSQL once its driver is there."""
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    assert refused("postgresql+psycopg2://user:secret@host/db") == (
+        "the driver psycopg2 for postgresql+psycopg2://host/db is not installed; install it "
+        "beside blofin-agent"
+    )
+
+
+def test_a_database_is_described_without_credentials():
+    """Name, password and options stay out of logs."""
+    url = sa.make_url("postgresql://user:secret@host:5432/candles?password=secret")
+    assert describe(url) == "postgresql://host:5432/candles"
+    assert describe(sa.make_url("sqlite:////data/blofin.db")) == "/data/blofin.db"
+    assert describe(sa.make_url("sqlite://")) == ":memory:"
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path):
+    """And named."""
+    path = tmp_path / "notes.txt"
+    path.write_text("these are my notes, and no database at all\n" * 50)
+    before = path.read_bytes()
+    text = refused(f"sqlite:///{path}")
+    assert text == f"database {path}: the file is no SQLite database; name another file"
+    assert path.read_bytes() == before
+
+
+def test_tables_of_another_program_are_left_alone(tmp_path):
+    """A database with a table called candles that is not ours."""
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE candles (mine)")
+    before = path.read_bytes()
+    assert "has tables that blofin-agent did not make (candles)" in refused(f"sqlite:///{path}")
+    assert path.read_bytes() == before
+
+
+def test_other_tables_in_the_database_do_no_harm(tmp_path):
+    """A user may keep notes beside the candles."""
+    path = tmp_path / "shared.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE notes (mine)")
+    open_store(f"sqlite:///{path}").close()
+    with closing(sqlite3.connect(path)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    assert {"notes", "candles"} <= tables
+
+
+def test_a_newer_schema_is_left_alone(database):
+    """An older agent must not touch it."""
+    path = sa.make_url(database).database
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    text = refused(database)
+    assert "was written by a newer blofin-agent (schema 9999)" in text
+    assert "upgrade blofin-agent" in text
+
+
+def test_reading_only_makes_nothing(tmp_path):
+    """A command that looks needs a database that is there and set up."""
+    missing = tmp_path / "blofin.db"
+    assert "there is no database at" in refused(f"sqlite:///{missing}", read_only=True)
+    assert not missing.exists()
+    sqlite3.connect(missing).close()
+    missing.touch()
+    assert "is not set up for this version" in refused(f"sqlite:///{missing}", read_only=True)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    """A file stands where the folder should be."""
+    (tmp_path / "file").touch()
+    text = refused(f"sqlite:///{tmp_path}/file/blofin.db")
+    assert text.startswith(f"cannot make the folder {tmp_path}/file for the database: ")
+
+
+def test_a_folder_as_the_file_is_one_sentence(tmp_path):
+    """SQLite cannot open it."""
+    text = refused(f"sqlite:///{tmp_path}")
+    assert "it cannot be opened; check that the folder exists" in text
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_rights_is_one_sentence(tmp_path):
+    """A read-only folder for a new database."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    assert "it cannot be opened" in refused(f"sqlite:///{folder}/blofin.db")
+
+
+async def test_a_database_that_became_read_only_is_unavailable(store):
+    """With what to do about it."""
+
+    def write(connection):
+        connection.exec_driver_sql("INSERT INTO service_heartbeats VALUES ('x', 1, 1, '')")
+
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+    with pytest.raises(StoreUnavailable, match="read-only; give this user the right"):
+        await store.write("beat", write)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            sa.exc.OperationalError("x", {}, Exception("disk I/O error")),
+            "the disk does not take it",
+        ),
+        (sa.exc.OperationalError("x", {}, Exception("database is malformed")), "damaged"),
+        (sa.exc.OperationalError("x", {}, Exception("server\nclosed")), "db: server closed"),
+        (sa.exc.InterfaceError("x", {}, Exception("gone")), "db: gone"),
+        (sa.exc.TimeoutError(), "all connections are in use"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only"),
+    ],
+)
+def test_what_may_pass_is_unavailable(error, words):
+    """Each with the place and a reason."""
+    with pytest.raises(StoreUnavailable, match=words) as caught, told("db"):
+        raise error
+    assert isinstance(caught.value, StoreError)
+    assert str(caught.value).startswith("database db: ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sa.exc.ProgrammingError("x", {}, Exception("no such table")),
+        sa.exc.DataError("x", {}, Exception("out of range")),
+        OSError(errno.EMFILE, "Too many open files"),
+        ZeroDivisionError(),
+    ],
+)
+def test_bugs_stay_what_they_are(error):
+    """They go to the top."""
+    with pytest.raises(type(error)) as caught, told("db"):
+        raise error
+    assert caught.value is error
+
+
+def test_two_that_open_together_both_get_a_whole_schema(tmp_path):
+    """One migrates, the other waits for it and finds it done."""
+    url = f"sqlite:///{tmp_path / 'blofin.db'}"
+    opened: list[object] = []
+
+    def open_it():
+        try:
+            opened.append(open_store(url))
+        except Exception as error:  # noqa: BLE001 - shown by the assertion below
+            opened.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stores = [one for one in opened if isinstance(one, Store)]
+    for each in stores:
+        each.close()
+    assert len(stores) == 4, opened
