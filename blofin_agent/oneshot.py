@@ -11,9 +11,11 @@ from blofin_agent.agent import Parts, assemble
 from blofin_agent.backfill import Progress
 from blofin_agent.config import Settings
 from blofin_agent.core import budget
+from blofin_agent.core.answers import Answer
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.history import Count, History
+from blofin_agent.core.plan import Page
 from blofin_agent.core.symbols import complain, needs_listing
 from blofin_agent.retry import Backoff
 from blofin_agent.store.engine import Store
@@ -99,6 +101,8 @@ class Teller:
     """Whom to tell how it goes. Each function is called in the event loop and must not wait."""
 
     needs: Callable[[list[Need]], None]
+    left: Callable[[int], None]
+    """BloFin's pages are shorter or longer than thought: so many are left in all."""
     progress: Callable[[History], Progress]
 
 
@@ -111,14 +115,23 @@ async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: 
     runs: list[Run] = []
     stopped = False
 
+    size = parts.filler.pager.size
+
     def progress(history: History) -> Progress:
         told = tell.progress(history)
+
+        def fetched(run: Run, page: Page, answer: Answer) -> None:
+            nonlocal size
+            told.fetched(run, page, answer)
+            if parts.filler.pager.size != size:
+                size = parts.filler.pager.size
+                tell.left(sum(need.pages for need in needs(parts, window)))
 
         def finished(run: Run) -> None:
             runs.append(run)
             told.finished(run)
 
-        return replace(told, finished=finished)
+        return replace(told, fetched=fetched, finished=finished)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.writer.run)

@@ -95,7 +95,7 @@ class BackfillShow:
 
     def teller(self) -> Teller:
         """Return the functions that the backfill calls."""
-        return Teller(self._needs, self._progress)
+        return Teller(self._needs, self._left, self._progress)
 
     def line(self, text: str) -> None:
         """Print a line above the bar."""
@@ -111,26 +111,19 @@ class BackfillShow:
             self.line(plan_line(need))
         self._bar.update(self._task, total=sum(need.pages for need in needs))
 
-    def _progress(self, history: History) -> Progress:
-        planned = 0
+    def _left(self, pages: int) -> None:
+        self._bar.update(self._task, total=self._bar.tasks[0].completed + pages)
 
-        def begin(_run: Run, pages: int) -> None:
-            nonlocal planned
-            planned = pages
+    def _progress(self, history: History) -> Progress:
+        def begin(_run: Run, _pages: int) -> None:
             self._bar.update(self._task, description=history.symbol)
 
         def page(_run: Run, page: Page, answer: Answer) -> None:
-            nonlocal planned
-            planned -= 1
-            if planned < 0:
-                self._bar.update(self._task, total=(self._bar.tasks[0].total or 0) + 1)
             self._bar.advance(self._task)
             if self._verbose:
                 self.line(_page_line(history.symbol, page, answer))
 
         def finished(run: Run) -> None:
-            if planned > 0:
-                self._bar.advance(self._task, planned)
             if run.requests or run.status is not Status.COMPLETE:
                 self.line(done_line(run, self._expected[run.symbol]))
 

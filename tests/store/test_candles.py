@@ -2,7 +2,7 @@
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
@@ -73,19 +73,15 @@ def test_a_decimal_of_15_digits_survives(store, candle, end, text):
     assert f"{stored:.15g}" == f"{float(text):.15g}"
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(st.floats(0, allow_infinity=False), min_size=7, max_size=7))
-def test_doubles_survive_to_the_last_bit(empty_database, tmp_path_factory, values):
+def test_doubles_survive_to_the_last_bit(store, values):
     """Any finite ones."""
-    store = open_store(f"sqlite:///{empty_database}")
-    try:
-        with store.engine.begin() as connection:
-            connection.exec_driver_sql("DELETE FROM candles")
-            candles.insert(connection, Bar.M1, [Rows("A", Source.LIVE, [Candle(0, *values)])])
-            row = connection.exec_driver_sql("SELECT * FROM candles").one()
-            assert list(row[3:10]) == values
-            connection.exec_driver_sql("DELETE FROM candles")
-    finally:
-        store.close()
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM candles")
+        candles.insert(connection, Bar.M1, [Rows("A", Source.LIVE, [Candle(0, *values)])])
+        row = connection.exec_driver_sql("SELECT * FROM candles").one()
+    assert list(row[3:10]) == values
 
 
 def test_what_another_process_writes_is_noticed(store, database, candle, end):

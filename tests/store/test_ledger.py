@@ -1,10 +1,10 @@
 """Laws of what is remembered beside candles: runs, proofs, instruments, the rate budget."""
 
-import itertools
 import random
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blofin_agent.core.answers import Instrument
@@ -174,24 +174,18 @@ def test_an_answer_to_an_older_request_ends_nothing(store):
     assert (state.banned, state.reason, state.until) == (True, "403", T + 300_000)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(waits=st.lists(st.integers(0, 30_000), min_size=1, max_size=40), spacing=st.integers(0, 999))
-def test_starts_are_never_closer_than_the_spacing(empty_database, waits, spacing):
+def test_starts_are_never_closer_than_the_spacing(store, waits, spacing):
     """However the clock moves on between the questions."""
-    store = open_store(f"sqlite:///{empty_database}")
-    try:
-        with store.engine.begin() as connection:
-            connection.exec_driver_sql("DELETE FROM request_ledger")
-        now, let_go = T, []
-        for wait in waits:
-            now += wait
-            grant = write(store, ledger.let_go, "candles", now, spacing)
-            if grant.at <= now:
-                let_go.append(now)
-            else:
-                assert grant.at - now <= spacing
-        assert let_go[0] == T + waits[0]
-        assert all(b - a >= spacing for a, b in itertools.pairwise(let_go))
-    finally:
-        with store.engine.begin() as connection:
-            connection.exec_driver_sql("DELETE FROM request_ledger")
-        store.close()
+    write(store, lambda db: db.exec_driver_sql("DELETE FROM request_ledger"))
+    now, let_go = T, []
+    for wait in waits:
+        now += wait
+        grant = write(store, ledger.let_go, "candles", now, spacing)
+        if grant.at <= now:
+            let_go.append(now)
+        else:
+            assert grant.at - now <= spacing
+    assert let_go[0] == T + waits[0]
+    assert all(later - earlier >= spacing for earlier, later in pairwise(let_go))
