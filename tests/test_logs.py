@@ -1,0 +1,71 @@
+"""Laws of the logs: lines for a person, or JSON for a machine."""
+
+import io
+import json
+import sys
+
+import pytest
+import structlog
+
+from blofin_agent import logs
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    yield
+    structlog.reset_defaults()
+
+
+def written(form, level="info"):
+    out = io.StringIO()
+    logs.configure(form, level, out)
+    log = structlog.get_logger()
+    log.debug("quiet")
+    log.info("an event", symbol="BTC-USDT")
+    log.error("a fault")
+    return out.getvalue()
+
+
+def test_json_is_one_object_a_line():
+    """Level, time in UTC, event, and what else was given."""
+    first, second = (json.loads(line) for line in written("json").splitlines())
+    assert (first["level"], first["event"], first["symbol"]) == ("info", "an event", "BTC-USDT")
+    assert first["timestamp"].endswith("Z")
+    assert (second["level"], second["event"]) == ("error", "a fault")
+
+
+def test_json_carries_a_traceback_in_its_line():
+    """A line stays a line."""
+    out = io.StringIO()
+    logs.configure("json", "info", out)
+    try:
+        1 / 0  # noqa: B018 - it is to raise
+    except ZeroDivisionError:
+        structlog.get_logger().exception("it broke")
+    (line,) = out.getvalue().splitlines()
+    assert "ZeroDivisionError" in json.loads(line)["exception"]
+
+
+def test_the_console_has_plain_lines_without_a_terminal():
+    """No colour codes in a file."""
+    text = written("console")
+    assert "an event" in text
+    assert "\x1b" not in text
+    assert len(text.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("level", "count"), [("debug", 3), ("info", 2), ("warning", 1), ("error", 1)]
+)
+def test_the_level_says_what_is_written(level, count):
+    """That one and what is worse."""
+    assert len(written("json", level).splitlines()) == count
+
+
+def test_logs_go_to_standard_error(monkeypatch):
+    """Standard output is for what a command was asked for."""
+    err = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", err)
+    logs.configure("json", "info")
+    structlog.get_logger().info("here")
+    assert "here" in err.getvalue()

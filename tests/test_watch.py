@@ -1,0 +1,78 @@
+"""Laws of what is watched, and the window in which it is judged."""
+
+from blofin_agent.config import load
+from blofin_agent.core.answers import Instrument
+from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Source
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.history import Count, Health, History
+from blofin_agent.core.proof import Proof
+from blofin_agent.store import candles, ledger
+from blofin_agent.stored import read_coverage
+from blofin_agent.watch import Watch, health_of, worst_first
+
+
+def watch(now, hours=168):
+    return Watch(Bar.M1, hours, 15_000, lambda: now)
+
+
+def test_the_window_ends_where_the_last_bar_has_settled(end):
+    """A candle just closed is not called missing for 15 s; a week is 10,080 bars."""
+    assert watch(end + 15_000).window() == Span(end - 7 * DAY, end)
+    assert watch(end + 14_999).window().end == end - MINUTE
+    assert watch(end).window().bars(Bar.M1) == 10_080
+
+
+def test_a_fixed_window_does_not_move_nor_reach_into_the_future(end):
+    """A one-shot backfill between two times."""
+    one = watch(end + 15_000)
+    one.fixed = Span(end - 2 * HOUR, end - HOUR)
+    assert one.window() == one.fixed
+    one.fixed = Span(end - HOUR, end + HOUR)
+    assert one.window() == Span(end - HOUR, end)
+    one.fixed = Span(end + HOUR, end + 2 * HOUR)
+    assert not one.window()
+
+
+def test_all_that_came_after_the_window_belongs_in_memory_too(end):
+    """It will be in the window soon."""
+    one = watch(end + 15_000)
+    assert one.loading() == Span(end - 7 * DAY, end + 15_000 + DAY)
+
+
+def test_all_is_a_list_of_its_own(end):
+    """Another thread may go over it while symbols come and go."""
+    one = watch(end)
+    one.histories["A"] = History("A", Bar.M1)
+    found = one.all()
+    one.histories.clear()
+    assert [history.symbol for history in found] == ["A"]
+
+
+def test_the_worst_comes_first_and_gives_the_health():
+    """Ties by name; what watches nothing is not well."""
+    counts = {
+        "B": Count(100, 100, 0, 0),
+        "A": Count(100, 100, 0, 0),
+        "C": Count(100, 98, 2, 0),
+    }
+    assert [symbol for symbol, _ in worst_first(counts)] == ["C", "A", "B"]
+    assert health_of(counts.values()) is Health.WARN
+    assert health_of([]) is Health.CRITICAL
+
+
+def test_commands_read_the_same_coverage_from_the_store(store, candle, end, monkeypatch, tmp_path):
+    """Candles, proofs and listing times, without an agent."""
+    monkeypatch.chdir(tmp_path)
+    hole = Span(end - 9 * MINUTE, end - 8 * MINUTE)
+    with store.engine.begin() as connection:
+        rows = candles.Rows("BTC-USDT", Source.LIVE, [candle(end - MINUTE)])
+        candles.insert(connection, Bar.M1, [rows])
+        ledger.save_proofs(connection, "BTC-USDT", Bar.M1, [Proof(hole, end, 1, end)], 0)
+        listed = [Instrument("BTC-USDT", end - 30 * MINUTE, "live")]
+        ledger.save_instruments(connection, listed, end)
+    settings = load(blofin_symbols="BTC-USDT,ETH-USDT", backfill_lookback_hours=1)
+    found = store.read_here(
+        lambda db: read_coverage(db, settings=settings, clock=lambda: end + 15_000)
+    )
+    assert found.loaded
+    assert found.counts() == {"BTC-USDT": (30, 1, 29, 1), "ETH-USDT": (60, 0, 60, 0)}
