@@ -165,7 +165,6 @@ class Throttle:
 
     async def _stop(self, error: Stopped, sent_ms: int) -> None:
         now = self._clock()
-        before = self.suspension
         note = partial(
             ledger.suspend,
             sent_ms=sent_ms,
@@ -175,11 +174,11 @@ class Throttle:
             retry_after=error.retry_after,
         )
         try:
-            self.suspension = await self._store.write("budget", note)
+            after = await self._store.write("budget", note)
         except StoreUnavailable:
             self._unwritten = note
-            self.suspension = budget.suspend(
-                before,
+            after = budget.suspend(
+                self.suspension,
                 self.starts,
                 sent_ms=sent_ms,
                 now_ms=now,
@@ -187,9 +186,11 @@ class Throttle:
                 banned=isinstance(error, Banned),
                 retry_after=error.retry_after,
             )
-        if self.suspension.until != before.until:
+        # Read only now: another request's 429 may have been noted meanwhile.
+        before, self.suspension = self.suspension, after
+        if after.until != before.until:
             log.warning(
-                f"{error}: no request is sent until {clock_text(self.suspension.until)}, then one "
+                f"{error}: no request is sent until {clock_text(after.until)}, then one "
                 "to see whether it is over; candles still come over the websocket"
             )
 
