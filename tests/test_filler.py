@@ -1,5 +1,7 @@
 """Laws of filling: gaps -> plan -> pages -> writer -> gap_fill_runs."""
 
+import random
+
 import pytest
 import trio
 
@@ -343,3 +345,56 @@ async def test_a_window_that_starts_at_the_listing_proves_nothing_below_it(house
     window = place.watch.window()
     assert history.expected(window) == Span(end, end)
     assert (await fill(place, "NEW-USDT")).requests == 0
+
+
+async def test_a_run_that_cannot_be_written_down_is_still_done(locker, house, hold):
+    """While the database is away nothing is raised; the trouble is told."""
+    place = house(hours=1)
+    hold(place.watch.histories["BTC-USDT"], place.watch.window())
+    locker.execute("BEGIN EXCLUSIVE")
+    run = await fill(place)
+    assert run.status is Status.COMPLETE
+    assert place.metrics.store_trouble
+    assert place.figure("blofin_store_errors_total", operation="run") == 1
+    locker.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_happens_the_store_ends_with_all_that_exists(
+    house, exchange, hold, end, seed
+):
+    """Any holes, page sizes, gaps and faults: each row once, nothing made up, proofs only of holes.
+
+    Memory holds exactly what the database does, and what is called unavailable does not exist.
+    """
+    chance = random.Random(seed)
+    times = range(end - 24 * HOUR, end, MINUTE)
+    missing = set(chance.sample(times, chance.choice((0, 3, 60))))
+    hole = chance.choice(times)
+    missing |= set(range(hole, hole + chance.choice((1, 40)) * MINUTE, MINUTE))
+    exchange.holes["BTC-USDT"] = missing
+    exchange.longest = chance.choice((70, 300, 1_440))
+    faults = [
+        None,
+        Unreachable("no route"),
+        ServerFault("HTTP 502"),
+        RateLimited("slow down", 3.0),
+        lambda _rows: [],
+        lambda rows: [*rows[: len(rows) // 2], ["junk"]],
+        lambda rows: [[row[0], "nan", *row[2:]] if chance.random() < 0.1 else row for row in rows],
+        lambda rows: rows[::-1],
+        lambda rows: rows + rows[:3],
+    ]
+    exchange.script = [chance.choice(faults) for _ in range(25)]
+    place = house(hours=24, tries=4)
+    history = place.watch.histories["BTC-USDT"]
+    window = place.watch.window()
+    for _ in range(40):
+        await place.filler.fill(history, window, Trigger.PERIODIC)
+    stored = [time for (time,) in place.rows("SELECT open_time FROM candles ORDER BY 1")]
+    assert stored == [time for time in times if time not in missing]
+    assert history.held.count(window) == len(stored)
+    proven = place.rows('SELECT start, "end" FROM unavailable')
+    assert {at for one in proven for at in range(*one, MINUTE)} <= missing
+    exists = set(times) - missing
+    assert history.count(window).missing == len(times) - len(exists)

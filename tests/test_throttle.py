@@ -305,3 +305,38 @@ async def test_an_unexpected_error_of_a_question_is_raised_as_it_is(house):
     place = house()
     with pytest.raises(ZeroDivisionError):
         await place.throttle.ask("candles", asking(place, ZeroDivisionError()))
+
+
+async def test_two_429s_at_once_are_one_suspension_and_one_line(house, lines):
+    """The second request was under way already: it does not make it longer."""
+    place = house()
+
+    async def slow():
+        await trio.sleep(5)
+        raise RateLimited("too many", 60.0)
+
+    async def one():
+        with pytest.raises(RateLimited):
+            await place.throttle.ask("candles", slow)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one)
+        nursery.start_soon(one)
+    assert place.throttle.suspension.strikes == 1
+    assert len(lines("warning")) == 1
+
+
+async def test_an_answer_to_an_older_request_does_not_end_a_suspension(house, lines):
+    """It was let go before BloFin said stop."""
+    place = house()
+
+    async def slow():
+        await trio.sleep(20)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(place.throttle.ask, "candles", slow)
+        await trio.sleep(1)
+        with pytest.raises(RateLimited):
+            await place.throttle.ask("candles", asking(place, RateLimited("too many", 60.0)))
+    assert place.throttle.suspended_until() == place.wall() + 41_000
+    assert lines("info") == []

@@ -1,5 +1,8 @@
 """Laws of one websocket session: it subscribes, keeps the heartbeat, and says why it ended."""
 
+import ssl
+from datetime import UTC, datetime, timedelta
+
 import pytest
 import trio
 from trio_websocket import serve_websocket
@@ -271,6 +274,60 @@ async def test_a_peer_without_tls_is_unreachable():
         lost, _ = await Watcher().lost(url=f"wss://127.0.0.1:{port}/ws")
         nursery.cancel_scope.cancel()
     assert lost.reason == "unreachable"
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """Return the file of a certificate for localhost that signs itself, with its key."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "both.pem"
+    path.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return path
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_tls_is_spoken_with_who_can_be_trusted(certificate, monkeypatch, trusted):
+    """A certificate that no one vouches for is a sentence, not a session."""
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    async def serve(request):
+        connection = await request.accept()
+        await connection.aclose(1000, "enough")
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve_websocket, serve, "127.0.0.1", 0, context)
+        lost, _ = await Watcher("A-B").lost(url=f"wss://localhost:{server.port}/ws")
+        nursery.cancel_scope.cancel()
+    assert lost.reason == ("closed" if trusted else "unreachable")
+    assert ("1000 enough" if trusted else "certificate verify failed") in str(lost)
 
 
 async def test_a_real_server_is_talked_to():

@@ -128,6 +128,16 @@ async def test_the_page_shows_the_figures_worst_first(site, http, end):
     assert "Missing minutes" in answer.text
 
 
+async def test_a_page_without_symbols_is_not_well(site, http):
+    """Nothing watched is no good news; nor is it a broken page."""
+    site.watch.loaded = True
+    site.watch.histories.clear()
+    answer = await http.get("/")
+    assert answer.status_code == 200
+    assert cells(answer.text) == []
+    assert '<span class="CRITICAL">' in answer.text
+
+
 async def test_the_page_says_that_the_store_is_still_read(http):
     """No figure before there is one."""
     answer = await http.get("/")
