@@ -75,7 +75,7 @@ def assemble(
     )
     metrics = Metrics(watch, __version__, store.engine.dialect.name)
     store.observer = metrics.store_operation
-    trouble = Trouble(what_next, "BloFin is reached again")
+    trouble = Trouble(what_next, "all is well again between the agent and BloFin")
     spacing_ms = settings.backfill_request_sleep_ms
     throttle = Throttle(Rest(client, clock), store, metrics, clock, spacing_ms, trouble)
     writer = Writer(store, watch, metrics)
@@ -154,7 +154,9 @@ async def _produce(settings: Settings, store: Store, parts: Parts) -> None:
     parts.filler.queued |= set(parts.watch.histories)
     healer = Healer(parts.filler, parts.watch)
     note = f"pid {os.getpid()} on {socket.gethostname()}"
-    reconciler = Reconciler(store, parts.watch, parts.writer, parts.throttle, parts.metrics, note)
+    reconciler = Reconciler(
+        store, parts.watch, parts.writer, parts.throttle, parts.metrics, note, parts.passes.wake
+    )
 
     def changed(added: list[str], removed: list[str]) -> None:
         ingest.add(added)

@@ -36,6 +36,7 @@ CONNECT_EVERY_S = 1.05
 """BloFin allows one new connection a second from an address; a little more, for the way there."""
 STEADY_S = 60.0
 """A session that lasted so long was a good one: the next backoff begins anew."""
+MEANWHILE = "it is made again, and what it misses is fetched by REST"
 BANNED_S = 300.0
 """How long the feed stays away after HTTP 403 at its handshake: the firewall's ban."""
 _FORBIDDEN = 403
@@ -130,7 +131,9 @@ class Ingest:
             for symbol in subscriptions.symbols:
                 self._show(symbol, subscriptions)
             self._metrics.feed_disconnects.labels(connection, lost.reason).inc()
-            self._trouble.seen(f"{source}: {lost}", source)
+            self._trouble.seen(
+                f"{source}: {lost}", source, None if lost.reason == "unreachable" else MEANWHILE
+            )
             if trio.current_time() - since >= STEADY_S:
                 backoff.reset()
             await trio.sleep(BANNED_S if lost.status == _FORBIDDEN else backoff.next())
@@ -202,7 +205,7 @@ class Ingest:
                 f"{symbol}: BloFin refused the subscription ({frame.code} {frame.text}); it is "
                 "tried again every few minutes, and its candles are fetched by REST meanwhile"
             )
-        if not named:
+        if not named and self._seldom.ready("refused"):
             log.warning(f"BloFin refused a subscription: {frame.code} {frame.text}")
 
     def _show(self, symbol: str, subscriptions: Subscriptions) -> None:

@@ -5,6 +5,7 @@ rows that this one did not see. Every few seconds the counts are compared, and w
 the symbol's coverage is read anew.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import structlog
@@ -14,6 +15,7 @@ from blofin_agent.metrics import Metrics
 from blofin_agent.store import candles, ledger
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.text import plural
 from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
@@ -25,7 +27,10 @@ SERVICE = "agent"
 
 
 class Reconciler:
-    """Compares memory with the store. `note` says in the store who runs here."""
+    """Compares memory with the store.
+
+    `note` says in the store who runs here; `lost` is called when rows were taken out of it.
+    """
 
     def __init__(
         self,
@@ -35,7 +40,9 @@ class Reconciler:
         throttle: Throttle,
         metrics: Metrics,
         note: str,
+        lost: Callable[[], None],
     ) -> None:
+        self._lost = lost
         self._metrics = metrics
         self._store = store
         self._watch = watch
@@ -80,11 +87,17 @@ class Reconciler:
             span = self._watch.loading()
             found = await self._store.read("reconcile", partial(candles.counts, bar=bar, span=span))
             for history in self._watch.all():
-                if found.get(history.symbol, 0) == history.held.count(span):
+                before, now = history.held.count(span), found.get(history.symbol, 0)
+                if now == before:
                     continue
                 held = partial(candles.held, symbol=history.symbol, bar=bar, span=span)
                 history.held = await self._store.read("reconcile", held)
-                log.debug(f"{history.symbol}: the store was changed by another process")
+                if now < before:
+                    log.warning(
+                        f"{history.symbol}: {plural(before - now, 'candle')} vanished from the "
+                        "database; what is missing is fetched again"
+                    )
+                    self._lost()
             proofs = await self._store.read(
                 "reconcile", partial(ledger.load_proofs, bar=bar, since=span.start)
             )

@@ -19,12 +19,15 @@ class Trouble:
         self._over = over
         self._sources: set[str] = set()
 
-    def seen(self, error: object, source: str = "") -> None:
-        """Note that a source has it; said aloud only when none had it."""
+    def seen(self, error: object, source: str = "", what_next: str | None = None) -> None:
+        """Note that a source has it; said aloud only when none had it.
+
+        `what_next`: what is done about this one, where that is something else.
+        """
         if self._sources:
             log.debug(f"still: {error}")
         else:
-            log.warning(f"{error}; {self._what_next}")
+            log.warning(f"{error}; {what_next or self._what_next}")
         self._sources.add(source)
 
     def gone(self, source: str = "") -> None:

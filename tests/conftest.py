@@ -252,7 +252,13 @@ class House:
         self.metrics.eta = self.passes.eta
         self.roster = Roster(self.symbols, self.store, self.watch, self.metrics, self.throttle)
         self.reconciler = Reconciler(
-            self.store, self.watch, self.writer, self.throttle, self.metrics, "a test"
+            self.store,
+            self.watch,
+            self.writer,
+            self.throttle,
+            self.metrics,
+            "a test",
+            self.passes.wake,
         )
 
     def add(self, symbol: str, *, list_time: int | None = None) -> History:

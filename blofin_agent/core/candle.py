@@ -109,7 +109,12 @@ class WireRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     volume: float
     volume_base: float
     volume_quote: float
-    confirm: str = ""
+    confirm: str | int = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether BloFin calls the candle complete."""
+        return self.confirm in ("1", 1)
 
 
 _row_decoder = msgspec.json.Decoder(WireRow, strict=False)
@@ -146,10 +151,10 @@ def judge_row(row: WireRow, bar: Bar, closed_before: int) -> Candle | BadRow:
     )
     if bar.floor(time) != time:
         return _bad(row, Reason.OFF_GRID)
-    if row.confirm not in ("1", ""):
+    if not row.complete and row.confirm != "":
         return _bad(row, Reason.OPEN)
     if time >= closed_before:
-        return _bad(row, Reason.OUTSIDE if row.confirm else Reason.OPEN)
+        return _bad(row, Reason.OUTSIDE if row.complete else Reason.OPEN)
     # Comparisons with NaN are false, so each condition is stated as what must hold.
     possible = (
         0 < low <= o <= h

@@ -157,7 +157,7 @@ def judge_push(push: Push, bar: Bar, closed_before: int) -> list[Candle | BadRow
     for row in push.rows:
         if isinstance(row, bytes):
             judged.append(BadRow(Reason.SHAPE, shorten(row)))
-        elif row.confirm == "1":
+        elif row.complete:
             judged.append(judge_row(row, bar, closed_before))
     return judged
 
