@@ -8,7 +8,7 @@ import trio
 from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import MINUTE
 from blofin_agent.core.coverage import Span
-from blofin_agent.core.errors import Unreachable
+from blofin_agent.core.errors import Invalid, Unreachable
 from blofin_agent.heal import RECENT_MS
 
 RUNS = "SELECT status, requests, rows_inserted FROM gap_fill_runs WHERE trigger = 'heal'"
@@ -101,17 +101,33 @@ async def test_while_a_pass_is_to_come_only_what_is_newer_than_it_is_healed(
     assert held.has(end)
 
 
-async def test_a_hole_that_rest_does_not_give_is_tried_less_and_less_often(house, exchange, hold):
-    """From about a minute up to ten."""
-    place = house(tries=8)
-    whole(place, hold)
-    exchange.script = [Unreachable("no route")] * 100
-    await heal(place, 90 * 60)
+async def test_a_hole_that_rest_does_not_give_is_tried_less_and_less_often(
+    house, exchange, hold, end
+):
+    """From about a minute up to ten; new holes of the symbol would not wait for it."""
+    place = house()
+    ahead = Span(place.watch.window().start, end + 2 * RECENT_MS)
+    hold(place.watch.histories["BTC-USDT"], ahead, but=[end - 5 * MINUTE])
+    exchange.script = [Invalid("garbage")] * 100
+    await heal(place, 50 * 60)
     times = [at for at, _, _ in exchange.log]
     waits = [(later - earlier) / 1000 for earlier, later in itertools.pairwise(times)]
-    assert 37.5 <= waits[0] <= 56
-    assert 450 <= waits[-1] <= 606
-    assert len(times) <= 22
+    assert 37.5 <= waits[0] <= 60
+    assert max(waits) >= 300
+    assert len(times) <= 14
+
+
+async def test_while_blofin_is_away_one_symbol_at_a_time_knocks(house, exchange, hold, end):
+    """100 symbols with holes are not 100 requests a minute; once it is back, all are healed."""
+    names = [f"S{number}-USDT" for number in range(100)]
+    place = house(watched=names)
+    whole(place, hold, but=[end - 5 * MINUTE])
+    exchange.script = [Unreachable("no route")] * 30
+    await heal(place, 299)
+    times = [at for at, _, _ in exchange.log[:30]]
+    assert all(later - earlier >= 10_000 for earlier, later in itertools.pairwise(times))
+    await heal(place, 300)
+    assert all(history.held.has(end - 5 * MINUTE) for history in place.watch.all())
 
 
 async def test_after_success_the_patience_is_the_first_again(house, exchange, hold):

@@ -26,8 +26,8 @@ async def test_rows_added_by_another_process_are_seen(house, end):
     assert present(place) == 2
 
 
-async def test_rows_deleted_by_another_process_are_seen(house, end):
-    """They are missing again."""
+async def test_rows_deleted_by_another_process_are_seen(house, end, lines):
+    """They are missing again, it is told, and the next pass begins at once."""
     place = house(hours=1)
     place.other(*insert(end - MINUTE, end - 2 * MINUTE, end - 3 * MINUTE))
     await place.reconciler.once()
@@ -37,6 +37,10 @@ async def test_rows_deleted_by_another_process_are_seen(house, end):
     assert place.watch.histories["BTC-USDT"].missing(place.watch.window())[-1].start == (
         end - 2 * MINUTE
     )
+    assert lines("warning") == [
+        "BTC-USDT: 1 candle vanished from the database; what is missing is fetched again"
+    ]
+    assert place.passes._wake.is_set()
 
 
 async def test_proofs_of_another_process_are_seen(house, end):

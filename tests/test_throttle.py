@@ -340,3 +340,20 @@ async def test_an_answer_to_an_older_request_does_not_end_a_suspension(house, li
             await place.throttle.ask("candles", asking(place, RateLimited("too many", 60.0)))
     assert place.throttle.suspended_until() == place.wall() + 41_000
     assert lines("info") == []
+
+
+async def test_the_spacing_counts_from_when_the_wire_was_reached(house, exchange):
+    """A request that was long in connecting does not let the next one follow on its heels."""
+    place = house(spacing_ms=250)
+    asked = []
+
+    async def late():
+        await trio.sleep(2)
+        asked.append(place.wall())
+        exchange.last_sent = trio.current_time()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(place.throttle.ask, "candles", late)
+        await trio.sleep(2.1)
+        await place.throttle.ask("candles", asking(place))
+    assert place.asked[0] - asked[0] == 250
