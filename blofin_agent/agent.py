@@ -1,9 +1,7 @@
 """Agent: puts the parts together; what runs beside what, signals, shutdown."""
 
 import os
-import signal
 import socket
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,6 +22,7 @@ from blofin_agent.passes import Passes, Policy
 from blofin_agent.reconcile import Reconciler
 from blofin_agent.retry import Backoff
 from blofin_agent.roster import Roster
+from blofin_agent.stopping import DRAIN_S, Stop, until_signal
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.throttle import Throttle
@@ -37,10 +36,6 @@ log = structlog.get_logger()
 
 TRIES = 8
 """How often the agent asks for one page before it goes on to the next symbol."""
-DRAIN_S = 4.0
-"""After a signal: so long may the last candles take into the store."""
-STOP_S = 9.5
-"""After a signal: then the process ends, whatever still runs."""
 
 
 @dataclass(slots=True)
@@ -115,25 +110,18 @@ async def run(
         "BloFin, `make demo` shows the agent at work",
     )
     app = create_app(parts.metrics.registry, parts.watch, lambda: _not_ready(parts))
-    stopped = trio.Event()
-    overdue = threading.Timer(STOP_S, _give_up)
-    overdue.daemon = True
+    stop, stopped = Stop(), trio.Event()
     async with trio.open_nursery() as servers:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with until_signal(stop) as producers:
             await servers.start(serve, app, bound, stopped.wait)
             servers.start_soon(parts.writer.run)
+            producers.start_soon(_produce, settings, store, parts)
             announce()
-            async with trio.open_nursery() as producers:
-                producers.start_soon(_produce, settings, store, parts)
-                number = await anext(signals)
-                log.info(f"{signal.Signals(number).name}: stopping")
-                overdue.start()
-                servers.cancel_scope.deadline = trio.current_time() + DRAIN_S
-                producers.cancel_scope.cancel()
-        # From here a second signal ends the process at once.
+            await trio.sleep_forever()
+        servers.cancel_scope.deadline = trio.current_time() + DRAIN_S
         await parts.writer.close()
         stopped.set()
-    overdue.cancel()
+    stop.done()
     log.info("stopped; every candle counted is stored")
 
 
@@ -152,7 +140,7 @@ async def _produce(settings: Settings, store: Store, parts: Parts) -> None:
     ingest.add(parts.watch.histories)
     # The first pass will come to all of them: healing leaves it what is older than this moment.
     parts.filler.queued |= set(parts.watch.histories)
-    healer = Healer(parts.filler, parts.watch)
+    healer = Healer(parts.filler, parts.watch, parts.trouble)
     note = f"pid {os.getpid()} on {socket.gethostname()}"
     reconciler = Reconciler(
         store, parts.watch, parts.writer, parts.throttle, parts.metrics, note, parts.passes.wake
@@ -197,9 +185,3 @@ def _not_ready(parts: Parts) -> list[str]:
     if parts.metrics.store_trouble:
         reasons.append("the database cannot be used now")
     return reasons
-
-
-def _give_up() -> None:
-    """End the process although something hangs: a thread in the database cannot be cancelled."""
-    log.error(f"not stopped within {STOP_S:g} s: ending now; candles on their way are fetched anew")
-    os._exit(1)

@@ -13,10 +13,11 @@ import trio
 from blofin_agent.backfill import Filler
 from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import HOUR
-from blofin_agent.core.coverage import Span
+from blofin_agent.core.coverage import Span, subtract
 from blofin_agent.core.history import History
 from blofin_agent.retry import Backoff
 from blofin_agent.store.ledger import Status, Trigger
+from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 
 TICK_S = 5.0
@@ -24,6 +25,8 @@ AGAIN_S = 50.0
 """A symbol is not healed again sooner, so that the holes of a bad minute are fetched together."""
 LONGEST_S = 600.0
 """How rarely a hole is tried at least that REST does not give either."""
+AWAY_S = 10.0
+"""Between two attempts while BloFin is away."""
 SHARE = 0.5
 PAUSE_S = max(limit.seconds / limit.requests for limit in LIMITS) / SHARE
 """Waited after each request of healing."""
@@ -33,18 +36,25 @@ RECENT_MS = HOUR
 
 @dataclass(slots=True)
 class _Patient:
-    """When a symbol may be healed next, by trio's clock in seconds."""
+    """When a symbol may be healed next; times by trio's clock in seconds."""
 
     not_before: float = 0.0
+    tried: list[Span] = field(default_factory=list)
+    """What the last run asked for and did not get: it does not hurry, new holes do."""
+    tried_again_at: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(AGAIN_S, LONGEST_S))
 
 
 class Healer:
-    """Heals young holes: of symbols that a pass will still come to, those since it was made."""
+    """Heals young holes: of symbols that a pass will still come to, those since it was made.
 
-    def __init__(self, filler: Filler, watch: Watch) -> None:
+    `trouble`: true while BloFin is away.
+    """
+
+    def __init__(self, filler: Filler, watch: Watch, trouble: Trouble) -> None:
         self._filler = filler
         self._watch = watch
+        self._trouble = trouble
         self._since = watch.window().end
         self._patients: dict[str, _Patient] = {}
 
@@ -66,21 +76,36 @@ class Healer:
 
     def _next(self) -> History | None:
         """Return the symbol whose turn it is: of those with a hole, the one due the longest."""
-        now, now_ms = trio.current_time(), self._watch.clock()
         due = [
             (patient.not_before, history.symbol, history)
             for history in self._watch.all()
-            if not self._filler.busy(history.symbol)
-            and (patient := self._patients.setdefault(history.symbol, _Patient())).not_before <= now
-            and history.gaps(self._fresh(history), now_ms)
+            if (patient := self._patients.setdefault(history.symbol, _Patient())).not_before
+            <= trio.current_time()
+            and not self._filler.busy(history.symbol)
+            and self._holes(history, patient)
         ]
         return min(due)[2] if due else None
+
+    def _holes(self, history: History, patient: _Patient) -> list[Span]:
+        gaps = history.gaps(self._fresh(history), self._watch.clock())
+        if trio.current_time() < patient.tried_again_at:
+            for span in patient.tried:
+                gaps = subtract(gaps, span)
+        return gaps
 
     async def _heal(self, history: History) -> None:
         patient = self._patients[history.symbol]
         run = await self._filler.fill(
             history, self._fresh(history), Trigger.HEAL, pause_s=PAUSE_S, tries=1
         )
+        now = trio.current_time()
+        patient.not_before = now + AGAIN_S
+        patient.tried = []
         if run.status is Status.COMPLETE:
             patient.backoff.reset()
-        patient.not_before = trio.current_time() + patient.backoff.next()
+        elif run.status is Status.FAILED and self._trouble:
+            # Not the symbol's doing: one at a time knocks, until BloFin is back.
+            await trio.sleep(AWAY_S)
+        else:
+            patient.tried = history.gaps(self._fresh(history), self._watch.clock())
+            patient.tried_again_at = now + patient.backoff.next()

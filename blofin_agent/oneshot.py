@@ -1,6 +1,5 @@
 """One-shot backfill: one pass over the symbols, and what came of it."""
 
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -18,7 +17,9 @@ from blofin_agent.core.history import Count, History
 from blofin_agent.core.plan import Page
 from blofin_agent.core.symbols import complain, needs_listing
 from blofin_agent.retry import Backoff
+from blofin_agent.stopping import DRAIN_S, Stop, until_signal
 from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.ledger import Run, Status, Trigger
 from blofin_agent.watch import Watch, worst_first
 
@@ -107,14 +108,40 @@ class Teller:
 
 
 async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: Teller) -> Report:
-    """Fill once. Raises BackfillError and UnknownSymbolError; SIGINT and SIGTERM end it early."""
-    parts = await _prepare(order, store, client)
-    begun = trio.current_time()
-    window = parts.watch.window()
-    tell.needs(needs(parts, window))
-    runs: list[Run] = []
-    stopped = False
+    """Fill once. Raises BackfillError, UnknownSymbolError and StoreUnavailable.
 
+    SIGINT and SIGTERM end it early: what was fetched is stored, and the report says so.
+    """
+    parts = _assemble(order, store, client)
+    begun, stop = trio.current_time(), Stop()
+    window = parts.watch.window()
+    runs: list[Run] = []
+    problem: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(parts.writer.run)
+        async with until_signal(stop):
+            try:
+                await _prepare(order, parts)
+                window = parts.watch.window()
+                tell.needs(needs(parts, window))
+                progress = _progress(parts, window, tell, runs)
+                await parts.passes.once(window, Trigger.ONESHOT, progress=progress)
+            except (BackfillError, UnknownSymbolError, StoreUnavailable) as error:
+                problem = error
+        if stop.came:
+            nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
+        await parts.writer.close()
+    stop.done()
+    if problem is not None:
+        raise problem
+    counts = {one.symbol: one.count(window) for one in parts.watch.all()}
+    return Report(window, runs, counts, trio.current_time() - begun, stop.came)
+
+
+def _progress(
+    parts: Parts, window: Span, tell: Teller, runs: list[Run]
+) -> Callable[[History], Progress]:
+    """Collect the runs, and tell when pages turn out shorter or longer than thought."""
     size = parts.filler.pager.size
 
     def progress(history: History) -> Progress:
@@ -133,28 +160,13 @@ async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: 
 
         return replace(told, fetched=fetched, finished=finished)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(parts.writer.run)
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with trio.open_nursery() as work:
-
-                async def stop() -> None:
-                    nonlocal stopped
-                    async for _ in signals:
-                        stopped = True
-                        work.cancel_scope.cancel()
-
-                work.start_soon(stop)
-                await parts.passes.once(window, Trigger.ONESHOT, progress=progress)
-                work.cancel_scope.cancel()
-        await parts.writer.close()
-    counts = {one.symbol: one.count(window) for one in parts.watch.all()}
-    return Report(window, runs, counts, trio.current_time() - begun, stopped)
+    return progress
 
 
 async def plan(order: Order, store: Store, client: httpx.AsyncClient) -> tuple[list[Need], float]:
     """Return what each symbol needs, and the least time (s) that the limits allow for it all."""
-    parts = await _prepare(order, store, client)
+    parts = _assemble(order, store, client)
+    await _prepare(order, parts)
     needed = needs(parts, parts.watch.window())
     await parts.throttle.refresh()
     now = parts.watch.clock()
@@ -175,27 +187,29 @@ def needs(parts: Parts, window: Span) -> list[Need]:
     return found
 
 
-async def _prepare(order: Order, store: Store, client: httpx.AsyncClient) -> Parts:
-    """Make the parts, read the store, and know when the symbols were listed."""
-    settings = order.settings
+def _assemble(order: Order, store: Store, client: httpx.AsyncClient) -> Parts:
     parts = assemble(
-        settings, store, client, tries=TRIES, what_next="trying again for a little while"
+        order.settings, store, client, tries=TRIES, what_next="trying again for a little while"
     )
     if order.since is not None or order.until is not None:
         parts.watch.fixed = _fixed(parts.watch, order.since, order.until)
+    return parts
+
+
+async def _prepare(order: Order, parts: Parts) -> None:
+    """Read the store, and know when the symbols were listed."""
     await parts.roster.load()
     if not parts.roster.fresh:
-        await _list(parts, settings.blofin_symbols)
+        await _list(parts, order.settings.blofin_symbols)
     if order.named and parts.roster.unknown:
         listed = parts.roster.listed
         raise UnknownSymbolError("\n".join(complain(one, listed) for one in parts.roster.unknown))
     if not parts.watch.histories:
         raise BackfillError(
-            f"no BloFin instrument is meant by {', '.join(settings.blofin_symbols)} "
+            f"no BloFin instrument is meant by {', '.join(order.settings.blofin_symbols)} "
             "(BLOFIN_SYMBOLS)"
         )
     parts.watch.loaded = True
-    return parts
 
 
 def _fixed(watch: Watch, since: int | None, until: int | None) -> Span:

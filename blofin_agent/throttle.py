@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 _STORE_RETRY_S = 1.0
+_LONGEST_SLEEP_MS = 5_000
 
 
 class Exchange(Protocol):
@@ -123,26 +124,30 @@ class Throttle:
         """Wait for our turn; return when the request was let go (ms)."""
         async with self._turn:
             while True:
-                grant = await self._entered(endpoint)
-                self.starts, self.suspension = grant.starts, grant.suspension
                 now = self._clock()
-                if grant.at <= now:
+                await self._sleep_until(
+                    max(
+                        self.suspension.next_at(now),
+                        budget.next_at(self.starts, now, self._spacing_ms),
+                    )
+                )
+                grant = await self._ask_ledger(endpoint)
+                self.starts, self.suspension = grant.starts, grant.suspension
+                if grant.entered:
                     break
-                await trio.sleep(min(grant.at - now, 5_000) / 1000)
+                await self._sleep_until(grant.at)
             # The ledger spaces what it entered; the wire may have been later than that.
             await trio.sleep_until(self.rest.last_sent + self._spacing_ms / 1000)
             self.rest.last_sent = trio.current_time()
             return grant.starts[-1]
 
-    async def _entered(self, endpoint: str) -> ledger.Grant:
+    async def _sleep_until(self, at: int) -> None:
+        """Sleep until a time (ms), but a while at most: another process may know better by then."""
+        await trio.sleep(min(max(0, at - self._clock()), _LONGEST_SLEEP_MS) / 1000)
+
+    async def _ask_ledger(self, endpoint: str) -> ledger.Grant:
         """Ask the ledger; while the store is away, wait: without a budget nothing is sent."""
         while True:
-            now = self._clock()
-            at = max(
-                self.suspension.next_at(now), budget.next_at(self.starts, now, self._spacing_ms)
-            )
-            if at > now:
-                await trio.sleep(min(at - now, 5_000) / 1000)
             unwritten = self._unwritten
 
             def let_go(

@@ -271,7 +271,7 @@ class House:
         return history
 
     def healer(self) -> Healer:
-        return Healer(self.filler, self.watch)
+        return Healer(self.filler, self.watch, self.trouble)
 
     def figure(self, name: str, **labels: str) -> float | None:
         """Return a series' value as a scrape would show it."""

@@ -35,9 +35,11 @@ class Timing:
     """How patient a session is, in seconds."""
 
     connect_s: float = 10.0
-    ping_after_s: float = 15.0
-    """So long without a message: send the text ping. BloFin drops a connection at 30 s."""
+    ping_every_s: float = 15.0
+    """So long without sending anything: send the text ping. BloFin drops a connection on which
+    nothing goes for 30 s; whether what it sends itself counts, its documentation does not say."""
     pong_within_s: float = 10.0
+    """So long after a ping without any message, the connection is dead."""
     send_s: float = 10.0
     tick_s: float = 1.0
     leave_s: float = 2.0
@@ -166,25 +168,16 @@ async def _talk(
 async def _read(
     connection: WebSocketConnection, handle: Callable[[Frame], None], timing: Timing
 ) -> FeedLost:
-    pinged = False
+    patience_s = timing.ping_every_s + timing.pong_within_s
     while True:
-        message = None
-        patience = timing.pong_within_s if pinged else timing.ping_after_s
         try:
-            with trio.move_on_after(patience):
+            with trio.fail_after(patience_s):
                 message = await connection.get_message()
-            if message is None:
-                if pinged:
-                    return FeedLost("silent", f"no answer to a ping within {patience:g} s")
-                with trio.fail_after(timing.send_s):
-                    await connection.send_message(PING)
         except _BROKEN as error:
             return FeedLost("closed", f"BloFin closed the connection ({_told(error)})")
         except trio.TooSlowError:
-            return FeedLost("silent", "a ping could not be sent")
-        pinged = message is None
-        if message is not None:
-            handle(decode_frame(message))
+            return FeedLost("silent", f"nothing came for {patience_s:g} s, not even a pong")
+        handle(decode_frame(message))
 
 
 async def _keep(
@@ -194,18 +187,23 @@ async def _keep(
     per_message: int,
     timing: Timing,
 ) -> FeedLost:
+    sent = trio.current_time()
     while True:
         due = subscriptions.due(trio.current_time())
         if due.lost:
             return FeedLost("stale", due.lost)
+        messages = _messages(due, bar, per_message)
+        if not messages and trio.current_time() - sent >= timing.ping_every_s:
+            messages = [PING]
         try:
-            for message in _messages(due, bar, per_message):
+            for message in messages:
                 with trio.fail_after(timing.send_s):
                     await connection.send_message(message)
+                sent = trio.current_time()
         except _BROKEN as error:
             return FeedLost("closed", f"BloFin closed the connection ({_told(error)})")
         except trio.TooSlowError:
-            return FeedLost("silent", "a subscription could not be sent")
+            return FeedLost("silent", "a message could not be sent")
         await trio.sleep(timing.tick_s)
 
 

@@ -158,8 +158,10 @@ def load_instruments(connection: sa.Connection) -> Listing:
 
 
 class Grant(NamedTuple):
-    """The answer to "may a request go now?": it was entered and may go when `at <= now`."""
+    """The answer to "may a request go now?"."""
 
+    entered: bool
+    """Whether it may: then it is in the ledger. Else `at` says when to ask again, no more."""
     at: int
     starts: list[int]
     suspension: Suspension
@@ -174,14 +176,14 @@ def let_go(connection: sa.Connection, endpoint: str, now_ms: int, spacing_ms: in
     starts = recent(connection, now_ms)
     at = max(state.next_at(now_ms), budget.next_at(starts, now_ms, spacing_ms))
     if at > now_ms:
-        return Grant(at, starts, state)
+        return Grant(entered=False, at=at, starts=starts, suspension=state)
     connection.execute(
         sa.delete(request_ledger).where(request_ledger.c.started <= now_ms - budget.HORIZON)
     )
     connection.execute(sa.insert(request_ledger).values(started=now_ms, endpoint=endpoint))
     gone = state.let_go(now_ms)
     _save(connection, state, gone)
-    return Grant(at, [*starts, now_ms], gone)
+    return Grant(entered=True, at=now_ms, starts=[*starts, now_ms], suspension=gone)
 
 
 def recent(connection: sa.Connection, now_ms: int) -> list[int]:

@@ -1,0 +1,65 @@
+"""Stopping: SIGINT and SIGTERM end a block cleanly, and a process that hangs ends all the same."""
+
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+log = structlog.get_logger()
+
+DRAIN_S = 4.0
+"""After a signal: so long may the last candles take into the store."""
+STOP_S = 9.5
+"""After a signal: then the process ends, whatever still runs."""
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether a signal came, and the deadline that it set."""
+
+    came: bool = False
+    _overdue: threading.Timer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._overdue = threading.Timer(STOP_S, _give_up)
+        self._overdue.daemon = True
+
+    def heed(self, number: int) -> None:
+        """Note the signal: from here the process has `STOP_S` seconds."""
+        log.info(f"{signal.Signals(number).name}: stopping")
+        self.came = True
+        self._overdue.start()
+
+    def done(self) -> None:
+        """Take the deadline back: everything has ended."""
+        self._overdue.cancel()
+
+
+@asynccontextmanager
+async def until_signal(stop: Stop) -> AsyncIterator[trio.Nursery]:
+    """Run the block, and cancel it and the nursery's tasks when SIGINT or SIGTERM comes.
+
+    After that a second signal ends the process at once. Errors of the block come in a group, as
+    from any nursery.
+    """
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def heed() -> None:
+                stop.heed(await anext(signals))
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(heed)
+            yield nursery
+            nursery.cancel_scope.cancel()
+
+
+def _give_up() -> None:
+    """End the process although something hangs: a thread in the database cannot be cancelled."""
+    log.error(f"not stopped within {STOP_S:g} s: ending now; candles on their way are fetched anew")
+    os._exit(1)
