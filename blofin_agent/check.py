@@ -15,6 +15,7 @@ from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.core.symbols import choose, complain
 from blofin_agent.exchange.feed import FeedLost, Timing, session
 from blofin_agent.exchange.rest import client
+from blofin_agent.ingest import CONNECT_EVERY_S
 from blofin_agent.reconcile import SERVICE
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import Store, open_store
@@ -99,6 +100,8 @@ async def _feed(settings: Settings, listed: Mapping[str, Instrument]) -> Finding
     wanted = [one for one in choose(settings.blofin_symbols, listed).symbols if one in listed]
     subscriptions = Subscriptions(wanted[:1] or sorted(listed)[:1])
     heard = trio.Event()
+    # BloFin allows an address one new connection a second; another may have been made just now.
+    await trio.sleep(CONNECT_EVERY_S)
     url = settings.blofin_ws_url
     with trio.move_on_after(FEED_WITHIN_S):
         async with trio.open_nursery() as nursery:

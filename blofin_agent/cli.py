@@ -18,7 +18,7 @@ from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings, SettingsError
 from blofin_agent.exchange.rest import client as make_client
 from blofin_agent.store.engine import Store, open_store
-from blofin_agent.store.errors import StoreError
+from blofin_agent.store.errors import StoreError, WrongUrl
 from blofin_agent.stored import read_coverage
 from blofin_agent.web.serve import bind
 
@@ -53,7 +53,7 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except SettingsError as error:
+        except (SettingsError, WrongUrl) as error:
             _say(f"wrong setting: {error}")
             ctx.exit(WRONG_USE)
         except oneshot.UnknownSymbolError as error:

@@ -1,8 +1,9 @@
 """Settings: from the environment, or from `.env` in the working directory."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from blofin_agent.core.candle import HOUR, Bar
@@ -48,11 +49,16 @@ class Settings(BaseSettings):
 
     @field_validator("blofin_rest_url", "blofin_ws_url")
     @classmethod
-    def _is_url(cls, value: str, info: object) -> str:
-        schemes = ("http", "https") if info.field_name == "blofin_rest_url" else ("ws", "wss")  # type: ignore[attr-defined]
-        scheme, separator, rest = value.partition("://")
-        if scheme not in schemes or not separator or not rest.strip("/"):
-            raise ValueError(f"it must be a URL that begins with {' or '.join(schemes)}://")
+    def _is_url(cls, value: str, info: ValidationInfo) -> str:
+        schemes = ("http", "https") if info.field_name == "blofin_rest_url" else ("ws", "wss")
+        problem = f"it must be a URL that begins with {' or '.join(schemes)}://"
+        try:
+            parts = urlsplit(value)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise ValueError(f"{problem} ({error})") from None
+        if parts.scheme not in schemes or not host or port == 0:
+            raise ValueError(problem)
         return value.rstrip("/")
 
     @field_validator("log_level", "log_format", mode="before")

@@ -6,6 +6,7 @@ import structlog
 import trio
 
 from blofin_agent.core.candle import BadRow, Reason
+from blofin_agent.core.errors import Banned
 from blofin_agent.core.frames import (
     Acked,
     Frame,
@@ -37,8 +38,6 @@ CONNECT_EVERY_S = 1.05
 STEADY_S = 60.0
 """A session that lasted so long was a good one: the next backoff begins anew."""
 MEANWHILE = "it is made again, and what it misses is fetched by REST"
-BANNED_S = 300.0
-"""How long the feed stays away after HTTP 403 at its handshake: the firewall's ban."""
 _FORBIDDEN = 403
 SKEW_MS = 60_000
 """How far the machine's clock may be behind BloFin's before live candles look impossible."""
@@ -136,7 +135,11 @@ class Ingest:
             )
             if trio.current_time() - since >= STEADY_S:
                 backoff.reset()
-            await trio.sleep(BANNED_S if lost.status == _FORBIDDEN else backoff.next())
+            if lost.status == _FORBIDDEN:
+                await self._throttle.ban(
+                    Banned("BloFin's firewall refuses this address (403 at the websocket)")
+                )
+            await trio.sleep(backoff.next())
 
     async def _may_connect(self) -> None:
         """Wait for our turn among the connections, and for the end of a ban."""
@@ -198,6 +201,10 @@ class Ingest:
 
     def _refuse(self, frame: Rejected, subscriptions: Subscriptions, now: float) -> None:
         named = frame.names(subscriptions.waiting())
+        if len(named) > 1:
+            # It repeats the whole message: which of them is meant shows when each goes alone.
+            subscriptions.send_alone(named)
+            return
         subscriptions.refused(named, now)
         for symbol in named:
             self._show(symbol, subscriptions)

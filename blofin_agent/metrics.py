@@ -16,13 +16,16 @@ from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import Reason, Source
 from blofin_agent.core.errors import OUTCOMES
 from blofin_agent.core.history import Health
+from blofin_agent.store.engine import Done
 from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch, health_of
 
 ENDPOINTS = ("candles", "instruments")
 KINDS = ("candle", "ack", "refused", "pong", "invalid")
 DISCONNECTS = ("closed", "rejected", "unreachable", "timeout", "silent", "stale", "stopped")
-OPERATIONS = ("insert", "load", "reconcile", "budget", "run", "proofs", "instruments", "beat")
+READS = ("load", "reconcile")
+SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat")
+OPERATIONS = ("insert", *SMALL_WRITES, *READS)
 FEEDS = ("rest", "ws")
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -183,14 +186,19 @@ class Metrics:
         self.api_requests.labels(endpoint, outcome).inc()
         self.api_duration.labels(endpoint).observe(seconds)
 
-    def store_operation(self, operation: str, seconds: float, up: bool) -> None:
+    def store_operation(self, done: Done) -> None:
         """Count a transaction; see `store.engine.Observer`. Called in worker threads."""
-        self.store_duration.labels(operation).observe(seconds)
-        self.store_up.set(up)
-        if up:
-            self.store_trouble.gone()
+        self.store_duration.labels(done.operation).observe(done.seconds)
+        if done.problem is not None:
+            self.store_errors.labels(done.operation).inc()
+            self.store_trouble.seen(done.problem, done.operation)
+        elif done.operation == "insert":
+            self.store_trouble.gone(*OPERATIONS)
         else:
-            self.store_errors.labels(operation).inc()
+            # A locked database can be read, and a full disk may take a small transaction: what
+            # failed is over only once the like of it works.
+            self.store_trouble.gone(*(READS if done.reading else SMALL_WRITES))
+        self.store_up.set(not self.store_trouble)
 
 
 class _Coverage(Collector):

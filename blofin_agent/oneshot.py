@@ -26,6 +26,8 @@ from blofin_agent.watch import Watch, worst_first
 TRIES = 5
 """How often the one-shot asks for one page before it gives the symbol up."""
 LISTING_TRIES = 3
+STORE_PATIENCE_S = 30.0
+"""How long the one-shot waits for a database that is locked or full."""
 
 
 class BackfillError(Exception):
@@ -118,7 +120,16 @@ async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: 
     runs: list[Run] = []
     problem: Exception | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(parts.writer.run)
+
+        async def write() -> None:
+            nonlocal problem
+            try:
+                await parts.writer.run()
+            except StoreUnavailable as error:
+                problem = error
+                nursery.cancel_scope.cancel()
+
+        nursery.start_soon(write)
         async with until_signal(stop):
             try:
                 await _prepare(order, parts)
@@ -189,8 +200,14 @@ def needs(parts: Parts, window: Span) -> list[Need]:
 
 def _assemble(order: Order, store: Store, client: httpx.AsyncClient) -> Parts:
     parts = assemble(
-        order.settings, store, client, tries=TRIES, what_next="trying again for a little while"
+        order.settings,
+        store,
+        client,
+        tries=TRIES,
+        what_next="trying again for a little while",
+        store_patience_s=STORE_PATIENCE_S,
     )
+    parts.roster.aloud = not order.named
     if order.since is not None or order.until is not None:
         parts.watch.fixed = _fixed(parts.watch, order.since, order.until)
     return parts
@@ -214,7 +231,7 @@ async def _prepare(order: Order, parts: Parts) -> None:
 
 def _fixed(watch: Watch, since: int | None, until: int | None) -> Span:
     moving = watch.window()
-    end = moving.end if until is None else watch.bar.floor(until)
+    end = moving.end if until is None else min(moving.end, watch.bar.floor(until))
     start = end - (moving.end - moving.start) if since is None else since
     # A bar that opens before the start is not asked for.
     return Span(watch.bar.floor(start + watch.bar.ms - 1), end)

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 import trio
 
-from blofin_agent.core.answers import NO_SUCH_INSTRUMENT, Answer
+from blofin_agent.core.answers import Answer
 from blofin_agent.core.candle import Reason
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import ExchangeError, RateLimited, Refused, Stopped
@@ -24,6 +25,8 @@ log = structlog.get_logger()
 
 SMALLER_PAGES = (300, 100)
 """What is asked for when BloFin refuses the page size: first what the brief observed."""
+BAD_LIMIT = ("152002", "400")
+"""The codes that may mean a page size too large: "parameter error", and HTTP's "bad request"."""
 
 
 @dataclass(slots=True)
@@ -33,6 +36,15 @@ class _Trouble:
     failures: int = 0
     stops: int = 0
     empties: int = 0
+    most: int = 1 << 30
+    """Rows to ask for at most: less than before, once BloFin refused this page."""
+
+
+class _Short(NamedTuple):
+    """A page that brought fewer rows than asked for: a short one, or the last there is."""
+
+    rows: int
+    oldest: int
 
 
 class Pager:
@@ -49,6 +61,7 @@ class Pager:
         self._metrics = metrics
         self._clock = clock
         self._seldom = Seldom(clock)
+        self._short: dict[str, _Short] = {}
 
     async def fetch(
         self, history: History, page: Page, window: Span, run: Run, tries: int
@@ -58,21 +71,25 @@ class Pager:
         Raises ExchangeError when BloFin refuses it, or after `tries` failures.
         """
         met, backoff = _Trouble(), Backoff()
+        # A page as long as they come is asked for at full length: they may have grown.
+        wanted = self.limit if page.limit >= self.size else page.limit
         while True:
-            # A page as long as they come is asked for at full length: they may have grown.
-            rows = self.limit if page.limit >= self.size else min(page.limit, self.limit)
-            page = Page(page.after, rows)
+            page = Page(page.after, min(wanted, self.limit, met.most))
             try:
                 answer = await self._ask(history, page, window, run)
             except ExchangeError as error:
                 await self._judge(history.symbol, error, page, met, backoff, tries)
                 continue
+            if met.most < self.limit:
+                self.limit, self.size = met.most, min(self.size, met.most)
+                log.warning(f"BloFin refuses longer pages: {self.limit} rows a page from now on")
             run.rows_fetched += answer.rows
             self._count_bad(history.symbol, answer)
-            # An empty page where rows must exist is a fault, once; twice it is an answer.
-            if answer.times or met.empties or not _older_exist(history, page):
-                self._learn(history, page, window, answer)
-                return page, answer
+            # A page with nothing of the window may be a fault, once; twice it is an answer.
+            told = any(time >= window.start for time in answer.times)
+            if told or met.empties:
+                self._learn(history, page, answer)
+                return page, answer if told else answer._replace(times=[])
             met.empties += 1
 
     async def _ask(self, history: History, page: Page, window: Span, run: Run) -> Answer:
@@ -111,9 +128,10 @@ class Pager:
             if met.stops >= tries:
                 raise error
         elif isinstance(error, Refused):
-            if error.code == NO_SUCH_INSTRUMENT or not self._ask_for_less(page):
+            smaller = [rows for rows in SMALLER_PAGES if rows < page.limit]
+            if error.code not in BAD_LIMIT or not smaller:
                 raise error
-            log.warning(f"{error}; asking for {self.limit} rows a page from now on")
+            met.most = smaller[0]
         else:
             met.failures += 1
             log.debug(f"{symbol}: {error} (try {met.failures} of {tries})")
@@ -121,23 +139,31 @@ class Pager:
                 raise error
             await trio.sleep(backoff.next())
 
-    def _ask_for_less(self, page: Page) -> bool:
-        """Take the next smaller page, if this one was larger than the least. Return whether."""
-        smaller = next((rows for rows in SMALLER_PAGES if rows < page.limit), None)
-        if smaller is None:
-            return False
-        self.limit = min(self.limit, smaller)
-        self.size = min(self.size, self.limit)
-        return True
+    def forget_size(self) -> None:
+        """Take pages to be as long as they are asked for, until they prove shorter again."""
+        self.size = self.limit
+        self._short.clear()
 
-    def _learn(self, history: History, page: Page, window: Span, answer: Answer) -> None:
-        """Learn from a page that brought fewer rows than asked for although older ones exist."""
+    def _learn(self, history: History, page: Page, answer: Answer) -> None:
+        """Learn how many rows a page brings.
+
+        One that brought fewer than asked for was cut short if older rows exist: in the store, or
+        in a page that comes later. Else it was the end of the symbol's history.
+        """
         rows = len(set(answer.times))
-        if rows > self.size:
-            self.size = rows
-        elif 0 < rows < min(page.limit, self.size) and answer.clean:
-            older_wanted = history.expected(window).start < min(answer.times)
-            self.size = rows if older_wanted else self.size
+        self.size = max(self.size, rows)
+        if not rows:
+            return
+        oldest = min(answer.times)
+        short = self._short.pop(history.symbol, None)
+        if short is not None and oldest < short.oldest:
+            self.size = min(self.size, short.rows)
+        if rows < page.limit and answer.clean:
+            held = history.held.oldest
+            if held is not None and held < oldest:
+                self.size = min(self.size, rows)
+            else:
+                self._short[history.symbol] = _Short(rows, oldest)
 
     def _count_bad(self, symbol: str, answer: Answer) -> None:
         for row in answer.bad:
@@ -148,11 +174,3 @@ class Pager:
                 f"{symbol}: {plural(len(loud), 'row')} of a page not stored "
                 f"({loud[0].reason.value}), for example {loud[0].text}"
             )
-
-
-def _older_exist(history: History, page: Page) -> bool:
-    """Return whether rows older than the page's cursor must exist."""
-    below = page.after - history.bar.ms
-    oldest = history.held.oldest
-    listed = history.list_time
-    return (oldest is not None and oldest < below) or (listed is not None and listed < below)

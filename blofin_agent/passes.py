@@ -53,6 +53,13 @@ class Passes:
         self._metrics = metrics
         self._policy = policy
         self._wake = trio.Event()
+        self._left: list[str] = []
+        """The symbols that failed in the last pass."""
+
+    def wake_if_left(self) -> None:
+        """Let the next pass begin now if the last one failed: BloFin is back."""
+        if self._left:
+            self._wake.set()
 
     def wake(self) -> None:
         """Let the next pass begin now: there are new symbols."""
@@ -65,7 +72,6 @@ class Passes:
         """
         trigger, backoff = Trigger.START, Backoff(RETRY_S, interval_s)
         next_full = trio.current_time()
-        left: list[str] = []
         while True:
             if trio.current_time() >= next_full or self._wake.is_set():
                 self._wake = trio.Event()
@@ -73,11 +79,11 @@ class Passes:
                 symbols = None
                 backoff.reset()
             else:
-                symbols = left
+                symbols = self._left
             done = await self.once(self._watch.window(), trigger, symbols)
             trigger = Trigger.PERIODIC
-            left = done.unsettled
-            soon = trio.current_time() + backoff.next() if left else next_full
+            self._left = done.unsettled
+            soon = trio.current_time() + backoff.next() if self._left else next_full
             with trio.move_on_at(min(soon, next_full)):
                 await self._wake.wait()
 
@@ -92,6 +98,7 @@ class Passes:
         """Go over all watched symbols once, or over those named."""
         begun = trio.current_time()
         result = Pass()
+        self._filler.pager.forget_size()
         histories = self._order(window, symbols)
         self._filler.queued |= {history.symbol for history in histories}
         for history in histories:
@@ -132,13 +139,12 @@ class Passes:
         trigger: Trigger,
         progress: Callable[[History], Progress] | None,
     ) -> Run:
+        told = progress(history) if progress else Progress()
         ratio = history.count(window).ratio
         if ratio >= self._policy.skip_coverage and not self._policy.top_up and ratio < 1:
             note = f"coverage is {percent(ratio)}, and BACKFILL_TOP_UP is off"
-            return await self._filler.skip(history, window, trigger, note)
-        run = await self._filler.fill(
-            history, window, trigger, progress=progress(history) if progress else None
-        )
+            return await self._filler.skip(history, window, trigger, note, told)
+        run = await self._filler.fill(history, window, trigger, progress=told)
         if trigger is not Trigger.ONESHOT:
             _tell(run)
         return run

@@ -6,6 +6,7 @@ the symbol's coverage is read anew.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -55,10 +56,8 @@ class Reconciler:
     async def run(self) -> None:
         """Reconcile for ever. A store that is away is met again next time."""
         while True:
-            try:
+            with suppress(StoreUnavailable):
                 await self.once()
-            except StoreUnavailable as error:
-                self._metrics.store_trouble.seen(error)
             await trio.sleep(EVERY_S)
 
     async def once(self) -> None:

@@ -44,6 +44,8 @@ class Roster:
         self.listed: dict[str, Instrument] = {}
         self.unknown: list[str] = []
         """Symbols that the setting names and BloFin does not list."""
+        self.aloud = True
+        """Whether unknown symbols are logged."""
         self._wanted = wanted
         self._store = store
         self._watch = watch
@@ -100,10 +102,8 @@ class Roster:
                 before = set(self._watch.histories)
                 try:
                     added = await self.refresh()
-                except ExchangeError as error:
+                except (ExchangeError, StoreUnavailable) as error:
                     log.debug(f"the list of instruments could not be read: {error}")
-                except StoreUnavailable as error:
-                    self._metrics.store_trouble.seen(error)
                 else:
                     backoff.reset()
                     changed(added, sorted(before - set(self._watch.histories)))
@@ -114,7 +114,7 @@ class Roster:
         """Bring the watch in line with the setting; return what is watched anew."""
         chosen = choose(self._wanted, self.listed)
         for symbol in chosen.unknown:
-            if symbol not in self.unknown:
+            if self.aloud and symbol not in self.unknown:
                 log.error(f"{complain(symbol, self.listed)} (BLOFIN_SYMBOLS)")
         self.unknown = chosen.unknown
         for symbol in set(self._watch.histories) - set(chosen.symbols):

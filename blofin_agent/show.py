@@ -140,15 +140,16 @@ def _page_line(symbol: str, page: Page, answer: Answer) -> str:
 
 def summary_lines(report: Report) -> list[str]:
     """Return the lines that close a backfill."""
-    data = report.as_json()
-    worst = worst_first(report.counts)[0]
-    lines = [
-        (
-            f"{plural(len(report.counts), 'symbol')}, {data['requests']} requests, "
-            f"{data['rows_inserted']} rows inserted, {data['rate_limited']} times 429, "
-            f"{report.seconds:.1f} s; worst: {worst[0]} {_coverage(worst[1])}"
-        )
-    ]
+    requests = sum(run.requests for run in report.runs)
+    rows = sum(run.rows_inserted for run in report.runs)
+    limited = sum(run.rate_limited for run in report.runs)
+    head = (
+        f"{plural(len(report.counts), 'symbol')}, {plural(requests, 'request')}, "
+        f"{plural(rows, 'row')} inserted, {limited} times 429, {report.seconds:.1f} s"
+    )
+    for symbol, count in worst_first(report.counts)[:1]:
+        head += f"; worst: {symbol} {_coverage(count)}"
+    lines = [head]
     short = [(symbol, count) for symbol, count in worst_first(report.counts) if count.missing]
     if report.stopped:
         lines.append("stopped before the end; what was stored is kept, and the next run goes on")

@@ -4,6 +4,7 @@ The budget is kept in the store, so that it holds for all processes that share t
 across restarts. What is decided is in `core.budget`; this file waits, asks and notes the answer.
 """
 
+import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol, TypeVar
@@ -66,10 +67,14 @@ class Throttle:
         clock: Callable[[], int],
         spacing_ms: int,
         trouble: Trouble,
+        patience_s: float = math.inf,
     ) -> None:
+        self._patience_s = patience_s
         self.rest = rest
         self.starts: list[int] = []
         self.suspension = Suspension()
+        self.back: Callable[[], None] = lambda: None
+        """Called when BloFin is reached again."""
         self._store = store
         self._metrics = metrics
         self._clock = clock
@@ -82,6 +87,8 @@ class Throttle:
 
     async def ask(self, endpoint: str, question: Callable[[], Awaitable[T]]) -> T:
         """Wait until the budget lets a request go, then ask. Raises ExchangeError.
+
+        Raises StoreUnavailable when the database was away for longer than `patience_s`.
 
         429 and 403 are noted in the store, for every process, before they are raised.
         """
@@ -110,6 +117,10 @@ class Throttle:
         self.starts = await self._store.read("budget", partial(ledger.recent, now_ms=now))
         known = await self._store.read("budget", ledger.load_suspension)
         self.suspension = self.suspension if self._unwritten else known
+
+    async def ban(self, error: Banned) -> None:
+        """Note a ban that was met elsewhere: at the websocket's handshake."""
+        await self._stop(error, self._clock())
 
     def used(self) -> dict[str, int]:
         """Return how many requests count in each window now, by the limit's label."""
@@ -147,6 +158,7 @@ class Throttle:
 
     async def _ask_ledger(self, endpoint: str) -> ledger.Grant:
         """Ask the ledger; while the store is away, wait: without a budget nothing is sent."""
+        give_up_at = trio.current_time() + self._patience_s
         while True:
             unwritten = self._unwritten
 
@@ -160,8 +172,9 @@ class Throttle:
 
             try:
                 grant = await self._store.write("budget", let_go)
-            except StoreUnavailable as error:
-                self._metrics.store_trouble.seen(error)
+            except StoreUnavailable:
+                if trio.current_time() > give_up_at:
+                    raise
                 await trio.sleep(_STORE_RETRY_S)
             else:
                 if self._unwritten is unwritten:
@@ -201,7 +214,8 @@ class Throttle:
 
     async def _clear(self, sent_ms: int) -> None:
         """Note that BloFin answered, be it with a no."""
-        self._trouble.gone("REST")
+        if self._trouble.gone("REST"):
+            self.back()
         if not self.suspension.strikes:
             return
         try:

@@ -19,7 +19,7 @@ class Trouble:
         self._over = over
         self._sources: set[str] = set()
 
-    def seen(self, error: object, source: str = "", what_next: str | None = None) -> None:
+    def seen(self, error: object, source: str, what_next: str | None = None) -> None:
         """Note that a source has it; said aloud only when none had it.
 
         `what_next`: what is done about this one, where that is something else.
@@ -30,12 +30,16 @@ class Trouble:
             log.warning(f"{error}; {what_next or self._what_next}")
         self._sources.add(source)
 
-    def gone(self, source: str = "") -> None:
-        """Note that a source is rid of it; said aloud only when it was the last."""
-        if source in self._sources:
-            self._sources.discard(source)
-            if not self._sources:
-                log.info(self._over)
+    def gone(self, *sources: str) -> bool:
+        """Note that these sources are rid of it; said aloud only when none has it any more.
+
+        Return whether any of them had it.
+        """
+        had = not self._sources.isdisjoint(sources)
+        self._sources.difference_update(sources)
+        if had and not self._sources:
+            log.info(self._over)
+        return had
 
     def __bool__(self) -> bool:
         """Return whether any source has it now."""

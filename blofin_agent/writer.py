@@ -1,6 +1,8 @@
 """Writer: the one way into the store. Batches candles, commits, and only then counts them."""
 
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -32,11 +34,20 @@ class Batch:
 
 
 class Writer:
-    """Takes candles from producers through a bounded channel, and commits them in batches."""
+    """Takes candles from producers through a bounded channel, and commits them in batches.
+
+    `patience_s`: how long a database that is away is waited for before `run` raises.
+    """
 
     def __init__(
-        self, store: Store, watch: Watch, metrics: Metrics, capacity: int = CAPACITY
+        self,
+        store: Store,
+        watch: Watch,
+        metrics: Metrics,
+        capacity: int = CAPACITY,
+        patience_s: float = math.inf,
     ) -> None:
+        self._patience_s = patience_s
         self._store = store
         self._watch = watch
         self._metrics = metrics
@@ -66,7 +77,10 @@ class Writer:
         await self._in.aclose()
 
     async def run(self) -> None:
-        """Commit what comes until `close`. Waits for a database that is away; loses nothing."""
+        """Commit what comes until `close`. Waits for a database that is away; loses nothing.
+
+        Raises StoreUnavailable when its patience is over.
+        """
         async with self._out:
             async for first in self._out:
                 batches = [first]
@@ -105,11 +119,13 @@ class Writer:
     async def _insert(self, rows: Sequence[Rows]) -> list[int]:
         insert = partial(candles.insert, bar=self._watch.bar, batches=rows)
         backoff = Backoff(longest_s=15)
+        give_up_at = trio.current_time() + self._patience_s
         while True:
             try:
                 return await self._store.write("insert", insert)
-            except StoreUnavailable as error:
-                self._metrics.store_trouble.seen(error)
+            except StoreUnavailable:
+                if trio.current_time() > give_up_at:
+                    raise
                 await trio.sleep(backoff.next())
 
     async def _hold(self, rows: Rows) -> None:
@@ -129,7 +145,5 @@ class Writer:
             proofs=history.proofs,
             since=self._watch.window().start,
         )
-        try:
+        with suppress(StoreUnavailable):
             await self._store.write("proofs", save)
-        except StoreUnavailable as error:
-            self._metrics.store_trouble.seen(error)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Coverage, Span, subtract
-from blofin_agent.core.proof import Proof, prove, refute
+from blofin_agent.core.proof import Holes, Proof, prove, refute
 
 GOOD_COVERAGE = 0.995
 WARN_COVERAGE = 0.97
@@ -45,6 +45,8 @@ class History:
     """When it was listed (ms); None when not known: then the whole window is expected."""
     held: Coverage = field(init=False)
     proofs: Sequence[Proof] = ()
+    doubted: frozenset[Span] = frozenset()
+    """Holes that one page showed, and that a second must show too before they are believed."""
 
     def __post_init__(self) -> None:
         self.held = Coverage(self.bar)
@@ -96,9 +98,11 @@ class History:
         self.proofs = proofs
         return changed
 
-    def learn(self, found: Iterable[Span], now_ms: int) -> bool:
-        """Enter holes that a page proved. Return whether there were any that are not held."""
-        holes = [part for span in found for part in self.held.gaps(span)]
+    def learn(self, found: Holes, now_ms: int) -> bool:
+        """Enter the holes that a page showed. Return whether any was proven that is not held."""
+        proven = found.sure + [span for span in found.doubtful if span in self.doubted]
+        self.doubted = self.doubted.difference(proven).union(found.doubtful)
+        holes = [part for span in proven for part in self.held.gaps(span)]
         if holes:
             self.proofs = prove(self.proofs, holes, now_ms)
         return bool(holes)

@@ -44,9 +44,23 @@ def next_page(gaps: Sequence[Span], bar: Bar, size: int, newest: int) -> Page | 
     if spare and after + step <= newest:
         after += step
         spare -= 1
+    elif not spare and after + step <= newest and _has_room(gaps, bar, size):
+        return Page(after + step, size)
     if spare:
         lowest -= step
     return Page(after, (after - lowest) // step)
+
+
+def _has_room(gaps: Sequence[Span], bar: Bar, size: int) -> bool:
+    """Return whether the pages over the newest gap, longer than one, may begin a bar above it.
+
+    They may when the last of them does not end just where the gap does, and what it reaches below
+    the gap is not wanted.
+    """
+    top = gaps[-1]
+    room = -top.bars(bar) % size
+    below = top.start - room * bar.ms
+    return room > 0 and (len(gaps) == 1 or gaps[-2].end <= below)
 
 
 def plan(gaps: Sequence[Span], bar: Bar, size: int, newest: int) -> list[Page]:

@@ -1,7 +1,7 @@
 """Proof: a missing bar is *unavailable* only when an answer of the exchange proves it."""
 
-import itertools
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from blofin_agent.core.candle import DAY, HOUR, Bar
@@ -20,19 +20,28 @@ class Proof(NamedTuple):
     next_check: int
 
 
-def holes(times: Iterable[int], bar: Bar) -> list[Span]:
-    """Return the stretches that one page proves empty: between two of its rows.
+class Holes(NamedTuple):
+    """The stretches between two rows of one page, oldest first."""
+
+    sure: list[Span]
+    doubtful: list[Span]
+    """Longer than the page itself: one stray row far away would condemn everything in between.
+    It takes a second page that says the same."""
+
+
+def holes(times: Iterable[int], bar: Bar) -> Holes:
+    """Return the stretches that a page shows to be empty: with rows of it on both sides.
 
     `times`: the open times of all rows of the page, complete or not, in any order. The page's
-    edges prove nothing. Nor does a page speak of a stretch longer than itself: one stray row far
-    away would else condemn everything in between.
+    edges prove nothing.
     """
     rows = sorted(set(times))
-    return [
-        Span(older + bar.ms, newer)
-        for older, newer in itertools.pairwise(rows)
-        if 1 < (newer - older) // bar.ms <= len(rows)
-    ]
+    found = Holes([], [])
+    for older, newer in pairwise(rows):
+        bars = (newer - older) // bar.ms - 1
+        if bars:
+            (found.sure if bars < len(rows) else found.doubtful).append(Span(older + bar.ms, newer))
+    return found
 
 
 def prove(proofs: Sequence[Proof], found: Iterable[Span], now_ms: int) -> list[Proof]:

@@ -113,6 +113,13 @@ class Subscriptions:
             if one is not None and one.state is not _State.REFUSED:
                 self._refuse(one, now)
 
+    def send_alone(self, symbols: Iterable[str]) -> None:
+        """Let each of these be sent in a message of its own, now."""
+        for symbol in symbols:
+            one = self._all.get(symbol)
+            if one is not None and one.state is _State.WAITING:
+                one.since -= ACK_WITHIN_S
+
     def waiting(self) -> list[str]:
         """Return the symbols that BloFin has not answered for: an error may mean one of them."""
         return [symbol for symbol, one in self._all.items() if one.state is _State.WAITING]

@@ -6,18 +6,29 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 import trio
 from sqlalchemy.pool import QueuePool
 
 from blofin_agent.store import migrate
-from blofin_agent.store.errors import StoreUnavailable, StoreUnusable, told
+from blofin_agent.store.errors import StoreUnavailable, StoreUnusable, WrongUrl, told
 
 T = TypeVar("T")
-Observer = Callable[[str, float, bool], None]
-"""Told of each transaction: its operation, its seconds, whether the database took it."""
+
+
+class Done(NamedTuple):
+    """A transaction that ended."""
+
+    operation: str
+    seconds: float
+    reading: bool
+    problem: StoreUnavailable | None
+    """Why the database did not take it, when it did not."""
+
+
+Observer = Callable[[Done], None]
 
 BUSY_TIMEOUT_S = 4
 """How long a transaction waits for another program's lock; shorter than a shutdown may take."""
@@ -61,19 +72,21 @@ class Store:
 
     def _observed(self, operation: str, work: Callable[[sa.Connection], T], *, reading: bool) -> T:
         begun = time.perf_counter()
-        up = False
+        problem: StoreUnavailable | None = None
         try:
             with (
                 told(self.where),
                 self.engine.connect().execution_options(reading=reading) as connection,
                 connection.begin(),
             ):
-                result = work(connection)
-            up = True
-            return result
+                return work(connection)
+        except StoreUnavailable as error:
+            problem = error
+            raise
         finally:
             if self.observer is not None:
-                self.observer(operation, time.perf_counter() - begun, up)
+                seconds = time.perf_counter() - begun
+                self.observer(Done(operation, seconds, reading, problem))
 
 
 def open_store(url: str, *, read_only: bool = False) -> Store:
@@ -85,11 +98,11 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError:
-        raise StoreUnusable(
+        raise WrongUrl(
             "BLOFIN_DATABASE_URL is no database URL; one looks like sqlite:///data/blofin.db"
         ) from None
     if parsed.get_backend_name() not in _ENGINES:
-        raise StoreUnusable(
+        raise WrongUrl(
             f"BLOFIN_DATABASE_URL names {parsed.get_backend_name()!r}; use sqlite or postgresql"
         )
     where = describe(parsed)
@@ -100,7 +113,7 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
             parsed, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=60
         )
     except sa.exc.NoSuchModuleError:
-        raise StoreUnusable(
+        raise WrongUrl(
             f"BLOFIN_DATABASE_URL names {parsed.drivername!r}, which SQLAlchemy does not know"
         ) from None
     except ModuleNotFoundError as error:
@@ -131,7 +144,7 @@ def describe(url: sa.URL) -> str:
 
 def _prepare_file(url: sa.URL, where: str, *, read_only: bool) -> None:
     if not url.database or url.database == ":memory:":
-        raise StoreUnusable(
+        raise WrongUrl(
             "BLOFIN_DATABASE_URL names a SQLite database in memory, which is lost at exit and not "
             "shared between threads; name a file, such as sqlite:///data/blofin.db"
         )

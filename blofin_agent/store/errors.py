@@ -15,6 +15,10 @@ class StoreUnusable(StoreError):
     """It cannot be opened at all: a wrong URL, no rights, no database, a newer schema."""
 
 
+class WrongUrl(StoreUnusable):
+    """The URL itself is wrong: a matter of the settings."""
+
+
 class StoreUnavailable(StoreError):
     """It cannot be used now: locked, full, gone. Trying again later may work."""
 

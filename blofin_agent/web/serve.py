@@ -14,9 +14,9 @@ STOP_WITHIN_S = 2.0
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a bound socket; port 0 takes a free one. Raises OSError, as hypercorn would too late.
+    """Return a listening socket; port 0 takes a free one. Raises OSError.
 
-    Bound here, a port in use is a plain error of the caller's and no group of exceptions.
+    Made here and not by hypercorn, a port in use is a plain error and no group of exceptions.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -25,6 +25,8 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+        # Two programs may bind one port; only one may listen.
+        bound.listen()
     except OSError:
         bound.close()
         raise
