@@ -156,7 +156,7 @@ class Pager:
             return
         oldest = min(answer.times)
         short = self._short.pop(history.symbol, None)
-        if short is not None and oldest < short.oldest:
+        if short is not None and oldest < short.oldest and rows <= short.rows:
             self.size = min(self.size, short.rows)
         if rows < page.limit and answer.clean:
             held = history.held.oldest
