@@ -93,7 +93,7 @@ async def test_a_refused_page_size_falls_back_to_300_then_100(house, exchange, l
     assert run.status is Status.COMPLETE
     assert set(exchange.limits()[2:]) <= set(range(1, asked + 1))
     assert place.pager.limit == asked
-    assert f"asking for {asked} rows a page from now on" in lines("warning")[-1]
+    assert lines("warning") == [f"BloFin refuses longer pages: {asked} rows a page from now on"]
 
 
 async def test_a_refusal_of_the_least_page_fails_the_run(house, exchange):
@@ -203,12 +203,12 @@ async def test_one_empty_page_is_a_fault_when_older_rows_must_exist(house, excha
     assert (run.requests, run.status) == (2, Status.COMPLETE)
 
 
-async def test_one_empty_page_is_an_answer_when_nothing_older_is_known(house, exchange):
-    """Without a listing time or a held bar below, BloFin may have nothing."""
+async def test_two_empty_pages_are_an_answer(house, exchange):
+    """BloFin may have nothing so old: the run ends, and nobody is asked a third time."""
     place = house(hours=1)
-    exchange.script = [lambda _rows: []]
+    exchange.script = [lambda _rows: []] * 2
     run = await fill(place)
-    assert (run.requests, run.status) == (1, Status.PARTIAL)
+    assert (run.requests, run.status) == (2, Status.PARTIAL)
 
 
 async def test_the_listing_time_bounds_what_is_expected_and_asked_for(house, exchange, end):
@@ -316,7 +316,12 @@ async def test_a_skipped_symbol_is_written_down(house, exchange):
     """Skipping costs no request and leaves a row that says why."""
     place = house(hours=1)
     history = place.watch.histories["BTC-USDT"]
-    await place.filler.skip(history, place.watch.window(), Trigger.PERIODIC, "because")
+    told = []
+    progress = Progress(finished=told.append)
+    run = await place.filler.skip(
+        history, place.watch.window(), Trigger.PERIODIC, "because", progress
+    )
+    assert told == [run]
     assert exchange.log == []
     assert place.rows(
         "SELECT status, note, missing_before, missing_after, trigger FROM gap_fill_runs"

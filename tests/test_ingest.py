@@ -3,10 +3,11 @@
 import pytest
 import trio
 
+from blofin_agent.core.budget import BAN
 from blofin_agent.core.candle import MINUTE
 from blofin_agent.core.errors import Banned
 from blofin_agent.exchange.feed import FeedLost, Timing
-from blofin_agent.ingest import BANNED_S, CONNECT_EVERY_S, PER_CONNECTION, Ingest
+from blofin_agent.ingest import CONNECT_EVERY_S, PER_CONNECTION, Ingest
 
 STORED = "SELECT symbol, open_time, source FROM candles ORDER BY symbol, open_time"
 
@@ -230,9 +231,9 @@ async def test_a_firewall_keeps_the_feed_away_for_its_ban(house, peer):
     """HTTP 403 at the handshake: no new connection for five minutes."""
     place = house(hours=1)
     peer.script = [403]
-    await run(live(place), BANNED_S + 30)
+    await run(live(place), BAN + 30)
     assert len(peer.connects) == 2
-    assert peer.connects[1] - peer.connects[0] >= BANNED_S
+    assert peer.connects[1] - peer.connects[0] >= BAN
     labels = {"connection": "1", "reason": "rejected"}
     assert place.figure("blofin_feed_disconnects_total", **labels) == 2
 

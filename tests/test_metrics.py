@@ -13,6 +13,8 @@ from blofin_agent.core.candle import MINUTE, Bar
 from blofin_agent.core.coverage import Coverage
 from blofin_agent.core.history import History
 from blofin_agent.metrics import DISCONNECTS, Metrics
+from blofin_agent.store.engine import Done
+from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.watch import Watch
 
 OUTCOMES = [
@@ -216,15 +218,17 @@ def test_the_build_is_told(metrics):
 
 
 def test_a_failed_transaction_is_counted_and_the_store_is_down(metrics):
-    """Until one succeeds; then the trouble is over."""
+    """Until one of its kind succeeds: a locked database can be read, a full one takes a beat."""
     get = metrics.registry.get_sample_value
-    metrics.store_operation("insert", 0.01, up=False)
-    metrics.store_trouble.seen("gone")
+    metrics.store_operation(Done("insert", 0.01, reading=False, problem=StoreUnavailable("gone")))
     assert (get("blofin_store_up"), bool(metrics.store_trouble)) == (0, True)
     assert get("blofin_store_errors_total", {"operation": "insert"}) == 1
-    metrics.store_operation("load", 0.01, up=True)
+    for operation, reading in (("load", True), ("beat", False)):
+        metrics.store_operation(Done(operation, 0.01, reading, None))
+        assert (get("blofin_store_up"), bool(metrics.store_trouble)) == (0, True)
+    metrics.store_operation(Done("insert", 0.01, reading=False, problem=None))
     assert (get("blofin_store_up"), bool(metrics.store_trouble)) == (1, False)
-    assert get("blofin_store_operation_duration_seconds_count", {"operation": "insert"}) == 1
+    assert get("blofin_store_operation_duration_seconds_count", {"operation": "insert"}) == 2
 
 
 def test_process_platform_and_gc_are_told_too(metrics):

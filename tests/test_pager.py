@@ -27,10 +27,23 @@ async def test_a_page_of_the_known_length_is_asked_for_in_full(house, exchange, 
     exchange.longest = 300
     place = house()
     await fetch(place, Page(end, 1_440))
+    await fetch(place, Page(end - 300 * MINUTE, 1_440))
     assert place.pager.size == 300
     exchange.longest = 1_440
     await fetch(place, Page(end, 300))
-    assert exchange.limits() == [1_440, 1_440]
+    assert exchange.limits() == [1_440] * 3
+    assert place.pager.size == 1_440
+
+
+async def test_a_short_page_is_a_short_one_only_once_older_rows_are_known(house, exchange, end):
+    """Until an older page came, it may be the end of the symbol's history."""
+    exchange.longest = 300
+    place = house()
+    await fetch(place, Page(end, 1_440))
+    assert place.pager.size == 1_440
+    await fetch(place, Page(end - 300 * MINUTE, 1_440))
+    assert place.pager.size == 300
+    place.pager.forget_size()
     assert place.pager.size == 1_440
 
 

@@ -86,20 +86,33 @@ async def test_a_write_is_one_transaction(store):
     assert await store.read("load", lambda db: db.exec_driver_sql(count).scalar()) == 0
 
 
-async def test_the_observer_is_told_of_each_transaction(store):
-    """Its operation, its seconds, and whether the database took it."""
+async def test_the_observer_is_told_of_each_transaction(store, locker):
+    """Its operation, its seconds, and whether it only read."""
     told_of = []
-    store.observer = lambda *what: told_of.append(what)
+    store.observer = told_of.append
     await store.read("load", one)
     await store.write("insert", one)
     with contextlib.suppress(ZeroDivisionError):
         await store.write("run", lambda _: 1 // 0)
-    assert [(name, up) for name, _, up in told_of] == [
-        ("load", True),
-        ("insert", True),
-        ("run", False),
+    assert [(done.operation, done.reading, done.problem) for done in told_of] == [
+        ("load", True, None),
+        ("insert", False, None),
+        ("run", False, None),
     ]
-    assert all(0 <= seconds < 10 for _, seconds, _ in told_of)
+    assert all(0 <= done.seconds < 10 for done in told_of)
+
+
+async def test_the_observer_is_told_why_the_database_did_not_take_one(locker, database):
+    """A locked one, say; a bug is not the database's."""
+    store, told_of = open_store(database), []
+    store.observer = told_of.append
+    try:
+        locker.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable) as caught:
+            await store.write("insert", one)
+    finally:
+        store.close()
+    assert [done.problem for done in told_of] == [caught.value]
 
 
 async def test_a_locked_database_is_unavailable_and_then_is_not(locker, database):

@@ -1,0 +1,68 @@
+"""Laws of filling from pages that are not what they seem: empty, stray, short, refused."""
+
+from blofin_agent.core.candle import DAY, MINUTE
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.errors import Refused
+from blofin_agent.store.ledger import Status, Trigger
+
+
+async def fill(place, symbol="BTC-USDT"):
+    history = place.watch.histories[symbol]
+    return await place.filler.fill(history, place.watch.window(), Trigger.START)
+
+
+async def test_an_empty_page_is_an_answer_only_when_it_comes_twice(house, exchange):
+    """Once may be a fault; what is empty twice waits for the next pass."""
+    place = house(hours=1)
+    exchange.script = [lambda _rows: []]
+    run = await fill(place)
+    assert (run.requests, run.status) == (2, Status.COMPLETE)
+
+
+async def test_two_empty_pages_end_the_run(house, exchange):
+    """And its note says so."""
+    place = house(hours=1)
+    exchange.script = [lambda _rows: []] * 2
+    run = await fill(place)
+    assert (run.requests, run.status) == (2, Status.PARTIAL)
+    assert "empty page" in run.note
+
+
+async def test_a_page_of_one_stray_row_is_asked_for_again(house, exchange, wire, end):
+    """A row of a year ago says nothing of the window."""
+    place = house(hours=1)
+    exchange.script = [lambda _rows: [wire(end - 365 * DAY)]]
+    run = await fill(place)
+    assert (run.requests, run.status) == (2, Status.COMPLETE)
+
+
+async def test_an_odd_refusal_does_not_shorten_the_pages(house, exchange):
+    """Only what may mean the page size makes pages smaller, and only once that has helped."""
+    place = house(watched=["BTC-USDT", "ETH-USDT"])
+    exchange.script = [Refused("152008", "odd")]
+    assert (await fill(place)).requests == 1
+    exchange.script = [Refused("152002", "odd")] * 3
+    assert (await fill(place)).requests == 3
+    assert (await fill(place, "ETH-USDT")).requests == 7
+
+
+async def test_a_short_history_does_not_shorten_the_pages_of_others(house, exchange, end):
+    """One symbol has 45 rows and no listing time; the other's week is 7 pages all the same."""
+    place = house(watched=["AAA-USDT", "BTC-USDT"])
+    exchange.listed["AAA-USDT"] = end - 45 * MINUTE
+    await fill(place, "AAA-USDT")
+    assert place.pager.size == 1_440
+    assert (await fill(place)).requests == 7
+
+
+async def test_a_hole_longer_than_a_page_is_proven_by_two_pages(house, exchange, end):
+    """The first shows it, the second says the same: then it is not asked for again."""
+    exchange.longest = 100
+    place = house(hours=24)
+    lost = Span(end - 900 * MINUTE, end - 650 * MINUTE)
+    exchange.holes["BTC-USDT"] = set(range(lost.start, lost.end, MINUTE))
+    history = place.watch.histories["BTC-USDT"]
+    for _ in range(3):
+        await fill(place)
+    assert history.unavailable(place.watch.window()) == [lost]
+    assert (await fill(place)).requests == 0
