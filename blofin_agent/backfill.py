@@ -187,7 +187,9 @@ class Filler:
             page = plan.next_page(walk.left, bar, self.pager.size, walk.window.end)
             if page is None:
                 break
-            page, answer = await self.pager.fetch(history, page, walk.window, walk.run, tries)
+            page, answer = await self.pager.fetch(
+                history, page, walk.left[-1].end, walk.window, walk.run, tries
+            )
             progress.fetched(walk.run, page, answer)
             if not answer.times:
                 # Nothing older: the gaps below wait for the next pass. It proves nothing.

@@ -64,9 +64,12 @@ class Pager:
         self._short: dict[str, _Short] = {}
 
     async def fetch(
-        self, history: History, page: Page, window: Span, run: Run, tries: int
+        self, history: History, page: Page, below: int, window: Span, run: Run, tries: int
     ) -> tuple[Page, Answer]:
         """Ask for a page until it comes, count it in `run`, and return what was asked and came.
+
+        `below` (ms): where the newest gap ends. An answer without any row older than that, or
+        with rows older than the window alone, is asked for twice and then returned as empty.
 
         Raises ExchangeError when BloFin refuses it, or after `tries` failures.
         """
@@ -85,8 +88,8 @@ class Pager:
                 log.warning(f"BloFin refuses longer pages: {self.limit} rows a page from now on")
             run.rows_fetched += answer.rows
             self._count_bad(history.symbol, answer)
-            # A page with nothing of the window may be a fault, once; twice it is an answer.
-            told = any(time >= window.start for time in answer.times)
+            times = answer.times
+            told = bool(times) and min(times) < below and max(times) >= window.start
             if told or met.empties:
                 self._learn(history, page, answer)
                 return page, answer if told else answer._replace(times=[])

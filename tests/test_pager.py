@@ -12,7 +12,7 @@ async def fetch(place, page, tries=3):
     history = place.watch.histories["BTC-USDT"]
     run = Run("BTC-USDT", "1m", Trigger.START, place.wall())
     window = place.watch.window()
-    return run, *await place.pager.fetch(history, page, window, run, tries)
+    return run, *await place.pager.fetch(history, page, page.after, window, run, tries)
 
 
 async def test_a_page_comes_with_what_was_really_asked(house, end):
