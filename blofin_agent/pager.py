@@ -8,7 +8,7 @@ from typing import NamedTuple
 import structlog
 import trio
 
-from blofin_agent.core.answers import Answer
+from blofin_agent.core.answers import NO_SUCH_INSTRUMENT, Answer
 from blofin_agent.core.candle import Reason
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import ExchangeError, RateLimited, Refused, Stopped
@@ -25,8 +25,11 @@ log = structlog.get_logger()
 
 SMALLER_PAGES = (300, 100)
 """What is asked for when BloFin refuses the page size: first what the brief observed."""
-BAD_LIMIT = ("152002", "400")
-"""The codes that may mean a page size too large: "parameter error", and HTTP's "bad request"."""
+BAD_PARAMETER = "152002"
+"""BloFin's "parameter error": of ours, only the page size can be meant."""
+BAD_REQUEST = "400"
+"""HTTP's "bad request": it may mean the page size, when it is said twice."""
+FINAL = (NO_SUCH_INSTRUMENT, "152001")
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class _Trouble:
 
     failures: int = 0
     stops: int = 0
+    refusals: int = 0
     empties: int = 0
     most: int = 1 << 30
     """Rows to ask for at most: less than before, once BloFin refused this page."""
@@ -131,10 +135,15 @@ class Pager:
             if met.stops >= tries:
                 raise error
         elif isinstance(error, Refused):
+            met.refusals += 1
+            again = met.refusals > 1
             smaller = [rows for rows in SMALLER_PAGES if rows < page.limit]
-            if error.code not in BAD_LIMIT or not smaller:
+            if smaller and (error.code == BAD_PARAMETER or (error.code == BAD_REQUEST and again)):
+                met.most = smaller[0]
+            elif again or error.code in FINAL:
                 raise error
-            met.most = smaller[0]
+            else:
+                await trio.sleep(backoff.next())
         else:
             met.failures += 1
             log.debug(f"{symbol}: {error} (try {met.failures} of {tries})")

@@ -39,11 +39,31 @@ async def test_a_page_of_one_stray_row_is_asked_for_again(house, exchange, wire,
 async def test_an_odd_refusal_does_not_shorten_the_pages(house, exchange):
     """Only what may mean the page size makes pages smaller, and only once that has helped."""
     place = house(watched=["BTC-USDT", "ETH-USDT"])
-    exchange.script = [Refused("152008", "odd")]
-    assert (await fill(place)).requests == 1
-    exchange.script = [Refused("152002", "odd")] * 3
-    assert (await fill(place)).requests == 3
+    exchange.script = [Refused("152008", "odd")] * 2
+    run = await fill(place)
+    assert (run.requests, run.status) == (2, Status.FAILED)
+    exchange.script = [Refused("152002", "odd")] * 4
+    run = await fill(place)
+    assert (run.requests, run.status) == (3, Status.FAILED)
+    exchange.script = []
     assert (await fill(place, "ETH-USDT")).requests == 7
+
+
+async def test_one_odd_refusal_is_asked_about_again(house, exchange):
+    """A proxy's 404 or 400, once, costs one request more and nothing else."""
+    for code in ("404", "400", "152008"):
+        exchange.script = [Refused(code, "odd")]
+        place = house()
+        run = await fill(place)
+        assert (run.requests, run.status, place.pager.limit) == (8, Status.COMPLETE, 1_440)
+
+
+async def test_a_bad_request_said_twice_may_mean_the_page_size(house, exchange):
+    """Then less is asked for, and kept once it has helped."""
+    place = house(hours=5)
+    exchange.script = [Refused("400", "odd")] * 2
+    run = await fill(place)
+    assert (run.requests, run.status, place.pager.limit) == (3, Status.COMPLETE, 300)
 
 
 async def test_a_short_history_does_not_shorten_the_pages_of_others(house, exchange, end):
