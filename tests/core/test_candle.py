@@ -5,6 +5,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,6 +153,10 @@ def test_one_impossible_column_is_enough(column, text):
         (wire(NOON + 1, confirm="0"), Reason.OFF_GRID, NOON + 1),
         (wire(confirm="0"), Reason.OPEN, NOON),
         (wire(confirm="2"), Reason.OPEN, NOON),
+        (wire(confirm=0), Reason.OPEN, NOON),
+        (wire(confirm=2), Reason.OPEN, NOON),
+        (wire(NOON + 60_000, confirm=1), Reason.OUTSIDE, NOON + 60_000),
+        (wire(confirm=True), Reason.SHAPE, NOON),
         (wire(NOON + 60_000, confirm="0"), Reason.OPEN, NOON + 60_000),
         (wire(NOON + 60_000), Reason.OUTSIDE, NOON + 60_000),
         (wire(NOON + 60_000)[:8], Reason.OPEN, NOON + 60_000),
@@ -171,13 +176,23 @@ def test_a_bad_row_says_why_and_when(row, reason, time):
     assert (judged.reason, judged.open_time) == (reason, time)
 
 
-@given(st.integers(-3, 3), st.sampled_from(["absent", "0", "1"]))
+@given(st.integers(-3, 3), st.sampled_from(["absent", "0", "1", 0, 1]))
 def test_the_clock_stands_in_for_an_absent_confirm(ahead, confirm):
     """Complete is a bar that opens before `closed_before`, unless `confirm` says that it is not."""
     time = NOON + ahead * 60_000
     row = wire(time, confirm=confirm)[: 8 if confirm == "absent" else 9]
     taken = isinstance(parse(row, closed_before=NOON), Candle)
-    assert taken == (time < NOON and confirm != "0")
+    assert taken == (time < NOON and confirm not in ("0", 0))
+
+
+@pytest.mark.parametrize(
+    ("confirm", "complete"), [("1", True), (1, True), ("0", False), (0, False), ("", False)]
+)
+def test_confirm_is_a_text_or_a_number(confirm, complete):
+    """Only "1" and the number 1 call a candle complete; without the column nothing does."""
+    row = msgspec.json.decode(json.dumps(wire(confirm=confirm)), type=WireRow, strict=False)
+    assert row.complete is complete
+    assert row.confirm == confirm
 
 
 @given(st.one_of(st.binary(), st.text().map(str.encode)), bars)

@@ -82,9 +82,26 @@ def test_what_is_not_in_the_grammar_is_garbled(document):
     assert decode(document) == Garbled(json.dumps(document))
 
 
+@given(
+    st.one_of(st.text(), st.sampled_from(["subscribe", "unsubscribe", "error", "null"])),
+    st.lists(st.sampled_from([ROW, [], None]), max_size=3),
+)
+def test_a_frame_with_an_event_is_no_push(event, data):
+    """Whatever data it carries, the event alone says what it means."""
+    frame = {"event": event, "arg": ARG}
+    told = decode(frame | {"data": data})
+    assert not isinstance(told, Push)
+    assert told == decode(frame) or (isinstance(told, Garbled) and event not in KNOWN_EVENTS)
+    assert isinstance(decode({"event": None, "arg": ARG, "data": data}), Push)
+
+
+KNOWN_EVENTS = {"subscribe", "unsubscribe", "error"}
+
 rows = st.one_of(
     st.just((CANDLE, ROW)),
+    st.just((CANDLE, [*ROW[:8], 1])),
     st.just((None, [*ROW[:8], "0"])),
+    st.just((None, [*ROW[:8], 0])),
     st.just((None, ROW[:8])),
     st.just((Reason.SHAPE, ROW[:7])),
     st.just((Reason.SHAPE, None)),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from blofin_agent.core.candle import HOUR, Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import Count, Health, History, health
-from blofin_agent.core.proof import prove
+from blofin_agent.core.proof import Holes, prove
 
 STEP = Bar.M1.ms
 START = 1_767_225_600_000
@@ -35,7 +35,7 @@ def numbers(spans: list[Span]) -> set[int]:
 def history(held: set[int], proven: list[tuple[int, int]], list_time: int | None) -> History:
     made = History("BTC-USDT", Bar.M1, list_time)
     made.hold(map(at, held))
-    made.learn(map(span, proven), START)
+    made.learn(Holes([span(edge) for edge in proven], []), START)
     return made
 
 
@@ -97,8 +97,34 @@ def test_held_bars_are_not_proven_missing(held, hole):
     """A hole over bars that are held proves only those that are not."""
     made = history(held, [], None)
     fresh = set(range(*hole)) - held
-    assert made.learn([span(hole)], START) == bool(fresh)
+    assert made.learn(Holes([span(hole)], []), START) == bool(fresh)
     assert numbers([proof.span for proof in made.proofs]) == fresh
+
+
+# Few enough edges that pages often show the very same hole, or one that only overlaps it.
+few = st.sets(st.sampled_from([(0, 20), (0, 21), (1, 20), (10, 30), (25, 40)]), max_size=3)
+
+
+@given(indices, st.lists(st.tuples(few, few), max_size=6))
+def test_a_doubtful_hole_takes_a_second_page(held, pages):
+    """A sure hole is proven at once, a doubtful one when an earlier page showed just the same."""
+    made = history(held, [], None)
+    doubted, gone = set(), set()
+    for sure, doubtful in pages:
+        believed = set().union(*(range(*edge) for edge in sure | (doubtful & doubted))) - held
+        found = Holes([span(edge) for edge in sorted(sure)], [span(e) for e in sorted(doubtful)])
+        assert made.learn(found, START) == bool(believed)
+        doubted, gone = (doubted - sure) | doubtful, gone | believed
+        assert numbers([proof.span for proof in made.proofs]) == gone
+
+
+@given(st.integers(2, 8))
+def test_each_further_page_checks_a_doubtful_hole(pages):
+    """The first page only raises the doubt; each later one counts as a check of the proof."""
+    made = history(set(), [], None)
+    for _ in range(pages):
+        made.learn(Holes([], [span((0, 20))]), START)
+    assert [proof.checks for proof in made.proofs] == [pages - 1]
 
 
 def test_a_symbol_listed_five_hours_ago_has_300_bars():

@@ -1,6 +1,7 @@
 """Laws of the plan: it covers the gaps, with the fewest pages, and asks for nothing needless."""
 
 import itertools
+import math
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,10 +9,15 @@ from hypothesis import strategies as st
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Coverage, Span
 from blofin_agent.core.plan import Page, next_page, plan, reached
+from blofin_agent.core.proof import holes
 
 STEP = Bar.M1.ms
 sizes = st.integers(1, 12)
-wanted = st.sets(st.integers(0, 80), max_size=40)
+runs = st.tuples(st.integers(0, 60), st.integers(1, 20)).map(lambda r: set(range(r[0], sum(r))))
+wanted = st.one_of(
+    st.sets(st.integers(0, 80), max_size=40),
+    st.lists(runs, max_size=3).map(lambda several: set().union(*several)),
+)
 small = st.sets(st.integers(0, 11), max_size=12)
 
 
@@ -79,14 +85,49 @@ def test_a_week_costs_7_or_34_pages():
 
 @given(wanted.filter(bool), sizes, st.booleans())
 def test_a_page_asks_for_what_is_needed_and_its_neighbours(missing, size, above):
-    """The newest gaps in reach, with a row on either side where there is room for it."""
+    """The newest gaps in reach, with a row on either side where there is room for it.
+
+    Over a gap longer than the page it begins a bar above if the pages that the gap takes anyhow
+    have room, which no other gap needs.
+    """
     top = max(missing)
     page = next_page(gaps_of(missing), Bar.M1, size, (top + 1 + above) * STEP)
     lowest = min(index for index in missing if index > top - size)
     needed = set(range(lowest, top + 1))
     spare = size - len(needed)
     neighbours = [top + 1, lowest - 1] if above else [lowest - 1]
-    assert covered(page) == needed | set(neighbours[:spare])
+    run = gaps_of(missing)[-1].bars(Bar.M1)
+    anyhow = set(range(top + 1 - math.ceil(run / size) * size, top + 1))
+    if above and not spare and len(missing & anyhow) == run < len(anyhow):
+        assert covered(page) == set(range(top + 2 - size, top + 2))
+    else:
+        assert covered(page) == needed | set(neighbours[:spare])
+
+
+@given(st.integers(1, 200), st.integers(1, 40), st.booleans())
+def test_pages_over_one_gap_overlap_as_far_as_they_have_room(length, size, above):
+    """From the newest: the row above the gap, then the row at each border, then the row below."""
+    gap = Span(0, length * STEP)
+    pages = plan([gap], Bar.M1, size, (length + above) * STEP)
+    assert len(pages) == math.ceil(length / size)
+    room = len(pages) * size - length
+    edges = [length, *(page.span(Bar.M1).start // STEP for page in pages[:-1])]
+    shared = [page.after // STEP - edge for page, edge in zip(pages, edges, strict=True)]
+    first = [] if above else [0]
+    assert shared == (first + [1] * room + [0] * len(pages))[: len(pages)]
+    assert -pages[-1].span(Bar.M1).start // STEP == (sum(shared) < room)
+
+
+@given(st.integers(1, 200), st.integers(2, 40), st.booleans())
+def test_a_hole_is_shown_however_long(length, size, above):
+    """By its first page, between the row above and those below, unless it just fills its pages."""
+    hole = Span(0, length * STEP)
+    page = next_page([hole], Bar.M1, size, hole.end + above * STEP)
+    rows = [hole.end, *(-index * STEP for index in range(1, size + 1))]
+    answer = [time for time in rows if time < page.after][: page.limit]
+    found = holes(answer, Bar.M1)
+    shown = above and length % size != 0
+    assert found.sure + found.doubtful == ([hole] if shown else [])
 
 
 @st.composite

@@ -44,6 +44,31 @@ def test_one_without_an_answer_is_sent_again_alone():
     assert subscriptions.waiting() == []
 
 
+@given(st.sets(st.sampled_from([*NAMES, "X-USDT"])), st.floats(0, 1e9), st.floats(0, 9))
+def test_those_to_be_sent_alone_are_due_at_once(named, now, later):
+    """The waiting ones go with the next `due`, once; others are as they were before."""
+    subscriptions = opened([*NAMES, "S-USDT", "R-USDT"], now)
+    subscriptions.acked("S-USDT", now)
+    subscriptions.refused(["R-USDT"], now)
+    subscriptions.send_alone([*sorted(named), "S-USDT", "R-USDT"])
+    assert subscriptions.due(now + later) == Due(alone=[n for n in NAMES if n in named])
+    assert subscriptions.due(now + later) == Due()
+    assert subscriptions.waiting() == NAMES
+    assert subscriptions.standing("S-USDT")
+
+
+def test_nobody_is_sent_alone_for_ever():
+    """However often it is asked for, a symbol is sent three times in all, then left alone."""
+    subscriptions = opened(["A-USDT"])
+    sent = []
+    for now in range(1, 300):
+        subscriptions.send_alone(["A-USDT"])
+        if subscriptions.due(now).alone:
+            sent.append(now)
+    assert sent == [1, 2]
+    assert subscriptions.waiting() == []
+
+
 def test_a_refused_one_is_tried_more_and_more_seldom():
     """After 5 minutes, then twice as long each time, an hour at most; an answer begins it anew."""
     subscriptions = opened(["A-USDT"])
@@ -124,7 +149,9 @@ def test_a_push_stands_for_a_lost_acknowledgement():
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["opened", "closed", "acked", "pushed", "refused", "drop", "due"]),
+        st.sampled_from(
+            ["opened", "closed", "acked", "pushed", "refused", "send_alone", "drop", "due"]
+        ),
         st.sampled_from([*NAMES, "X-USDT"]),
         st.integers(0, 700),
     ),
@@ -146,6 +173,8 @@ def test_nobody_is_forgotten(happened):
                 subscriptions.closed()
             case "refused":
                 subscriptions.refused([name], now)
+            case "send_alone":
+                subscriptions.send_alone([name])
             case "drop":
                 subscriptions.drop(name)
                 kept = [symbol for symbol in kept if symbol != name]
