@@ -36,10 +36,10 @@ class Timing:
 
     connect_s: float = 10.0
     ping_every_s: float = 15.0
-    """So long without sending anything: send the text ping. BloFin drops a connection on which
-    nothing goes for 30 s; whether what it sends itself counts, its documentation does not say."""
+    """The text ping is sent so often. BloFin drops a connection on which nothing goes for 30 s;
+    whether what it sends itself counts, its documentation does not say."""
     pong_within_s: float = 10.0
-    """So long after a ping without any message, the connection is dead."""
+    """With nothing received for so long after a ping was due, the connection is dead."""
     send_s: float = 10.0
     tick_s: float = 1.0
     leave_s: float = 2.0
@@ -187,19 +187,20 @@ async def _keep(
     per_message: int,
     timing: Timing,
 ) -> FeedLost:
-    sent = trio.current_time()
+    pinged = trio.current_time()
     while True:
-        due = subscriptions.due(trio.current_time())
+        now = trio.current_time()
+        due = subscriptions.due(now)
         if due.lost:
             return FeedLost("stale", due.lost)
         messages = _messages(due, bar, per_message)
-        if not messages and trio.current_time() - sent >= timing.ping_every_s:
-            messages = [PING]
+        if now - pinged >= timing.ping_every_s:
+            messages.append(PING)
+            pinged = now
         try:
             for message in messages:
                 with trio.fail_after(timing.send_s):
                     await connection.send_message(message)
-                sent = trio.current_time()
         except _BROKEN as error:
             return FeedLost("closed", f"BloFin closed the connection ({_told(error)})")
         except trio.TooSlowError:
