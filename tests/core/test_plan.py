@@ -84,8 +84,8 @@ def test_a_week_costs_7_or_34_pages():
 
 
 @given(wanted.filter(bool), sizes, st.booleans())
-@example({7, 10, 11, 12, 13}, 3, above=True)  # the pages end just where the next gap does
-@example({8, 10, 11, 12, 13}, 3, above=True)
+@example(missing={7, 10, 11, 12, 13}, size=3, above=True)  # the next gap just clears the room
+@example(missing={8, 10, 11, 12, 13}, size=3, above=True)
 def test_a_page_asks_for_what_is_needed_and_its_neighbours(missing, size, above):
     """The newest gaps in reach, with a row on either side where there is room for it.
 
