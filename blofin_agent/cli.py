@@ -5,7 +5,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -17,34 +16,13 @@ from blofin_agent import __version__, agent, check, config, demo, logs, oneshot,
 from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings, SettingsError
 from blofin_agent.exchange.rest import client as make_client
+from blofin_agent.options import Moment, lookback_option, symbols_option
 from blofin_agent.store.engine import Store, open_store
 from blofin_agent.store.errors import StoreError, WrongUrl
 from blofin_agent.stored import read_coverage
 from blofin_agent.web.serve import bind
 
 OK, FAILED, WRONG_USE, INCOMPLETE = 0, 1, 2, 3
-
-
-class Moment(click.ParamType[int]):
-    """A UTC date or time on the command line; becomes ms since the epoch."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read `2026-02-12`, `2026-02-12T10:30` or with an offset such as `+01:00` or `Z`."""
-        if isinstance(value, int):
-            return value
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(
-                f"{value!r} is no date or time; write 2026-02-12 or 2026-02-12T10:30 (UTC)",
-                param,
-                ctx,
-            )
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return int(moment.timestamp() * 1000)
 
 
 class _Group(click.Group):
@@ -56,7 +34,7 @@ class _Group(click.Group):
         except (SettingsError, WrongUrl) as error:
             _say(f"wrong setting: {error}")
             ctx.exit(WRONG_USE)
-        except oneshot.UnknownSymbolError as error:
+        except (oneshot.UnknownSymbolError, demo.WrongOptionError) as error:
             _say(str(error))
             ctx.exit(WRONG_USE)
         except (StoreError, oneshot.BackfillError, demo.DemoError) as error:
@@ -88,31 +66,6 @@ def _store(settings: Settings, *, read_only: bool = False) -> Iterator[Store]:
         yield store
     finally:
         store.close()
-
-
-def _symbols(
-    _ctx: click.Context, _param: click.Parameter, value: str | None
-) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    try:
-        return config.parse_symbols(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-symbols_option = click.option(
-    "--symbols",
-    callback=_symbols,
-    metavar="LIST",
-    help="Instead of BLOFIN_SYMBOLS, e.g. BTC-USDT,ETH-USDT.",
-)
-lookback_option = click.option(
-    "--lookback-hours",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Instead of BACKFILL_LOOKBACK_HOURS.",
-)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -32,6 +32,10 @@ class DemoError(Exception):
     """The demo or the simulator cannot run. The text is a sentence for a person."""
 
 
+class WrongOptionError(DemoError):
+    """An option of the simulator's cannot be."""
+
+
 def simulate(
     *, host: str, port: int, symbols: str, seed: int, holes: float, page_limit: int, limits: bool
 ) -> None:
@@ -56,15 +60,15 @@ def simulate(
                 await anext(signals)
                 nursery.cancel_scope.cancel()
 
-    problem = ""
+    problem: DemoError | None = None
     try:
         trio.run(main)
     except* ValueError as group:
-        problem = str(group.exceptions[0])
+        problem = WrongOptionError(str(group.exceptions[0]))
     except* OSError as group:
-        problem = f"cannot listen on {host}:{port}: {group.exceptions[0]}"
-    if problem:
-        raise DemoError(problem)
+        problem = DemoError(f"cannot listen on {host}:{port}: {group.exceptions[0]}")
+    if problem is not None:
+        raise problem
 
 
 def demo(

@@ -1,6 +1,9 @@
 """`blofin-agent backfill` and its fellows, as a user runs them, against the simulator."""
 
+import contextlib
 import json
+import signal
+import sqlite3
 import time
 
 import pytest
@@ -130,7 +133,10 @@ def test_other_bars(place, simulate):
         ([], {"BACKFILL_LOOKBACK_HOURS": "week"}, 2, "BACKFILL_LOOKBACK_HOURS=week: "),
         ([], {"BLOFIN_REST_URL": "http://127.0.0.1:9"}, 1, "cannot reach BloFin at 127.0.0.1"),
         ([], {"BLOFIN_DATABASE_URL": "sqlite:///out"}, 1, "no SQLite database"),
-        ([], {"BLOFIN_DATABASE_URL": "mysql://me:secret@host/db"}, 1, "use sqlite or postgresql"),
+        ([], {"BLOFIN_DATABASE_URL": "mysql://me:secret@host/db"}, 2, "use sqlite or postgresql"),
+        ([], {"BLOFIN_DATABASE_URL": "nonsense"}, 2, "is no database URL"),
+        ([], {"BLOFIN_REST_URL": "http://[::1"}, 2, "BLOFIN_REST_URL: it must be a URL"),
+        ([], {"BLOFIN_WS_URL": "ws://127.0.0.1:99999/x"}, 2, "BLOFIN_WS_URL: it must be a URL"),
     ],
 )
 def test_what_a_person_can_mend_is_one_clear_line(place, simulate, args, env, code, words):
@@ -173,6 +179,34 @@ def test_coverage_and_check_tell_what_is_there(place, simulate):
     assert "BTC/USDT is not a BloFin instrument; did you mean BTC-USDT?" in bad.stdout
 
 
+def test_no_request_goes_past_the_ledger(place, simulate, ended):
+    """Without any pause, two processes at once: what was sent is what was entered."""
+    simulator = simulate("4", options=("--page-limit", "50"))
+    for symbols in ("BTC-USDT,ETH-USDT", "SOL-USDT,XRP-USDT"):
+        ended.append(place.start("backfill", "--symbols", symbols, BACKFILL_LOOKBACK_HOURS="60"))
+    assert [process.wait(60) for process in ended[1:]] == [0, 0]
+    entered = place.query("SELECT count(*) FROM request_ledger")[0][0]
+    assert entered == simulator.stats()["limits"]["requests"] >= 4 * 72
+
+
+def test_a_signal_ends_it_even_while_the_database_is_locked(place, simulate, ended):
+    """What was stored is kept; it does not wait for the lock."""
+    simulate()
+    place.run("backfill", "--lookback-hours", "1")
+    with contextlib.closing(
+        sqlite3.connect(place.folder / "data/blofin.db", isolation_level=None)
+    ) as other:
+        process = place.start("backfill", BACKFILL_REQUEST_SLEEP_MS="200")
+        ended.append(process)
+        time.sleep(1.5)
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(11) == 1
+    assert "stopped before the end" in (place.folder / "out").read_text()
+    assert len(place.stored("BTC-USDT")) >= 60
+
+
 def test_the_limits_hold_over_several_processes(place, simulate, ended):
     """Three one-shot runs at once on one store: the spacing holds over all of them."""
     simulator = simulate("6", limits=True)
@@ -184,6 +218,8 @@ def test_the_limits_hold_over_several_processes(place, simulate, ended):
     stats = simulator.stats()
     assert stats["endpoints"]["candles"] == 21
     assert stats["limits"]["refused"] == 0
+    entered = place.query("SELECT count(*) FROM request_ledger")[0][0]
+    assert entered == stats["limits"]["requests"]
     # A little may be lost between the ledger and the wire, when the machine is busy.
     assert time.monotonic() - begun >= 20 * 0.12
     spaces = [b - a for a, b in zip(stats["times"], stats["times"][1:], strict=False)]
