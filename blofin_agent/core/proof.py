@@ -25,8 +25,8 @@ class Holes(NamedTuple):
 
     sure: list[Span]
     doubtful: list[Span]
-    """Longer than the page itself: one stray row far away would condemn everything in between.
-    It takes a second page that says the same."""
+    """As long as the page itself or longer: one stray row far away would condemn everything in
+    between. It takes a second page that says the same."""
 
 
 def holes(times: Iterable[int], bar: Bar) -> Holes:

@@ -96,25 +96,48 @@ def test_rest_keeps_the_store_whole_while_the_websocket_is_away(place, simulate,
     assert agent.stop(signal.SIGINT) == 0
 
 
-@pytest.mark.timeout(240)
-def test_memory_follows_the_store_whoever_writes_to_it(place, simulate, run_agent):
-    """Rows that others take or add show in the metrics within 60 s."""
-    simulate()
-    name = 'blofin_candles_missing{symbol="BTC-USDT"}'
-    place.run("backfill", **DAY)
-    agent = run_agent(**DAY)
-    _until(lambda: agent.samples().get(name) == 0)
+MISSING = 'blofin_candles_missing{symbol="BTC-USDT"}'
+
+
+def _take_away(place, bars):
+    """Delete some old candles of BTC-USDT, as a person with an SQL prompt might."""
     with contextlib.closing(sqlite3.connect(place.folder / "data/blofin.db")) as connection:
         newest = connection.execute("SELECT max(open_time) FROM candles").fetchone()[0]
         since = newest - 600 * MINUTE
         with connection:
             connection.execute(
                 "DELETE FROM candles WHERE symbol = 'BTC-USDT' AND open_time BETWEEN ? AND ?",
-                (since, since + 99 * MINUTE),
+                (since, since + (bars - 1) * MINUTE),
             )
-    _until(lambda: agent.samples()[name] >= 100)
+
+
+@pytest.mark.timeout(240)
+def test_memory_follows_the_store_whoever_writes_to_it(place, simulate, run_agent):
+    """Rows that others take or add show in the metrics within 60 s."""
+    simulate()
+    place.run("backfill", **DAY)
+    # It cannot fetch by itself, so what changes was done by others.
+    agent = run_agent(**DAY, BLOFIN_REST_URL="http://127.0.0.1:9")
+    _until(lambda: agent.samples().get(MISSING, 9) <= 2)
+    _take_away(place, 100)
+    _until(lambda: agent.samples()[MISSING] >= 100)
     assert place.run("backfill", **DAY).returncode == 0
-    _until(lambda: agent.samples()[name] <= 1)
+    _until(lambda: agent.samples()[MISSING] <= 2)
+    assert agent.stop() == 0
+
+
+@pytest.mark.timeout(240)
+def test_what_vanished_from_the_store_is_fetched_again_at_once(place, simulate, run_agent):
+    """Without waiting for the next pass, half an hour away."""
+    simulate()
+    place.run("backfill", **DAY)
+    agent = run_agent(**DAY)
+    _until(lambda: agent.samples().get(MISSING, 9) <= 2)
+    before = len(place.stored("BTC-USDT"))
+    _take_away(place, 100)
+    assert len(place.stored("BTC-USDT")) <= before - 98
+    _until(lambda: len(place.stored("BTC-USDT")) >= before)
+    assert "100 candles vanished from the database" in (place.folder / "err").read_text()
     assert agent.stop() == 0
 
 
