@@ -216,8 +216,11 @@ def _assemble(order: Order, store: Store, client: httpx.AsyncClient) -> Parts:
 async def _prepare(order: Order, parts: Parts) -> None:
     """Read the store, and know when the symbols were listed."""
     await parts.roster.load()
-    if not parts.roster.fresh:
-        await _list(parts, order.settings.blofin_symbols)
+    wanted, window, now = order.settings.blofin_symbols, parts.watch.window(), parts.watch.clock()
+    whole = not any(history.gaps(window, now) for history in parts.watch.all())
+    # When nothing is missing and no pattern may mean a new listing, there is nothing to ask.
+    if not parts.roster.fresh and (needs_listing(wanted) or not whole):
+        await _list(parts, wanted)
     if order.named and parts.roster.unknown:
         listed = parts.roster.listed
         raise UnknownSymbolError("\n".join(complain(one, listed) for one in parts.roster.unknown))

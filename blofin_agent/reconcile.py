@@ -51,7 +51,7 @@ class Reconciler:
         self._throttle = throttle
         self._note = note
         self._started = watch.clock()
-        self._last: int | None = None
+        self._last: tuple[int, int | None] | None = None
 
     async def run(self) -> None:
         """Reconcile for ever. A store that is away is met again next time."""
@@ -72,9 +72,11 @@ class Reconciler:
         await self._store.write("beat", beat)
         await self._throttle.refresh()
         changes = await self._store.read("reconcile", candles.changes)
-        if changes is None or changes != self._last:
+        # What another database file counts says nothing of this one.
+        now = (self._store.generation, changes)
+        if changes is None or now != self._last:
             await self._compare()
-        self._last = changes
+        self._last = now
         start = self._watch.window().start
         for history in self._watch.all():
             history.held = history.held.since(start)

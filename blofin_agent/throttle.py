@@ -80,6 +80,7 @@ class Throttle:
         self._clock = clock
         self._spacing_ms = spacing_ms
         self._trouble = trouble
+        self._generation = store.generation
         self._unwritten: Callable[[sa.Connection], Suspension] | None = None
         """A suspension that the store could not take: entered before the next request goes."""
         # First come, first served: healing and a long pass take turns.
@@ -114,9 +115,17 @@ class Throttle:
     async def refresh(self) -> None:
         """Read what all processes on the store have used. Raises StoreUnavailable."""
         now = self._clock()
-        self.starts = await self._store.read("budget", partial(ledger.recent, now_ms=now))
-        known = await self._store.read("budget", ledger.load_suspension)
-        self.suspension = self.suspension if self._unwritten else known
+
+        def look(connection: sa.Connection) -> tuple[list[int], Suspension] | None:
+            if self._store.generation != self._generation:
+                return None
+            return ledger.recent(connection, now), ledger.load_suspension(connection)
+
+        found = await self._store.read("budget", look)
+        # A new database knows less than memory does, until the next request has told it.
+        if found is not None:
+            self.starts = found[0]
+            self.suspension = self.suspension if self._unwritten else found[1]
 
     async def ban(self, error: Banned) -> None:
         """Note a ban that was met elsewhere: at the websocket's handshake."""
@@ -166,6 +175,9 @@ class Throttle:
                 connection: sa.Connection,
                 note: Callable[[sa.Connection], Suspension] | None = unwritten,
             ) -> ledger.Grant:
+                if self._store.generation != self._generation:
+                    # A new database knows nothing of what was sent: it is told first.
+                    ledger.restore(connection, self.starts, self.suspension)
                 if note is not None:
                     note(connection)
                 return ledger.let_go(connection, endpoint, self._clock(), self._spacing_ms)
@@ -179,6 +191,7 @@ class Throttle:
             else:
                 if self._unwritten is unwritten:
                     self._unwritten = None
+                self._generation = self._store.generation
                 return grant
 
     async def _stop(self, error: Stopped, sent_ms: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
+import structlog
 import trio
 from sqlalchemy.pool import QueuePool
 
@@ -16,6 +17,8 @@ from blofin_agent.store import migrate
 from blofin_agent.store.errors import StoreUnavailable, StoreUnusable, WrongUrl, told
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 class Done(NamedTuple):
@@ -45,6 +48,10 @@ class Store:
 
     engine: sa.Engine
     where: str
+    file: "DatabaseFile | None" = None
+    """The file of a SQLite database that is kept open for writing."""
+    generation: int = 0
+    """Counts how often the database was opened anew, because its file was another one."""
     observer: Observer | None = None
     limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
@@ -74,6 +81,8 @@ class Store:
         begun = time.perf_counter()
         problem: StoreUnavailable | None = None
         try:
+            if self.file is not None and self.file.moved():
+                self._open_anew(self.file)
             with (
                 told(self.where),
                 self.engine.connect().execution_options(reading=reading) as connection,
@@ -87,6 +96,54 @@ class Store:
             if self.observer is not None:
                 seconds = time.perf_counter() - begun
                 self.observer(Done(operation, seconds, reading, problem))
+
+    def _open_anew(self, file: "DatabaseFile") -> None:
+        """Go on with the file that is at the place now, or with a new one."""
+        self.engine.dispose()
+        try:
+            file.prepare()
+            with told(self.where):
+                migrate.upgrade(self.engine, self.where, read_only=False)
+        except StoreUnusable as error:
+            raise StoreUnavailable(str(error)) from None
+        file.remember()
+        self.generation += 1
+        log.error(
+            f"database {self.where} was removed or replaced under the agent; it goes on with what "
+            "is there now, and fetches what that lacks"
+        )
+
+
+@dataclass(slots=True)
+class DatabaseFile:
+    """A SQLite file, known again by its inode: a path may come to mean another file."""
+
+    path: Path
+    _known: tuple[int, int] | None = None
+
+    def prepare(self) -> None:
+        """Make the folder it is in. Raises StoreUnusable."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnusable(
+                f"cannot make the folder {self.path.parent} for the database: {error.strerror}"
+            ) from None
+
+    def remember(self) -> None:
+        """Take the file that is at the path now for the one meant."""
+        self._known = self._identity()
+
+    def moved(self) -> bool:
+        """Return whether the path has come to mean another file, or none."""
+        return self._identity() != self._known
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 def open_store(url: str, *, read_only: bool = False) -> Store:
@@ -106,8 +163,9 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
             f"BLOFIN_DATABASE_URL names {parsed.get_backend_name()!r}; use sqlite or postgresql"
         )
     where = describe(parsed)
+    file = None
     if parsed.get_backend_name() == "sqlite":
-        _prepare_file(parsed, where, read_only=read_only)
+        file = _file(parsed, where, read_only=read_only)
     try:
         engine = sa.create_engine(
             parsed, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=60
@@ -131,7 +189,10 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
     except StoreUnusable:
         engine.dispose()
         raise
-    return Store(engine, where)
+    if file is None or read_only:
+        return Store(engine, where)
+    file.remember()
+    return Store(engine, where, file)
 
 
 def describe(url: sa.URL) -> str:
@@ -142,26 +203,21 @@ def describe(url: sa.URL) -> str:
     return bare.render_as_string()
 
 
-def _prepare_file(url: sa.URL, where: str, *, read_only: bool) -> None:
+def _file(url: sa.URL, where: str, *, read_only: bool) -> DatabaseFile:
     if not url.database or url.database == ":memory:":
         raise WrongUrl(
             "BLOFIN_DATABASE_URL names a SQLite database in memory, which is lost at exit and not "
             "shared between threads; name a file, such as sqlite:///data/blofin.db"
         )
-    path = Path(url.database)
-    if read_only:
-        if not path.is_file():
-            raise StoreUnusable(
-                f"there is no database at {where} yet; `blofin-agent run` or "
-                "`blofin-agent backfill` makes it"
-            )
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    file = DatabaseFile(Path(url.database))
+    if not read_only:
+        file.prepare()
+    elif not file.path.is_file():
         raise StoreUnusable(
-            f"cannot make the folder {path.parent} for the database: {error.strerror}"
-        ) from None
+            f"there is no database at {where} yet; `blofin-agent run` or "
+            "`blofin-agent backfill` makes it"
+        )
+    return file
 
 
 def _listen(engine: sa.Engine) -> None:

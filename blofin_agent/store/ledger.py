@@ -186,6 +186,17 @@ def let_go(connection: sa.Connection, endpoint: str, now_ms: int, spacing_ms: in
     return Grant(entered=True, at=now_ms, starts=[*starts, now_ms], suspension=gone)
 
 
+def restore(connection: sa.Connection, starts: Sequence[int], state: Suspension) -> None:
+    """Enter what is known of the budget into a database that was put in the place of another."""
+    known = set(connection.scalars(sa.select(request_ledger.c.started)))
+    rows = [{"started": at, "endpoint": "before"} for at in starts if at not in known]
+    if rows:
+        connection.execute(sa.insert(request_ledger), rows)
+    before = _lock(connection)
+    if state.until > before.until:
+        _save(connection, before, state)
+
+
 def recent(connection: sa.Connection, now_ms: int) -> list[int]:
     """Return when the requests were let go that still count (ms), oldest first."""
     c = request_ledger.c

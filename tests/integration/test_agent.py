@@ -141,6 +141,28 @@ def test_what_vanished_from_the_store_is_fetched_again_at_once(place, simulate, 
     assert agent.stop() == 0
 
 
+@pytest.mark.timeout(240)
+def test_a_database_removed_under_the_agent_is_made_anew_and_filled(place, simulate, run_agent):
+    """It says so and goes on by itself; the budget that was used is not forgotten."""
+    simulator = simulate()
+    agent = run_agent(**DAY)
+    _until(lambda: agent.samples().get(MISSING, 9) == 0)
+    asked = simulator.stats()["limits"]["requests"]
+    for path in (place.folder / "data").iterdir():
+        path.unlink()
+
+    def whole():
+        with contextlib.suppress(sqlite3.Error):
+            return min(len(place.stored(symbol)) for symbol in ("BTC-USDT", "ETH-USDT")) >= 1_440
+        return False
+
+    _until(whole, within_s=90)
+    assert "removed or replaced under the agent" in (place.folder / "err").read_text()
+    _until(lambda: agent.samples()[MISSING] <= 1)
+    assert place.query("SELECT count(*) FROM request_ledger")[0][0] >= asked + 2
+    assert agent.stop() == 0
+
+
 def _until(law, within_s=60):
     end = time.monotonic() + within_s
     while not law():

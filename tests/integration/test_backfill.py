@@ -49,6 +49,17 @@ def test_a_complete_store_costs_no_request(place, simulate):
     assert simulator.stats()["limits"]["requests"] == before
 
 
+def test_a_complete_store_needs_no_exchange_even_when_its_list_is_old(place, simulate):
+    """The list of instruments is a day old, BloFin is away, and nothing is missing."""
+    simulate()
+    span = ("--since", "2026-01-01", "--until", "2026-01-02")
+    place.run("backfill", *span)
+    with contextlib.closing(sqlite3.connect(place.folder / "data/blofin.db")) as other, other:
+        other.execute("UPDATE instruments SET seen = seen - 86400000")
+    done = place.run("backfill", *span, BLOFIN_REST_URL="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+
+
 def test_pages_of_three_hundred_take_thirty_four(place, simulate):
     """A server that clamps pages to 300 rows: 34 requests for a week."""
     simulator = simulate(options=("--page-limit", "300"))

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blofin_agent.core.answers import Instrument
-from blofin_agent.core.budget import HORIZON, LIMITS, SLACK
+from blofin_agent.core.budget import HORIZON, LIMITS, SLACK, Suspension
 from blofin_agent.core.candle import HOUR, MINUTE, Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.proof import Proof
@@ -189,3 +189,14 @@ def test_starts_are_never_closer_than_the_spacing(store, waits, spacing):
             assert grant.at - now <= spacing
     assert let_go[0] == T + waits[0]
     assert all(later - earlier >= spacing for earlier, later in pairwise(let_go))
+
+
+def test_a_new_database_is_told_of_the_budget(store):
+    """What was sent and what is suspended still counts; nothing is entered twice."""
+    state = Suspension(until=T + HOUR, strikes=2, reason="429")
+    for _ in range(2):
+        write(store, ledger.restore, [T, T + 10], state)
+    assert write(store, ledger.recent, T + 20) == [T, T + 10]
+    assert write(store, ledger.load_suspension) == state
+    write(store, ledger.restore, [], Suspension())
+    assert write(store, ledger.load_suspension) == state
