@@ -194,23 +194,6 @@ async def test_empty_pages_prove_nothing(house, exchange):
     assert place.rows("SELECT * FROM unavailable") == []
 
 
-async def test_one_empty_page_is_a_fault_when_older_rows_must_exist(house, exchange):
-    """It is asked for once more, and the second answer counts."""
-    place = house(hours=1)
-    place.watch.histories["BTC-USDT"].list_time = 1
-    exchange.script = [lambda _rows: []]
-    run = await fill(place)
-    assert (run.requests, run.status) == (2, Status.COMPLETE)
-
-
-async def test_two_empty_pages_are_an_answer(house, exchange):
-    """BloFin may have nothing so old: the run ends, and nobody is asked a third time."""
-    place = house(hours=1)
-    exchange.script = [lambda _rows: []] * 2
-    run = await fill(place)
-    assert (run.requests, run.status) == (2, Status.PARTIAL)
-
-
 async def test_the_listing_time_bounds_what_is_expected_and_asked_for(house, exchange, end):
     """A symbol that is 100 minutes old expects 100 candles and costs one short page."""
     place = house(watched=())
