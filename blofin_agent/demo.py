@@ -26,6 +26,8 @@ from blofin_agent.store.engine import Store, open_store
 DATABASE = Path("data/demo.db")
 SYMBOLS = 8
 SEED = 7
+REQUEST_SLEEP_MS = 1_000
+"""Slower than need be, so that there is time to open the page and watch."""
 
 
 class DemoError(Exception):
@@ -87,6 +89,7 @@ def demo(
                     "blofin_ws_url": running.ws_url,
                     "blofin_database_url": f"sqlite:///{DATABASE}",
                     "blofin_symbols": running.market.symbols,
+                    "backfill_request_sleep_ms": REQUEST_SLEEP_MS,
                 }
             )
             with closing(open_store(here.blofin_database_url)) as store:
