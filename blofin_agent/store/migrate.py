@@ -1,5 +1,7 @@
 """Bring a database to this version's schema, with Alembic, in one transaction."""
 
+import sqlite3
+import time
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -10,6 +12,8 @@ from alembic.script import ScriptDirectory
 
 from blofin_agent.store.errors import StoreUnusable
 from blofin_agent.store.schema import metadata
+
+WAL_TRIES = 50
 
 
 def upgrade(engine: sa.Engine, where: str, *, read_only: bool) -> None:
@@ -31,15 +35,31 @@ def upgrade(engine: sa.Engine, where: str, *, read_only: bool) -> None:
             "`blofin-agent backfill` does that"
         )
     if engine.dialect.name == "sqlite":
-        # Outside any transaction, as SQLite wants it, and kept in the file for ever.
-        with engine.connect() as connection:
-            driver = connection.connection.driver_connection
-            assert driver is not None  # noqa: S101 - the pool has just handed it out
-            driver.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(engine)
     with engine.begin() as connection:
         if not _is_current(connection, scripts, where):
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def _write_ahead(engine: sa.Engine) -> None:
+    """Switch a SQLite file to its write-ahead log: outside any transaction, and kept for ever.
+
+    SQLite does not wait for a lock here, and another process that starts may hold it for a moment.
+    """
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None  # noqa: S101 - the pool has just handed it out
+        for attempt in range(1, WAL_TRIES + 1):
+            try:
+                driver.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or attempt == WAL_TRIES:
+                    # As SQLAlchemy would have it: the statement was not sent through it.
+                    raise sa.exc.OperationalError("PRAGMA journal_mode", None, error) from error
+                time.sleep(0.1)
+            else:
+                return
 
 
 def _is_current(connection: sa.Connection, scripts: ScriptDirectory, where: str) -> bool:

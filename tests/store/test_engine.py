@@ -329,3 +329,19 @@ def test_two_that_open_together_both_get_a_whole_schema(tmp_path):
     for each in stores:
         each.close()
     assert len(stores) == 4, opened
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_a_start_waits_a_moment_for_another_that_starts(tmp_path, monkeypatch, impatient, released):
+    """SQLite itself does not wait when the write-ahead log is switched on."""
+    monkeypatch.setattr("blofin_agent.store.migrate.WAL_TRIES", 3)
+    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.05, other.rollback)
+    if released:
+        release.start()
+        open_store(f"sqlite:///{tmp_path / 'x.db'}").close()
+    else:
+        with pytest.raises(StoreUnusable, match="another program keeps it locked"):
+            open_store(f"sqlite:///{tmp_path / 'x.db'}")
+    other.close()
