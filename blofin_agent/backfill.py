@@ -32,6 +32,9 @@ log = structlog.get_logger()
 
 ROUNDS = 3
 """How often one run goes over bars whose rows came back spoilt."""
+RETRY_ROWS = 100
+"""Rows asked for at least when it does so again: what spoils a row of a page by chance is likely
+to hit another one then."""
 
 
 @dataclass(slots=True)
@@ -55,6 +58,8 @@ class _Walk:
     """Bars that pages spoke of without giving them soundly."""
     under_way: list[Batch] = field(default_factory=list)
     empty: bool = False
+    least_rows: int = 1
+    """Rows that a page asks for at least."""
 
 
 class Filler:
@@ -104,7 +109,8 @@ class Filler:
             walk = _Walk(run, window, gaps)
             problem = ""
             try:
-                for _ in range(ROUNDS):
+                for round_ in range(ROUNDS):
+                    walk.least_rows = RETRY_ROWS if round_ else 1
                     await self._walk(history, walk, progress, pause_s, tries or self._tries)
                     await self._settle(walk)
                     walk.left = self._spoilt(history, walk)
@@ -187,6 +193,7 @@ class Filler:
             page = plan.next_page(walk.left, bar, self.pager.size, walk.window.end)
             if page is None:
                 break
+            page = page._replace(limit=min(max(page.limit, walk.least_rows), self.pager.size))
             page, answer = await self.pager.fetch(
                 history, page, walk.left[-1].end, walk.window, walk.run, tries
             )

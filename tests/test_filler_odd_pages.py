@@ -1,7 +1,9 @@
 """Laws of filling from pages that are not what they seem: empty, stray, short, refused."""
 
-from blofin_agent.core.candle import DAY, MINUTE
-from blofin_agent.core.coverage import Span
+import random
+
+from blofin_agent.core.candle import DAY, MINUTE, Bar
+from blofin_agent.core.coverage import Coverage, Span
 from blofin_agent.core.errors import Refused
 from blofin_agent.store.ledger import Status, Trigger
 
@@ -86,3 +88,19 @@ async def test_a_hole_longer_than_a_page_is_proven_by_two_pages(house, exchange,
         await fill(place)
     assert history.unavailable(place.watch.window()) == [lost]
     assert (await fill(place)).requests == 0
+
+
+async def test_a_row_spoilt_by_chance_comes_in_the_same_run(house, exchange):
+    """Each page has three rows in another one's place; the week is whole all the same."""
+    chance = random.Random(7)
+
+    def spoil(rows):
+        for _ in range(3):
+            rows[chance.randrange(len(rows))] = rows[chance.randrange(len(rows))]
+        return rows
+
+    for _ in range(8):
+        place = house(hours=24)
+        place.watch.histories["BTC-USDT"].held = Coverage(Bar.M1)
+        exchange.script = [spoil] * 200
+        assert (await fill(place)).status is Status.COMPLETE
