@@ -6,6 +6,7 @@ worker thread is at work. So the real store, in its threads, runs in exact virtu
 
 import json
 import math
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -90,6 +91,23 @@ async def wall(nursery: trio.Nursery) -> Wall:
 
     nursery.start_soon(jump)
     return wall
+
+
+@pytest.fixture(scope="session")
+def debian() -> Callable[[str], str]:
+    """Return a function that finds a program of Debian's packages; without it the test is left out.
+
+    Where BLOFIN_REQUIRE_DEBIAN is set, as in CI, the test fails instead.
+    """
+
+    def find(program: str) -> str:
+        path = shutil.which(program)
+        if path is None:
+            missing = f"{program} is not installed"
+            (pytest.fail if os.environ.get("BLOFIN_REQUIRE_DEBIAN") else pytest.skip)(missing)
+        return path
+
+    return find
 
 
 @pytest.fixture(scope="session")
