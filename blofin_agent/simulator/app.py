@@ -8,12 +8,13 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from blofin_agent.simulator.connection import converse
 from blofin_agent.simulator.counts import Counts
+from blofin_agent.simulator.faults import Faults
 from blofin_agent.simulator.hub import Hub
 from blofin_agent.simulator.limits import CONNECT_SPACING, SECOND, Limits
 from blofin_agent.simulator.market import Market
@@ -21,6 +22,7 @@ from blofin_agent.simulator.rest import ENDPOINTS, PREFIX, Rest, envelope
 
 WS_PATH = "/ws/public"
 STATS_PATH = "/control/stats"
+WITHHOLD_PATH = "/control/faults/withhold/{symbol}"
 
 _JSON = "application/json"
 
@@ -38,6 +40,7 @@ class Exchange:
     retry_after: bool
     """Whether a 429 says in its header `Retry-After` how many seconds the suspension lasts."""
     idle_seconds: float
+    faults: Faults
 
 
 def make_app(exchange: Exchange) -> Starlette:
@@ -50,6 +53,7 @@ def make_app(exchange: Exchange) -> Starlette:
         routes=[
             *rest,
             Route(STATS_PATH, partial(_stats, exchange), methods=["GET"]),
+            Route(WITHHOLD_PATH, partial(_withhold, exchange), methods=["PUT", "DELETE"]),
             WebSocketRoute(WS_PATH, partial(_websocket, exchange)),
         ]
     )
@@ -67,6 +71,20 @@ async def _rest(exchange: Exchange, endpoint: str, request: Request) -> Response
 
 async def _stats(exchange: Exchange, _: Request) -> Response:
     return JSONResponse(exchange.counts.report(exchange.limits))
+
+
+async def _withhold(exchange: Exchange, request: Request) -> Response:
+    """Stop giving a symbol, from now or from `since` (ms) on; DELETE: give it again."""
+    symbol, since = request.path_params["symbol"], request.query_params.get("since", "")
+    if symbol not in exchange.market.instruments:
+        return PlainTextResponse(f"there is no {symbol} here\n", 404)
+    if since and not since.isdecimal():
+        return PlainTextResponse("since is a time in ms since the epoch\n", 400)
+    if request.method == "PUT":
+        exchange.faults.withheld[symbol] = int(since) if since else exchange.clock()
+    else:
+        exchange.faults.withheld.pop(symbol, None)
+    return JSONResponse(exchange.faults.withheld)
 
 
 async def _websocket(exchange: Exchange, socket: WebSocket) -> None:

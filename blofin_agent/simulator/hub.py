@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import trio
 
 from blofin_agent.simulator.counts import Counts
+from blofin_agent.simulator.faults import Faults
 from blofin_agent.simulator.grammar import Topic, pushes
 from blofin_agent.simulator.market import Market
 
@@ -15,10 +16,17 @@ Outbox = trio.MemorySendChannel[list[str]]
 class Hub:
     """Who subscribed to what. `clock`: ms since the epoch."""
 
-    def __init__(self, market: Market, counts: Counts, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        market: Market,
+        counts: Counts,
+        clock: Callable[[], int],
+        faults: Faults | None = None,
+    ) -> None:
         self._market = market
         self._counts = counts
         self._clock = clock
+        self._faults = faults or Faults()
         self._subscribers: dict[Outbox, dict[Topic, None]] = {}
 
     def join(self, outbox: Outbox) -> None:
@@ -52,6 +60,8 @@ class Hub:
         for outbox, topics in list(self._subscribers.items()):
             batch: list[str] = []
             for topic in topics:
+                if not self._faults.given(topic.inst_id, now_ms):
+                    continue
                 if topic not in made:
                     made[topic] = list(pushes(self._market, topic, last_ms, now_ms))
                 batch += made[topic]

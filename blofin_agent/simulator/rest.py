@@ -1,12 +1,13 @@
 """Rest: BloFin's answers to REST requests on market data, as a pure function of the time."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from blofin_agent.core.candle import Bar
+from blofin_agent.simulator.faults import Faults
 from blofin_agent.simulator.instruments import Instrument
 from blofin_agent.simulator.market import Market, Row
 from blofin_agent.simulator.ticker import ticker
@@ -41,6 +42,7 @@ class Rest:
     market: Market
     page_limit: int = MAXIMUM_LIMIT
     refuse_limit_above: int | None = None
+    faults: Faults = field(default_factory=Faults)
 
     def answer(self, endpoint: str, query: Mapping[str, str], now_ms: int) -> bytes:
         """Return the body of an answer, an error's too: all of them come with HTTP 200.
@@ -70,7 +72,7 @@ class Rest:
             symbol,
             bar,
             now_ms,
-            after=_number(query, "after"),
+            after=self.faults.latest(symbol, _number(query, "after")),
             before=_number(query, "before"),
             limit=min(limit, self.page_limit),
         )

@@ -13,6 +13,7 @@ from hypercorn.trio import serve as serve_asgi
 
 from blofin_agent.simulator.app import WS_PATH, Exchange, make_app
 from blofin_agent.simulator.counts import Counts
+from blofin_agent.simulator.faults import Faults
 from blofin_agent.simulator.hub import Hub
 from blofin_agent.simulator.limits import RULES, Limits, Rule
 from blofin_agent.simulator.market import HOLE_RATE, Market
@@ -92,12 +93,21 @@ async def serve(
     market = Market(
         options.seed, options.symbols, hole_rate=options.hole_rate, listed=options.listed
     )
-    rest = Rest(market, options.page_limit, options.refuse_limit_above)
+    faults = Faults()
+    rest = Rest(market, options.page_limit, options.refuse_limit_above, faults)
     counts = Counts()
-    hub = Hub(market, counts, clock)
+    hub = Hub(market, counts, clock, faults)
     app = make_app(
         Exchange(
-            market, rest, limits, counts, hub, clock, options.retry_after, options.idle_seconds
+            market,
+            rest,
+            limits,
+            counts,
+            hub,
+            clock,
+            options.retry_after,
+            options.idle_seconds,
+            faults,
         )
     )
     bound = bind(options.host, options.port)

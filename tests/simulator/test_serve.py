@@ -165,3 +165,40 @@ async def test_a_failure_of_ours_is_told(nursery, capfd, monkeypatch):
         assert (await client.get(PATH, params={"instId": "BTC-USDT"})).status_code == 500
     await trio.testing.wait_all_tasks_blocked()
     assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+async def test_a_withheld_symbol_is_not_given_and_others_are(nursery):
+    """As if its trading had stopped: older rows stay, and pages go on below that moment."""
+    start = trio.current_time()
+
+    def fast() -> int:  # a minute of the market in a second
+        return NOW + round((trio.current_time() - start) * 60_000)
+
+    running = await nursery.start(
+        lambda task_status: serve(Options(limits=False), clock=fast, task_status=task_status)
+    )
+    since = NOW // MINUTE * MINUTE - 2 * MINUTE
+    control = "/control/faults/withhold/"
+    async with httpx.AsyncClient(base_url=running.rest_url) as client:
+
+        async def times(symbol: str) -> list[int]:
+            answer = await client.get(PATH, params={"instId": symbol, "limit": 2})
+            return [int(row[0]) for row in answer.json()["data"]]
+
+        put = await client.put(control + "ETH-USDT", params={"since": since})
+        assert put.json() == {"ETH-USDT": since}
+        assert await times("ETH-USDT") == [since - MINUTE, since - 2 * MINUTE]
+        assert (await times("BTC-USDT"))[0] > since
+        async with open_websocket_url(running.ws_url) as socket_:
+            args = [{"channel": "candle1m", "instId": name} for name in ("BTC-USDT", "ETH-USDT")]
+            await socket_.send_message(json.dumps({"op": "subscribe", "args": args}))
+            said = [json.loads(await socket_.get_message()) for _ in range(4)]
+            assert [one["arg"] for one in said[:2]] == args
+            assert {one["arg"]["instId"] for one in said[2:]} == {"BTC-USDT"}
+            assert (await client.delete(control + "ETH-USDT")).json() == {}
+            with trio.fail_after(10):
+                while json.loads(await socket_.get_message())["arg"] != args[1]:
+                    pass
+        assert (await times("ETH-USDT"))[0] > since
+        assert (await client.put(control + "NO-USDT")).status_code == 404
+        assert (await client.put(control + "ETH-USDT", params={"since": "x"})).status_code == 400
