@@ -1,140 +1,14 @@
-"""Real processes on loopback: the simulator, the agent, the one-shot commands."""
-
-import contextlib
-import json
-import os
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from dataclasses import dataclass, field
-from pathlib import Path
+"""Fixtures for real processes on loopback."""
 
 import pytest
 
-from blofin_agent.core.candle import Bar, Candle
-from blofin_agent.simulator.market import Market
-
-COMMAND = [sys.executable, "-m", "blofin_agent"]
-WITHIN_S = 60
-
-
-def until(law, within_s=WITHIN_S, every_s=0.2):
-    """Wait until `law()` is true, and return what it gave; fail with its last answer."""
-    end = time.monotonic() + within_s
-    while True:
-        with contextlib.suppress(OSError, sqlite3.Error):
-            if last := law():
-                return last
-        if time.monotonic() > end:
-            pytest.fail(f"not within {within_s} s: {law}")
-        time.sleep(every_s)
-
-
-@dataclass
-class Simulator:
-    process: subprocess.Popen
-    rest_url: str
-    ws_url: str
-    market: Market
-
-    def stats(self):
-        with urllib.request.urlopen(self.rest_url + "/control/stats", timeout=10) as answer:
-            return json.load(answer)
-
-    def pages(self):
-        return self.stats()["endpoints"].get("candles", 0)
-
-
-@dataclass
-class Place:
-    """A working directory with settings: what one user has."""
-
-    folder: Path
-    env: dict[str, str] = field(default_factory=dict)
-
-    def run(self, *args, within_s=WITHIN_S, **env):
-        """Run a command to its end."""
-        return subprocess.run(
-            [*COMMAND, *args],
-            cwd=self.folder,
-            env=self.env | env,
-            capture_output=True,
-            text=True,
-            timeout=within_s,
-            check=False,
-        )
-
-    def start(self, *args, **env):
-        """Start a command that goes on."""
-        with (self.folder / "out").open("w") as out, (self.folder / "err").open("w") as err:
-            return subprocess.Popen(
-                [*COMMAND, *args], cwd=self.folder, env=self.env | env, stdout=out, stderr=err
-            )
-
-    def query(self, sql, *values):
-        with contextlib.closing(
-            sqlite3.connect(f"file:{self.folder / 'data/blofin.db'}?mode=ro", uri=True)
-        ) as connection:
-            return connection.execute(sql, values).fetchall()
-
-    def stored(self, symbol, bar=Bar.M1):
-        """Return the stored candles of a symbol."""
-        names = ", ".join(f'"{name}"' for name in Candle._fields)
-        rows = self.query(
-            f"SELECT {names} FROM candles WHERE symbol = ? AND bar = ? ORDER BY open_time",
-            symbol,
-            bar.value,
-        )
-        return [Candle(*row) for row in rows]
-
-
-@dataclass
-class Agent:
-    """A running agent and what it serves."""
-
-    place: Place
-    process: subprocess.Popen
-    url: str
-
-    def get(self, path):
-        try:
-            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
-                return answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.read().decode()
-
-    def samples(self):
-        """Return the samples of /metrics by name with labels."""
-        samples = {}
-        for line in self.get("/metrics").splitlines():
-            if not line.startswith("#"):
-                name, _, value = line.rpartition(" ")
-                samples[name] = float(value)
-        return samples
-
-    def stop(self, number=signal.SIGTERM, within_s=12):
-        self.process.send_signal(number)
-        return self.process.wait(within_s)
+from tests.processes import Place, end, settings, start_agent, start_simulator
 
 
 @pytest.fixture
 def place(tmp_path):
-    """A new working directory; requests are not spaced, the window is a day."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("BLOFIN_")}
-    return Place(
-        tmp_path,
-        env
-        | {
-            "BLOFIN_SYMBOLS": "BTC-USDT,ETH-USDT",
-            "BACKFILL_REQUEST_SLEEP_MS": "0",
-            "BACKFILL_SYMBOL_SLEEP_MS": "0",
-            "API_PORT": "0",
-        },
-    )
+    """A new working directory with settings."""
+    return Place(tmp_path, settings())
 
 
 @pytest.fixture
@@ -142,35 +16,18 @@ def ended():
     """Collects processes, and ends those that still run when the test is over."""
     processes = []
     yield processes
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
+    end(processes)
 
 
 @pytest.fixture
 def simulate(place, ended):
-    """Start a simulator in a process of its own, and point the place's settings at it."""
+    """Start a simulator, without limits as a rule, and point the place's settings at it."""
 
-    def start(symbols="BTC-USDT,ETH-USDT", *, seed=1, holes=0.0, limits=False, options=()):
-        flags = [] if limits else ["--no-limits"]
-        process = subprocess.Popen(
-            [
-                *COMMAND,
-                *("simulate", "--port", "0", "--symbols", symbols, "--seed", str(seed)),
-                *("--holes", str(holes), *flags, *options),
-            ],
-            env=place.env,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        ended.append(process)
-        urls = [process.stdout.readline().strip().partition("=")[2] for _ in range(2)]
-        place.env |= {"BLOFIN_REST_URL": urls[0], "BLOFIN_WS_URL": urls[1]}
-        names = int(symbols) if symbols.isdigit() else symbols.split(",")
-        return Simulator(process, *urls, Market(seed, names, hole_rate=holes))
+    def start(symbols="BTC-USDT,ETH-USDT", *, limits=False, options=(), **how):
+        flags = () if limits else ("--no-limits",)
+        simulator = start_simulator(place, symbols, options=(*flags, *options), **how)
+        ended.append(simulator.process)
+        return simulator
 
     return start
 
@@ -178,18 +35,4 @@ def simulate(place, ended):
 @pytest.fixture
 def run_agent(place, ended):
     """Start an agent, and wait until it says where it serves."""
-
-    def start(*args, **env):
-        process = place.start(*(args or ["run"]), **env)
-        ended.append(process)
-
-        def announced():
-            if process.poll() is not None:
-                pytest.fail((place.folder / "err").read_text())
-            lines = (place.folder / "out").read_text().splitlines()
-            return lines if len(lines) >= 3 else None
-
-        lines = until(announced)
-        return Agent(place, process, lines[0].split()[-1].removesuffix("/metrics"))
-
-    return start
+    return lambda *args, **env: start_agent(place, *args, started=ended, **env)

@@ -18,6 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from blofin_agent.core.candle import MINUTE, Bar
 from blofin_agent.core.coverage import Coverage, Span
+from tests.processes import until
 
 DAY = {"BACKFILL_LOOKBACK_HOURS": "24", "COVERAGE_SETTLE_SECONDS": "2"}
 
@@ -32,8 +33,8 @@ def test_a_day_in_the_life(place, simulate, run_agent):
         "watching  BTC-USDT, ETH-USDT: 1m candles, 24 h back",
         "storing   data/blofin.db",
     ]
-    until = time.monotonic() + 150
-    while time.monotonic() < until and len(_live(place)) < 2:
+    give_up_at = time.monotonic() + 150
+    while time.monotonic() < give_up_at and len(_live(place)) < 2:
         time.sleep(1)
     assert len(_live(place)) >= 2, (place.folder / "err").read_text()
     assert agent.get("/healthz") == "alive\n"
@@ -118,11 +119,11 @@ def test_memory_follows_the_store_whoever_writes_to_it(place, simulate, run_agen
     place.run("backfill", **DAY)
     # It cannot fetch by itself, so what changes was done by others.
     agent = run_agent(**DAY, BLOFIN_REST_URL="http://127.0.0.1:9")
-    _until(lambda: agent.samples().get(MISSING, 9) <= 2)
+    until(lambda: agent.samples().get(MISSING, 9) <= 2)
     _take_away(place, 100)
-    _until(lambda: agent.samples()[MISSING] >= 100)
+    until(lambda: agent.samples()[MISSING] >= 100)
     assert place.run("backfill", **DAY).returncode == 0
-    _until(lambda: agent.samples()[MISSING] <= 2)
+    until(lambda: agent.samples()[MISSING] <= 2)
     assert agent.stop() == 0
 
 
@@ -132,11 +133,11 @@ def test_what_vanished_from_the_store_is_fetched_again_at_once(place, simulate, 
     simulate()
     place.run("backfill", **DAY)
     agent = run_agent(**DAY)
-    _until(lambda: agent.samples().get(MISSING, 9) <= 2)
+    until(lambda: agent.samples().get(MISSING, 9) <= 2)
     before = len(place.stored("BTC-USDT"))
     _take_away(place, 100)
     assert len(place.stored("BTC-USDT")) <= before - 98
-    _until(lambda: len(place.stored("BTC-USDT")) >= before)
+    until(lambda: len(place.stored("BTC-USDT")) >= before)
     assert "100 candles vanished from the database" in (place.folder / "err").read_text()
     assert agent.stop() == 0
 
@@ -146,7 +147,7 @@ def test_a_database_removed_under_the_agent_is_made_anew_and_filled(place, simul
     """It says so and goes on by itself; the budget that was used is not forgotten."""
     simulator = simulate()
     agent = run_agent(**DAY)
-    _until(lambda: agent.samples().get(MISSING, 9) == 0)
+    until(lambda: agent.samples().get(MISSING, 9) == 0)
     asked = simulator.stats()["limits"]["requests"]
     # All its files at once: else the agent's new ones may be there before the old ones are gone.
     (place.folder / "data").rename(place.folder / "away")
@@ -156,18 +157,11 @@ def test_a_database_removed_under_the_agent_is_made_anew_and_filled(place, simul
             return min(len(place.stored(symbol)) for symbol in ("BTC-USDT", "ETH-USDT")) >= 1_440
         return False
 
-    _until(whole, within_s=90)
+    until(whole, within_s=90)
     assert "removed or replaced under the agent" in (place.folder / "err").read_text()
-    _until(lambda: agent.samples()[MISSING] <= 1)
+    until(lambda: agent.samples()[MISSING] <= 1)
     assert place.query("SELECT count(*) FROM request_ledger")[0][0] >= asked + 2
     assert agent.stop() == 0
-
-
-def _until(law, within_s=60):
-    end = time.monotonic() + within_s
-    while not law():
-        assert time.monotonic() < end, "not within 60 s"
-        time.sleep(0.5)
 
 
 @pytest.mark.timeout(240)
@@ -225,8 +219,8 @@ def test_a_suspension_survives_a_restart(place, run_agent):
         place.env["BLOFIN_WS_URL"] = "ws://127.0.0.1:9/nothing"
         for signal_number in (signal.SIGKILL, signal.SIGTERM):
             agent = run_agent()
-            _until(lambda: handler.times)
-            _until(
+            until(lambda: handler.times)
+            until(
                 lambda agent=agent: (
                     agent.samples()["blofin_api_suspended_until_timestamp_seconds"] > time.time()
                 )
@@ -260,8 +254,8 @@ def test_the_demo_heals(place, run_agent):
             value for name, value in agent.samples().items() if name.startswith("blofin_coverage")
         ]
 
-    _until(lambda: len(ratios()) == 8)
-    _until(lambda: min(ratios()) > 0.97)
+    until(lambda: len(ratios()) == 8)
+    until(lambda: min(ratios()) > 0.97)
     assert agent.stop(signal.SIGINT) == 0
     assert (place.folder / "data/demo.db").exists()
 
