@@ -75,6 +75,7 @@ def assemble(
         clock,
     )
     metrics = Metrics(watch, __version__, store.engine.dialect.name)
+    metrics.interval.set(settings.backfill_interval_minutes * 60)
     store.observer = metrics.store_operation
     trouble = Trouble(what_next, "all is well again between the agent and BloFin")
     spacing_ms = settings.backfill_request_sleep_ms

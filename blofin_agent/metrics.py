@@ -1,28 +1,26 @@
-"""Metrics: every Prometheus instrument, in one file, in a registry of their own."""
+"""Metrics: the Prometheus instruments, in a registry of their own.
 
-import platform
-from collections.abc import Callable, Iterable, Iterator
+What is asked for at the scrape, coverage above all, is in `collector`.
+"""
+
+from typing import TYPE_CHECKING
 
 import prometheus_client as prom
-from prometheus_client.core import (
-    GaugeMetricFamily,
-    InfoMetricFamily,
-    Metric,
-    StateSetMetricFamily,
-)
-from prometheus_client.registry import Collector
 
+from blofin_agent.collector import Moment
 from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import Reason, Source
 from blofin_agent.core.errors import OUTCOMES
-from blofin_agent.core.history import Health
 from blofin_agent.store.engine import Done
 from blofin_agent.trouble import Trouble
-from blofin_agent.watch import Watch, health_of
+from blofin_agent.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ENDPOINTS = ("candles", "instruments")
 KINDS = ("candle", "ack", "refused", "pong", "invalid")
-DISCONNECTS = ("closed", "rejected", "unreachable", "timeout", "silent", "stale", "stopped")
+DISCONNECTS = ("closed", "rejected", "unreachable", "timeout", "silent", "stale")
 READS = ("load", "reconcile")
 SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat")
 OPERATIONS = ("insert", *SMALL_WRITES, *READS)
@@ -34,7 +32,7 @@ _DELAY = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120)
 
 
 class Metrics:
-    """The instruments. Those about coverage are computed at scrape time, from memory."""
+    """The instruments. What others know is asked of them at the scrape, through callables."""
 
     def __init__(self, watch: Watch, version: str, store: str) -> None:
         prom.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -92,6 +90,10 @@ class Metrics:
             "When the last pass ended in which no symbol failed.",
         )
         self.pass_duration = gauge("backfill_pass_duration_seconds", "How long the last pass took.")
+        self.interval = gauge(
+            "backfill_interval_seconds", "A periodic pass over all symbols begins so often."
+        )
+        gauge("bar_seconds", "Length of a bar.").set(watch.bar.ms / 1000)
         self.api_requests = counter(
             "api_requests", "Requests to BloFin's REST interface.", "endpoint", "outcome"
         )
@@ -134,7 +136,7 @@ class Metrics:
             "store_errors", "Transactions that the database did not take.", "operation"
         )
         self._start_at_zero()
-        registry.register(_Coverage(self, version, store))
+        registry.register(Moment(self, version, store))
 
     def _start_at_zero(self) -> None:
         for endpoint in ENDPOINTS:
@@ -181,6 +183,13 @@ class Metrics:
         for reason in DISCONNECTS:
             self.feed_disconnects.labels(connection, reason)
 
+    def remove_connection(self, connection: str) -> None:
+        """Make the series of a connection vanish that is not made again."""
+        self.feed_connected.remove(connection)
+        self.feed_connects.remove(connection)
+        for reason in DISCONNECTS:
+            self.feed_disconnects.remove(connection, reason)
+
     def answered(self, endpoint: str, outcome: str, seconds: float) -> None:
         """Count an answer of BloFin's, or the lack of one."""
         self.api_requests.labels(endpoint, outcome).inc()
@@ -199,88 +208,3 @@ class Metrics:
             # failed is over only once the like of it works.
             self.store_trouble.gone(*(READS if done.reading else SMALL_WRITES))
         self.store_up.set(not self.store_trouble)
-
-
-class _Coverage(Collector):
-    """Builds the families that are a matter of the moment, so that nothing old ever stays."""
-
-    def __init__(self, metrics: Metrics, version: str, store: str) -> None:
-        self._metrics = metrics
-        self._build = {
-            "version": version,
-            "python": platform.python_version(),
-            "store": store,
-        }
-
-    def describe(self) -> Iterable[Metric]:
-        """Name no metric beforehand: registering must not count anything."""
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
-        """Build the families."""
-        yield InfoMetricFamily("blofin_build", "What runs here.", self._build)
-        used = self._metrics.used()
-        budget = GaugeMetricFamily(
-            "blofin_rate_budget_used", "Requests that count in the window now.", labels=["window"]
-        )
-        limits = GaugeMetricFamily(
-            "blofin_rate_budget_limit",
-            "Requests that the agent allows itself in the window: BloFin's limit less a reserve.",
-            labels=["window"],
-        )
-        for limit in LIMITS:
-            budget.add_metric([limit.label], used[limit.label])
-            limits.add_metric([limit.label], limit.requests)
-        yield budget
-        yield limits
-        yield GaugeMetricFamily(
-            "blofin_api_suspended_until_timestamp_seconds",
-            "When BloFin's suspension of this address ends; 0 when there is none.",
-            self._metrics.suspended_until() / 1000,
-        )
-        if self._metrics.watch.loaded:
-            yield from self._coverage()
-
-    def _coverage(self) -> Iterator[Metric]:
-        watch = self._metrics.watch
-        counts = watch.counts()
-        ratio = GaugeMetricFamily(
-            "blofin_coverage_ratio",
-            "Candles held over candles expected in the window, 0 to 1.",
-            labels=["symbol"],
-        )
-        bars = {
-            name: GaugeMetricFamily(f"blofin_candles_{name}", text, labels=["symbol"])
-            for name, text in (
-                ("expected", "Candles that should exist in the window."),
-                ("present", "Candles of the window that are held."),
-                ("missing", "Candles of the window that are not held: with 1m bars, minutes."),
-                ("unavailable", "Missing candles that BloFin was proven not to have."),
-            )
-        }
-        newest = GaugeMetricFamily(
-            "blofin_last_candle_timestamp_seconds",
-            "Open time of the newest candle held.",
-            labels=["symbol"],
-        )
-        for symbol, count in counts.items():
-            ratio.add_metric([symbol], count.ratio)
-            for name, family in bars.items():
-                family.add_metric([symbol], getattr(count, name))
-        for history in watch.all():
-            last = history.held.newest
-            newest.add_metric([history.symbol], 0 if last is None else last / 1000)
-        now = health_of(counts.values())
-        yield GaugeMetricFamily(
-            "blofin_backfill_heal_eta_seconds",
-            "Least time to fetch all pages that the gaps need, at the rate the limits allow.",
-            self._metrics.eta(),
-        )
-        yield ratio
-        yield from bars.values()
-        yield newest
-        yield StateSetMetricFamily(
-            "blofin_health",
-            "The worst symbol's state: good at 99.5 % and more, warn at 97 % and more.",
-            {state.value: state is now for state in Health},
-        )

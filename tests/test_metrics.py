@@ -48,6 +48,8 @@ FAMILIES = {
     "backfill_last_success_timestamp_seconds": ("gauge", set()),
     "backfill_pass_duration_seconds": ("gauge", set()),
     "backfill_heal_eta_seconds": ("gauge", set()),
+    "backfill_interval_seconds": ("gauge", set()),
+    "bar_seconds": ("gauge", set()),
     "api_requests": ("counter", {"endpoint", "outcome"}),
     "api_request_duration_seconds": ("histogram", {"endpoint"}),
     "rate_budget_limit": ("gauge", {"window"}),
@@ -139,6 +141,22 @@ def test_every_known_label_set_is_there_from_the_start_at_0(metrics):
         if kind in ("counter", "histogram"):
             assert families[name].samples, name
             assert {one.value for one in families[name].samples} == {0}, name
+
+
+@pytest.mark.parametrize("bar", [Bar.M1, Bar.H4, Bar.D3])
+def test_the_length_of_a_bar_is_told(bar):
+    """In seconds, so that a rule about old data is right for every bar."""
+    metrics = Metrics(Watch(bar, 168, 0, lambda: 0), "1", "sqlite")
+    assert metrics.registry.get_sample_value("blofin_bar_seconds") == bar.ms / 1000
+
+
+def test_a_connection_that_is_not_made_again_vanishes(metrics):
+    """Nobody is told for ever that it is lost."""
+    metrics.add_connection("2")
+    metrics.remove_connection("1")
+    families = scrape(metrics)
+    for name in ("feed_connected", "feed_connects", "feed_disconnects"):
+        assert values(families[name], "connection") == {"2"}
 
 
 def test_before_loading_nothing_is_said_of_coverage(metrics, watch):
