@@ -65,7 +65,7 @@ class Ingest:
         self._trouble = trouble
         self._timing = timing or Timing()
         self._connections: list[Subscriptions] = []
-        self._added, self._adding = trio.open_memory_channel[Subscriptions](1_000)
+        self._added, self._adding = trio.open_memory_channel[tuple[str, Subscriptions]](1_000)
         self._next_connect = -1.0
         self._seldom = Seldom(self._watch.clock)
 
@@ -75,7 +75,9 @@ class Ingest:
         for start in range(0, len(names), PER_CONNECTION):
             subscriptions = Subscriptions(names[start : start + PER_CONNECTION])
             self._connections.append(subscriptions)
-            self._added.send_nowait(subscriptions)
+            connection = str(len(self._connections))
+            self._metrics.add_connection(connection)
+            self._added.send_nowait((connection, subscriptions))
 
     def drop(self, symbol: str) -> None:
         """Take no more notice of a symbol."""
@@ -87,13 +89,10 @@ class Ingest:
         # A process that was just ended here may have connected a moment ago.
         self._next_connect = trio.current_time() + CONNECT_EVERY_S
         async with trio.open_nursery() as nursery:
-            number = 0
-            async for subscriptions in self._adding:
-                number += 1
-                nursery.start_soon(self._keep_alive, str(number), subscriptions)
+            async for connection, subscriptions in self._adding:
+                nursery.start_soon(self._keep_alive, connection, subscriptions)
 
     async def _keep_alive(self, connection: str, subscriptions: Subscriptions) -> None:
-        self._metrics.add_connection(connection)
         connected = self._metrics.feed_connected.labels(connection)
         backoff = Backoff()
         since = trio.current_time()
@@ -141,6 +140,9 @@ class Ingest:
                     Banned("BloFin's firewall refuses this address (403 at the websocket)")
                 )
             await trio.sleep(backoff.next())
+        # Nothing is left to subscribe: a connection that is not wanted is not a lost one.
+        self._trouble.gone(source)
+        self._metrics.remove_connection(connection)
 
     async def _may_connect(self) -> None:
         """Wait for our turn among the connections, and for the end of a ban."""

@@ -281,6 +281,27 @@ async def test_symbols_that_come_later_have_a_connection_of_their_own(house, pee
     assert place.figure("blofin_feed_subscribed", symbol="NEW-USDT") is None
 
 
+async def test_a_connection_is_told_of_before_it_is_made_and_not_after_its_last_symbol(house, peer):
+    """Its series are there at 0 as soon as its symbols are known; then they are gone, and so is
+    its trouble."""
+    place = house(hours=1)
+    peer.script = [FeedLost("unreachable", "no route")]
+    ingest = live(place)
+    labels = {"connection": "1"}
+    assert place.figure("blofin_feed_connected", **labels) == 0
+    assert place.figure("blofin_feed_disconnects_total", **labels, reason="unreachable") == 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ingest.run)
+        await trio.sleep(5)
+        assert place.trouble
+        ingest.drop("BTC-USDT")
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+    assert place.figure("blofin_feed_connected", **labels) is None
+    assert place.figure("blofin_feed_disconnects_total", **labels, reason="unreachable") is None
+    assert not place.trouble
+
+
 async def test_a_full_queue_drops_live_candles_and_healing_may_have_them(house, peer, wire, end):
     """The reader never waits for the database."""
     place = house(hours=1, capacity=3, writing=False)
