@@ -4,7 +4,6 @@ import gzip
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import jinja2
 import trio
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -13,15 +12,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from blofin_agent.text import minute_text, percent
-from blofin_agent.watch import Watch, health_of, worst_first
+from blofin_agent.watch import Watch
+from blofin_agent.web import pages
 
-_templates = jinja2.Environment(
-    loader=jinja2.PackageLoader("blofin_agent.web"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-)
-_templates.filters |= {"percent": percent, "minute": minute_text}
+_HEADERS = {"Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'"}
 
 
 def create_app(
@@ -55,32 +49,21 @@ def create_app(
         )
 
     async def page(_request: Request) -> Response:
-        html = await trio.to_thread.run_sync(partial(_render, watch), limiter=rendering)
-        return HTMLResponse(
-            html,
-            headers={"Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'"},
-        )
+        return await html(partial(pages.coverage, watch))
+
+    async def runbook(_request: Request) -> Response:
+        return await html(pages.runbook)
+
+    async def html(render: Callable[[], str]) -> Response:
+        text = await trio.to_thread.run_sync(render, limiter=rendering)
+        return HTMLResponse(text, headers=_HEADERS)
 
     return Starlette(
         routes=[
             Route("/", page),
+            Route("/runbook", runbook),
             Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
         ]
-    )
-
-
-def _render(watch: Watch) -> str:
-    counts = worst_first(watch.counts()) if watch.loaded else []
-    return _templates.get_template("page.html").render(
-        health=health_of(count for _, count in counts).value.upper(),
-        rows=[
-            (symbol, count, history.held.newest)
-            for symbol, count in counts
-            if (history := watch.histories.get(symbol))
-        ],
-        window=watch.window(),
-        bar=watch.bar.value,
-        loaded=watch.loaded,
     )
