@@ -1,28 +1,24 @@
-"""The command line. Exit codes: 0 done and complete, 1 failed, 2 wrong use, 3 incomplete."""
+"""The command line: every command; what they have in common is in `console`."""
 
 import json
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import click
-import httpx
 import trio
 
-from blofin_agent import __version__, agent, check, config, demo, logs, oneshot, show
+from blofin_agent import __version__, agent, check, demo, logs, oneshot, oneshot_command, show
 from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings, SettingsError
+from blofin_agent.console import FAILED, INCOMPLETE, WRONG_USE, opened, read_settings, say
 from blofin_agent.exchange.rest import client as make_client
-from blofin_agent.options import Moment, lookback_option, symbols_option
-from blofin_agent.store.engine import Store, open_store
+from blofin_agent.options import lookback_option, symbols_option
+from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreError, WrongUrl
 from blofin_agent.stored import read_coverage
 from blofin_agent.web.serve import bind
-
-OK, FAILED, WRONG_USE, INCOMPLETE = 0, 1, 2, 3
 
 
 class _Group(click.Group):
@@ -32,40 +28,18 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except (SettingsError, WrongUrl) as error:
-            _say(f"wrong setting: {error}")
+            say(f"wrong setting: {error}")
             ctx.exit(WRONG_USE)
         except (oneshot.UnknownSymbolError, demo.WrongOptionError) as error:
-            _say(str(error))
+            say(str(error))
             ctx.exit(WRONG_USE)
         except (StoreError, oneshot.BackfillError, demo.DemoError) as error:
-            _say(str(error))
+            say(str(error))
             ctx.exit(FAILED)
         except BrokenPipeError:
             # The reader of a pipe, `head` say, has had enough.
             sys.stderr.close()
             ctx.exit(FAILED)
-
-
-def _say(text: str) -> None:
-    for line in text.splitlines():
-        click.echo(f"blofin-agent: {line}", err=True)
-
-
-def _settings(**overrides: object) -> Settings:
-    settings = config.load(
-        **{name: value for name, value in overrides.items() if value is not None}
-    )
-    logs.configure(settings.log_format, settings.log_level)
-    return settings
-
-
-@contextmanager
-def _store(settings: Settings, *, read_only: bool = False) -> Iterator[Store]:
-    store = open_store(settings.blofin_database_url, read_only=read_only)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -77,15 +51,18 @@ def main() -> None:
     """
 
 
+main.add_command(oneshot_command.backfill)
+
+
 @main.command()
 def run() -> None:
     """Run the agent: live candles, periodic backfill, metrics.
 
     Example: BLOFIN_SYMBOLS=BTC-USDT,ETH-USDT blofin-agent run
     """
-    settings = _settings()
+    settings = read_settings()
     bound, url = _bind(settings)
-    with _store(settings) as store:
+    with opened(settings) as store:
 
         async def serve() -> None:
             async with make_client(settings.blofin_rest_url, __version__) as http:
@@ -101,7 +78,7 @@ def _bind(settings: Settings) -> tuple[socket.socket, str]:
     try:
         bound = bind(settings.api_host, settings.api_port)
     except OSError as error:
-        _say(
+        say(
             f"cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror or error}; "
             "set API_HOST and API_PORT, or end the program that uses them"
         )
@@ -129,87 +106,6 @@ def _url(host: str, port: int) -> str:
 @main.command()
 @symbols_option
 @lookback_option
-@click.option("--since", type=Moment(), help="From this UTC date or time on.")
-@click.option("--until", type=Moment(), help="Up to this UTC date or time, not included.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and fetch nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and no lines.")
-@click.option("-v", "--verbose", is_flag=True, help="A line for each page.")
-def backfill(
-    symbols: tuple[str, ...] | None,
-    lookback_hours: int | None,
-    since: int | None,
-    until: int | None,
-    *,
-    dry_run: bool,
-    as_json: bool,
-    verbose: bool,
-) -> None:
-    """Fill the gaps once, and exit.
-
-    Exits with 0 when nothing is missing, 3 when something still is.
-
-    Example: blofin-agent backfill --symbols BTC-USDT --since 2026-02-01 --until 2026-02-08
-    """
-    if since is not None and until is not None and since >= until:
-        raise click.UsageError("--since must be before --until")
-    if lookback_hours is not None and since is not None:
-        raise click.UsageError("give --lookback-hours or --since, not both")
-    now = wall_ms()
-    if since is not None and since > now:
-        raise click.UsageError("--since is in the future: there are no candles yet")
-    settings = _settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
-    order = oneshot.Order(settings, since, until, named=symbols is not None)
-    with _store(settings) as store:
-        if dry_run:
-            _plan(order, store, as_json=as_json)
-            return
-        with show.BackfillShow(verbose=verbose, quiet=as_json) as shown:
-            report = _with_client(
-                settings, lambda http: oneshot.backfill(order, store, http, shown.teller())
-            )
-    if as_json:
-        click.echo(json.dumps(report.as_json()))
-    else:
-        show.print_lines(show.summary_lines(report))
-    if report.stopped or report.failed:
-        raise click.exceptions.Exit(FAILED)
-    if not report.complete:
-        raise click.exceptions.Exit(INCOMPLETE)
-
-
-def _plan(order: oneshot.Order, store: Store, *, as_json: bool) -> None:
-    needs, seconds = _with_client(order.settings, lambda http: oneshot.plan(order, store, http))
-    if as_json:
-        rows = [
-            {
-                "symbol": need.symbol,
-                "expected": need.count.expected,
-                "present": need.count.present,
-                "missing": need.count.missing,
-                "unavailable": need.count.unavailable,
-                "coverage": need.count.ratio,
-                "gaps": [{"start": gap.start, "end": gap.end} for gap in need.gaps],
-                "pages": need.pages,
-            }
-            for need in needs
-        ]
-        pages = sum(need.pages for need in needs)
-        click.echo(json.dumps({"pages": pages, "least_seconds": seconds, "symbols": rows}))
-    else:
-        show.print_lines(show.plan_lines(needs, seconds))
-
-
-def _with_client(settings: Settings, work: Callable[[httpx.AsyncClient], Any]) -> Any:
-    async def main_task() -> Any:
-        async with make_client(settings.blofin_rest_url, __version__) as http:
-            return await work(http)
-
-    return trio.run(main_task)
-
-
-@main.command()
-@symbols_option
-@lookback_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def coverage(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_json: bool) -> None:
     """Show how complete each symbol is, the worst first. Reads the store only.
@@ -218,8 +114,8 @@ def coverage(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_
 
     Example: blofin-agent coverage --symbols BTC-USDT --lookback-hours 24
     """
-    settings = _settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
-    with _store(settings, read_only=True) as store:
+    settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
+    with opened(settings, read_only=True) as store:
         watch = store.read_here(partial(read_coverage, settings=settings, clock=wall_ms))
     counts = watch.counts()
     newest = {history.symbol: history.held.newest for history in watch.all()}
@@ -228,7 +124,7 @@ def coverage(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_
     elif counts:
         show.print_table(show.coverage_table(counts, newest))
     else:
-        _say("no symbol is known yet; `blofin-agent backfill` reads BloFin's list of them")
+        say("no symbol is known yet; `blofin-agent backfill` reads BloFin's list of them")
         raise click.exceptions.Exit(FAILED)
     if any(count.missing for count in counts.values()):
         raise click.exceptions.Exit(INCOMPLETE)
@@ -242,7 +138,7 @@ def check_command() -> None:
 
     Example: blofin-agent check
     """
-    settings = _settings()
+    settings = read_settings()
     findings = trio.run(check.check, settings)
     for finding in findings:
         click.echo(f"{'ok    ' if finding.ok else 'FAILED'}  {finding.about:<9} {finding.text}")
@@ -287,6 +183,6 @@ def demo_command() -> None:
 
     Example: blofin-agent demo
     """
-    settings = _settings()
+    settings = read_settings()
     bound, url = _bind(settings)
     demo.demo(settings, bound, lambda here, store: _announce(here, store, url))

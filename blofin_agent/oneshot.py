@@ -1,7 +1,7 @@
 """One-shot backfill: one pass over the symbols, and what came of it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import httpx
 import trio
@@ -13,14 +13,15 @@ from blofin_agent.core import budget
 from blofin_agent.core.answers import Answer
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import ExchangeError
-from blofin_agent.core.history import Count, History
+from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
 from blofin_agent.core.symbols import complain, needs_listing
+from blofin_agent.report import Need, Report, Teller
 from blofin_agent.retry import Backoff
 from blofin_agent.stopping import DRAIN_S, Stop, until_signal
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.ledger import Run, Status, Trigger
+from blofin_agent.store.ledger import Run, Trigger
 from blofin_agent.watch import Watch, worst_first
 
 TRIES = 5
@@ -47,66 +48,6 @@ class Order:
     until: int | None = None
     named: bool = False
     """Whether the symbols were named on the command line, so that a wrong one is wrong use."""
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What one symbol needs, before anything is fetched."""
-
-    symbol: str
-    count: Count
-    gaps: list[Span]
-    pages: int
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What came of a backfill."""
-
-    window: Span
-    runs: list[Run]
-    counts: dict[str, Count]
-    seconds: float
-    stopped: bool = False
-    """Whether a signal ended it before its end."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is missing."""
-        return not self.stopped and all(count.missing == 0 for count in self.counts.values())
-
-    @property
-    def failed(self) -> bool:
-        """Whether it came to nothing: every symbol that was tried failed."""
-        return bool(self.runs) and all(run.status is Status.FAILED for run in self.runs)
-
-    def as_json(self) -> dict[str, object]:
-        """Return it as plain data; times in ms, coverage from 0 to 1, seconds."""
-        worst = worst_first(self.counts)
-        return {
-            "window": {"start": self.window.start, "end": self.window.end},
-            "complete": self.complete,
-            "requests": sum(run.requests for run in self.runs),
-            "rate_limited": sum(run.rate_limited for run in self.runs),
-            "rows_fetched": sum(run.rows_fetched for run in self.runs),
-            "rows_inserted": sum(run.rows_inserted for run in self.runs),
-            "seconds": round(self.seconds, 3),
-            "worst": worst[0][0] if worst else None,
-            "symbols": [
-                {**asdict(run), "unavailable": self.counts[run.symbol].unavailable}
-                for run in self.runs
-            ],
-        }
-
-
-@dataclass(slots=True)
-class Teller:
-    """Whom to tell how it goes. Each function is called in the event loop and must not wait."""
-
-    needs: Callable[[list[Need]], None]
-    left: Callable[[int], None]
-    """BloFin's pages are shorter or longer than thought: so many are left in all."""
-    progress: Callable[[History], Progress]
 
 
 async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: Teller) -> Report:

@@ -1,0 +1,41 @@
+"""Console: what every command begins and ends with: settings, logs, the store, exit codes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from blofin_agent import config, logs
+from blofin_agent.config import Settings
+from blofin_agent.store.engine import Store, open_store
+
+OK, FAILED, WRONG_USE, INCOMPLETE = 0, 1, 2, 3
+"""Exit codes: done and complete, failed, wrong use or setting, done but incomplete."""
+
+
+def say(text: str) -> None:
+    """Tell a person on standard error what is wrong, line by line."""
+    for line in text.splitlines():
+        click.echo(f"blofin-agent: {line}", err=True)
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Read the settings and set up the log; overrides that are None are none.
+
+    Raises SettingsError.
+    """
+    settings = config.load(
+        **{name: value for name, value in overrides.items() if value is not None}
+    )
+    logs.configure(settings.log_format, settings.log_level)
+    return settings
+
+
+@contextmanager
+def opened(settings: Settings, *, read_only: bool = False) -> Iterator[Store]:
+    """Open the store for the length of a block. Raises StoreUnusable."""
+    store = open_store(settings.blofin_database_url, read_only=read_only)
+    try:
+        yield store
+    finally:
+        store.close()

@@ -1,0 +1,90 @@
+"""The command `blofin-agent backfill`: its options, what it prints, its exit codes."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+import httpx
+import trio
+
+from blofin_agent import __version__, oneshot, show
+from blofin_agent.clock import wall_ms
+from blofin_agent.config import Settings
+from blofin_agent.console import FAILED, INCOMPLETE, opened, read_settings
+from blofin_agent.exchange.rest import client as make_client
+from blofin_agent.options import Moment, lookback_option, symbols_option
+from blofin_agent.report import Need, Report, plan_json
+
+
+@click.command()
+@symbols_option
+@lookback_option
+@click.option("--since", type=Moment(), help="From this UTC date or time on.")
+@click.option("--until", type=Moment(), help="Up to this UTC date or time, not included.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and fetch nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and no lines.")
+@click.option("-v", "--verbose", is_flag=True, help="A line for each page.")
+def backfill(
+    symbols: tuple[str, ...] | None,
+    lookback_hours: int | None,
+    since: int | None,
+    until: int | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Fill the gaps once, and exit.
+
+    Exits with 0 when nothing is missing, 3 when something still is.
+
+    Example: blofin-agent backfill --symbols BTC-USDT --since 2026-02-01 --until 2026-02-08
+    """
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError("--since must be before --until")
+    if lookback_hours is not None and since is not None:
+        raise click.UsageError("give --lookback-hours or --since, not both")
+    if since is not None and since > wall_ms():
+        raise click.UsageError("--since is in the future: there are no candles yet")
+    settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
+    order = oneshot.Order(settings, since, until, named=symbols is not None)
+    with opened(settings) as store:
+        if dry_run:
+            _tell_plan(
+                *_with_client(settings, lambda http: oneshot.plan(order, store, http)),
+                as_json=as_json,
+            )
+            return
+        with show.BackfillShow(verbose=verbose, quiet=as_json) as shown:
+            report = _with_client(
+                settings, lambda http: oneshot.backfill(order, store, http, shown.teller())
+            )
+    _tell(report, as_json=as_json)
+
+
+def _tell_plan(needs: list[Need], seconds: float, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(plan_json(needs, seconds)))
+    else:
+        show.print_lines(show.plan_lines(needs, seconds))
+
+
+def _tell(report: Report, *, as_json: bool) -> None:
+    """Print what came of it, and exit with what that means."""
+    if as_json:
+        click.echo(json.dumps(report.as_json()))
+    else:
+        show.print_lines(show.summary_lines(report))
+    if report.stopped or report.failed:
+        raise click.exceptions.Exit(FAILED)
+    if not report.complete:
+        raise click.exceptions.Exit(INCOMPLETE)
+
+
+def _with_client(settings: Settings, work: Callable[[httpx.AsyncClient], Any]) -> Any:
+    async def main() -> Any:
+        async with make_client(settings.blofin_rest_url, __version__) as http:
+            return await work(http)
+
+    return trio.run(main)

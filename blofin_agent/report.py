@@ -1,0 +1,91 @@
+"""Report: what a one-shot backfill tells: what is needed, how it goes, what came of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from blofin_agent.backfill import Progress
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.history import Count, History
+from blofin_agent.store.ledger import Run, Status
+from blofin_agent.watch import worst_first
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one symbol needs, before anything is fetched."""
+
+    symbol: str
+    count: Count
+    gaps: list[Span]
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a backfill."""
+
+    window: Span
+    runs: list[Run]
+    counts: dict[str, Count]
+    seconds: float
+    stopped: bool = False
+    """Whether a signal ended it before its end."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.stopped and all(count.missing == 0 for count in self.counts.values())
+
+    @property
+    def failed(self) -> bool:
+        """Whether it came to nothing: every symbol that was tried failed."""
+        return bool(self.runs) and all(run.status is Status.FAILED for run in self.runs)
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as plain data; times in ms, coverage from 0 to 1, seconds."""
+        worst = worst_first(self.counts)
+        return {
+            "window": {"start": self.window.start, "end": self.window.end},
+            "complete": self.complete,
+            "requests": sum(run.requests for run in self.runs),
+            "rate_limited": sum(run.rate_limited for run in self.runs),
+            "rows_fetched": sum(run.rows_fetched for run in self.runs),
+            "rows_inserted": sum(run.rows_inserted for run in self.runs),
+            "seconds": round(self.seconds, 3),
+            "worst": worst[0][0] if worst else None,
+            "symbols": [
+                {**asdict(run), "unavailable": self.counts[run.symbol].unavailable}
+                for run in self.runs
+            ],
+        }
+
+
+@dataclass(slots=True)
+class Teller:
+    """Whom to tell how it goes. Each function is called in the event loop and must not wait."""
+
+    needs: Callable[[list[Need]], None]
+    left: Callable[[int], None]
+    """BloFin's pages are shorter or longer than thought: so many are left in all."""
+    progress: Callable[[History], Progress]
+
+
+def plan_json(needs: Sequence[Need], seconds: float) -> dict[str, object]:
+    """Return a plan and the least time it takes as plain data; times in ms, seconds."""
+    return {
+        "pages": sum(need.pages for need in needs),
+        "least_seconds": seconds,
+        "symbols": [
+            {
+                "symbol": need.symbol,
+                "expected": need.count.expected,
+                "present": need.count.present,
+                "missing": need.count.missing,
+                "unavailable": need.count.unavailable,
+                "coverage": need.count.ratio,
+                "gaps": [{"start": gap.start, "end": gap.end} for gap in need.gaps],
+                "pages": need.pages,
+            }
+            for need in needs
+        ],
+    }
