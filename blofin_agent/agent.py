@@ -5,12 +5,13 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 import structlog
 import trio
 
-from blofin_agent import __version__
+from blofin_agent import __version__, success
 from blofin_agent.backfill import Filler
 from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings
@@ -136,8 +137,9 @@ async def run(
 
 async def _produce(settings: Settings, store: Store, parts: Parts) -> None:
     """Read what is stored, then run all that brings candles in."""
-    await _load(parts)
+    await _load(store, parts)
     parts.watch.loaded = True
+    parts.passes.succeeded = partial(success.remember, store)
     ingest = Ingest(
         settings.blofin_ws_url,
         parts.watch,
@@ -174,11 +176,12 @@ async def _produce(settings: Settings, store: Store, parts: Parts) -> None:
         nursery.start_soon(parts.passes.run, settings.backfill_interval_minutes * 60)
 
 
-async def _load(parts: Parts) -> None:
+async def _load(store: Store, parts: Parts) -> None:
     backoff = Backoff(longest_s=15)
     while True:
         try:
             await parts.roster.load()
+            await success.recall(store, parts.metrics)
         except StoreUnavailable:
             await trio.sleep(backoff.next())
         else:

@@ -1,6 +1,6 @@
 """Passes: periodic backfill. Every symbol in turn, the worst first."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -34,14 +34,23 @@ class Policy:
 
 @dataclass(slots=True)
 class Pass:
-    """What one pass did."""
+    """What one pass did. Times in ms."""
 
+    started: int
+    ended: int = 0
     runs: list[Run] = field(default_factory=list)
+    whole: bool = False
+    """Whether it came to its end: nothing cancelled it or broke it off."""
 
     @property
     def unsettled(self) -> list[str]:
         """The symbols that another pass may help soon: those that failed."""
         return [run.symbol for run in self.runs if run.status is Status.FAILED]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it came to its end and no symbol failed."""
+        return self.whole and not self.unsettled
 
 
 class Passes:
@@ -55,6 +64,8 @@ class Passes:
         self._wake = trio.Event()
         self._left: list[str] = []
         """The symbols that failed in the last pass."""
+        self.succeeded: Callable[[Pass], Awaitable[None]] = _not_told
+        """Called by `run` after a pass in which no symbol failed."""
 
     def wake_if_left(self) -> None:
         """Let the next pass begin now if the last one failed: BloFin is back."""
@@ -83,6 +94,8 @@ class Passes:
             done = await self.once(self._watch.window(), trigger, symbols)
             trigger = Trigger.PERIODIC
             self._left = done.unsettled
+            if done.succeeded:
+                await self.succeeded(done)
             soon = trio.current_time() + backoff.next() if self._left else next_full
             with trio.move_on_at(min(soon, next_full)):
                 await self._wake.wait()
@@ -97,21 +110,22 @@ class Passes:
     ) -> Pass:
         """Go over all watched symbols once, or over those named."""
         begun = trio.current_time()
-        result = Pass()
+        result = Pass(self._watch.clock())
         self._filler.pager.forget_size()
         histories = self._order(window, symbols)
         self._filler.queued |= {history.symbol for history in histories}
-        for history in histories:
-            if result.runs and result.runs[-1].requests:
-                await trio.sleep(self._policy.symbol_sleep_s)
-            if history.symbol in self._watch.histories:
-                result.runs.append(await self._one(history, window, trigger, progress))
-            self._filler.queued.discard(history.symbol)
-        self._report(
-            result,
-            trio.current_time() - begun,
-            aloud=symbols is None and trigger is not Trigger.ONESHOT,
-        )
+        try:
+            for history in histories:
+                if result.runs and result.runs[-1].requests:
+                    await trio.sleep(self._policy.symbol_sleep_s)
+                if history.symbol in self._watch.histories:
+                    result.runs.append(await self._one(history, window, trigger, progress))
+                self._filler.queued.discard(history.symbol)
+            result.whole = True
+        finally:
+            self._report(result, trio.current_time() - begun)
+        if symbols is None and trigger is not Trigger.ONESHOT:
+            _tell_pass(result, trio.current_time() - begun)
         return result
 
     def eta(self) -> float:
@@ -149,24 +163,30 @@ class Passes:
             _tell(run)
         return run
 
-    def _report(self, result: Pass, seconds: float, *, aloud: bool) -> None:
-        now = self._watch.clock() / 1000
+    def _report(self, result: Pass, seconds: float) -> None:
+        result.ended = self._watch.clock()
+        now = result.ended / 1000
         self._metrics.last_pass.set(now)
         self._metrics.pass_duration.set(seconds)
-        if not result.unsettled:
+        if result.succeeded:
             self._metrics.last_success.set(now)
         for run in result.runs:
             if run.symbol in self._watch.histories:
                 self._metrics.last_pass_requests.labels(run.symbol).set(run.requests)
                 self._metrics.last_pass_rate_limited.labels(run.symbol).set(run.rate_limited)
-        if aloud:
-            requests = sum(run.requests for run in result.runs)
-            rows = sum(run.rows_inserted for run in result.runs)
-            log.info(
-                f"pass over {plural(len(result.runs), 'symbol')} done in "
-                f"{duration_text(seconds)}: {plural(requests, 'request')}, "
-                f"{plural(rows, 'candle')} inserted"
-            )
+
+
+async def _not_told(_done: Pass) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+def _tell_pass(result: Pass, seconds: float) -> None:
+    requests = sum(run.requests for run in result.runs)
+    rows = sum(run.rows_inserted for run in result.runs)
+    log.info(
+        f"pass over {plural(len(result.runs), 'symbol')} done in {duration_text(seconds)}: "
+        f"{plural(requests, 'request')}, {plural(rows, 'candle')} inserted"
+    )
 
 
 def _tell(run: Run) -> None:

@@ -98,6 +98,20 @@ async def test_a_pass_with_a_failure_is_no_success(house, exchange, lines):
     assert "A-USDT: no route; it is tried again in a minute or so" in lines("warning")
 
 
+async def test_a_pass_that_is_broken_off_is_told_and_is_no_success(house, exchange, lines):
+    """What it did until then counts; it is not said to be done."""
+    place = house(hours=1, watched=("A-USDT", "B-USDT"))
+    exchange.script = [None, RateLimited("slow down", 3_600.0)]
+    with trio.move_on_after(600):
+        await place.passes.once(place.watch.window(), Trigger.PERIODIC)
+    last = "blofin_backfill_last_pass_"
+    assert place.figure(last + "requests", symbol="A-USDT") == 1
+    assert place.figure(last + "timestamp_seconds") == place.wall() / 1000
+    assert place.figure("blofin_backfill_pass_duration_seconds") == 600
+    assert place.figure("blofin_backfill_last_success_timestamp_seconds") == 0
+    assert not any("pass over" in line for line in lines("info"))
+
+
 async def test_passes_go_on_from_start_to_start(house):
     """The first at once as `start`, the next ones every interval as `periodic`."""
     place = house(hours=1)

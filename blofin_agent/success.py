@@ -1,0 +1,34 @@
+"""Success: when the backfill last succeeded, remembered in the store across restarts.
+
+Without this an agent that is started again, perhaps because the backfill fails, would look as if
+it had never succeeded, or, to a rule that is patient with newcomers, as if all were well.
+"""
+
+from contextlib import suppress
+from functools import partial
+
+from blofin_agent.metrics import Metrics
+from blofin_agent.passes import Pass
+from blofin_agent.store import ledger
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+
+SERVICE = "backfill"
+"""Its row of `service_heartbeats`: started and beat are those of the last pass
+in which no symbol failed."""
+
+
+async def recall(store: Store, metrics: Metrics) -> None:
+    """Show the last success that the store knows of. Raises StoreUnavailable."""
+    when = await store.read("beat", partial(ledger.last_beat, service=SERVICE))
+    if when is not None:
+        metrics.last_success.set(when / 1000)
+
+
+async def remember(store: Store, done: Pass) -> None:
+    """Write down that a pass succeeded."""
+    beat = partial(
+        ledger.beat, service=SERVICE, started=done.started, now_ms=done.ended, note="a pass"
+    )
+    with suppress(StoreUnavailable):
+        await store.write("beat", beat)
