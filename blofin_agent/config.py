@@ -1,7 +1,7 @@
 """Settings: from the environment, or from `.env` in the working directory."""
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -50,15 +50,10 @@ class Settings(BaseSettings):
     @field_validator("blofin_rest_url", "blofin_ws_url")
     @classmethod
     def _is_url(cls, value: str, info: ValidationInfo) -> str:
-        schemes = ("http", "https") if info.field_name == "blofin_rest_url" else ("ws", "wss")
-        problem = f"it must be a URL that begins with {' or '.join(schemes)}://"
-        try:
-            parts = urlsplit(value)
-            host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise ValueError(f"{problem} ({error})") from None
-        if parts.scheme not in schemes or not host or port == 0:
-            raise ValueError(problem)
+        if info.field_name == "blofin_rest_url":
+            split_url(value, "http", "https")
+        else:
+            split_url(value, "ws", "wss")
         return value.rstrip("/")
 
     @field_validator("log_level", "log_format", mode="before")
@@ -85,6 +80,18 @@ def parse_symbols(text: str) -> tuple[str, ...]:
     if not found:
         raise ValueError("it names no symbol; list some, such as BTC-USDT,ETH-USDT, or say all")
     return found
+
+
+def split_url(text: str, *schemes: str) -> SplitResult:
+    """Return the parts of a URL of one of these schemes. Raises ValueError, which repeats none."""
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ValueError(f"it must be a URL that begins with {' or '.join(schemes)}://")
+    return parts
 
 
 def load(**overrides: object) -> Settings:

@@ -124,10 +124,11 @@ def test_several_wrong_values_are_a_line_each(monkeypatch):
     assert [line.split("=")[0] for line in complaint().splitlines()] == ["API_PORT", "LOG_LEVEL"]
 
 
+@pytest.mark.parametrize("url", ["oops://user:secret@host", "http://user:secret/x@host"])
 @pytest.mark.parametrize("name", ["BLOFIN_REST_URL", "BLOFIN_WS_URL"])
-def test_no_password_is_repeated(monkeypatch, name):
-    """A URL may hold one."""
-    monkeypatch.setenv(name, "oops://user:secret@host")
+def test_no_password_is_repeated(monkeypatch, name, url):
+    """A URL may hold one, perhaps where a port should be."""
+    monkeypatch.setenv(name, url)
     assert "secret" not in complaint()
 
 
