@@ -16,6 +16,7 @@ from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
 from blofin_agent.core.symbols import complain, needs_listing
+from blofin_agent.publish import NOWHERE, Targets, publish
 from blofin_agent.report import Need, Report, Teller
 from blofin_agent.retry import Backoff
 from blofin_agent.stopping import DRAIN_S, Stop, until_signal
@@ -48,6 +49,8 @@ class Order:
     until: int | None = None
     named: bool = False
     """Whether the symbols were named on the command line, so that a wrong one is wrong use."""
+    targets: Targets = NOWHERE
+    """Where the metrics go when it is over, however it went; wrong use alone tells them nothing."""
 
 
 async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: Teller) -> Report:
@@ -60,6 +63,7 @@ async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: 
     window = parts.watch.window()
     runs: list[Run] = []
     problem: Exception | None = None
+    succeeded = False
     async with trio.open_nursery() as nursery:
 
         async def write() -> None:
@@ -77,17 +81,28 @@ async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: 
                 window = parts.watch.window()
                 tell.needs(needs(parts, window))
                 progress = _progress(parts, window, tell, runs)
-                await parts.passes.once(window, Trigger.ONESHOT, progress=progress)
+                done = await parts.passes.once(window, Trigger.ONESHOT, progress=progress)
+                succeeded = done.succeeded
             except (BackfillError, UnknownSymbolError, StoreUnavailable) as error:
                 problem = error
         if stop.came:
             nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
         await parts.writer.close()
+    seconds = trio.current_time() - begun
+    if not succeeded:
+        # One that did not even come to its pass was made all the same.
+        parts.metrics.last_pass.set(parts.watch.clock() / 1000)
+        parts.metrics.pass_duration.set(seconds)
+    unpublished = []
+    if not isinstance(problem, UnknownSymbolError):
+        unpublished = await publish(parts.metrics, order.targets, succeeded=succeeded)
+    for text in unpublished:
+        tell.unpublished(text)
     stop.done()
     if problem is not None:
         raise problem
     counts = {one.symbol: one.count(window) for one in parts.watch.all()}
-    return Report(window, runs, counts, trio.current_time() - begun, stop.came)
+    return Report(window, runs, counts, seconds, stop.came, published=not unpublished)
 
 
 def _progress(
@@ -157,6 +172,7 @@ def _assemble(order: Order, store: Store, client: httpx.AsyncClient) -> Parts:
 async def _prepare(order: Order, parts: Parts) -> None:
     """Read the store, and know when the symbols were listed."""
     await parts.roster.load()
+    parts.watch.loaded = True
     wanted, window, now = order.settings.blofin_symbols, parts.watch.window(), parts.watch.clock()
     whole = not any(history.gaps(window, now) for history in parts.watch.all())
     # When nothing is missing and no pattern may mean a new listing, there is nothing to ask.
@@ -170,7 +186,6 @@ async def _prepare(order: Order, parts: Parts) -> None:
             f"no BloFin instrument is meant by {', '.join(order.settings.blofin_symbols)} "
             "(BLOFIN_SYMBOLS)"
         )
-    parts.watch.loaded = True
 
 
 def _fixed(watch: Watch, since: int | None, until: int | None) -> Span:

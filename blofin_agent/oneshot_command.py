@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +14,15 @@ from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings
 from blofin_agent.console import FAILED, INCOMPLETE, opened, read_settings
 from blofin_agent.exchange.rest import client as make_client
-from blofin_agent.options import Moment, lookback_option, symbols_option
+from blofin_agent.options import (
+    Moment,
+    lookback_option,
+    pushgateway_option,
+    symbols_option,
+    textfile_option,
+)
+from blofin_agent.publish import NOWHERE, Targets
+from blofin_agent.pushgateway import Gateway
 from blofin_agent.report import Need, Report, plan_json
 
 
@@ -24,12 +33,16 @@ from blofin_agent.report import Need, Report, plan_json
 @click.option("--until", type=Moment(), help="Up to this UTC date or time, not included.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and fetch nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and no lines.")
+@textfile_option
+@pushgateway_option
 @click.option("-v", "--verbose", is_flag=True, help="A line for each page.")
 def backfill(
     symbols: tuple[str, ...] | None,
     lookback_hours: int | None,
     since: int | None,
     until: int | None,
+    textfile: Path | None,
+    pushgateway: Gateway | None,
     *,
     dry_run: bool,
     as_json: bool,
@@ -47,8 +60,14 @@ def backfill(
         raise click.UsageError("give --lookback-hours or --since, not both")
     if since is not None and since > wall_ms():
         raise click.UsageError("--since is in the future: there are no candles yet")
+    targets = Targets(textfile, pushgateway)
+    if dry_run and targets != NOWHERE:
+        raise click.UsageError(
+            "--dry-run does nothing that metrics could tell of; leave out --metrics-textfile and "
+            "--pushgateway"
+        )
     settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
-    order = oneshot.Order(settings, since, until, named=symbols is not None)
+    order = oneshot.Order(settings, since, until, symbols is not None, targets)
     with opened(settings) as store:
         if dry_run:
             _tell_plan(
@@ -76,7 +95,7 @@ def _tell(report: Report, *, as_json: bool) -> None:
         click.echo(json.dumps(report.as_json()))
     else:
         show.print_lines(show.summary_lines(report))
-    if report.stopped or report.failed:
+    if report.stopped or report.failed or not report.published:
         raise click.exceptions.Exit(FAILED)
     if not report.complete:
         raise click.exceptions.Exit(INCOMPLETE)

@@ -1,11 +1,14 @@
 """Options: what several commands take on the command line, and how it is read."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from blofin_agent import config
+from blofin_agent import config, pushgateway, textfile
+
+T = TypeVar("T")
 
 
 class Moment(click.ParamType[int]):
@@ -30,20 +33,23 @@ class Moment(click.ParamType[int]):
         return int(moment.timestamp() * 1000)
 
 
-def _symbols(
-    _ctx: click.Context, _param: click.Parameter, value: str | None
-) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    try:
-        return config.parse_symbols(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+def _read_by(parse: Callable[[str], T]) -> Callable[[Any, Any, str | None], T | None]:
+    """Return a callback that reads an option with a function that raises ValueError."""
+
+    def read(_ctx: click.Context, _param: click.Parameter, value: str | None) -> T | None:
+        if value is None:
+            return None
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return read
 
 
 symbols_option = click.option(
     "--symbols",
-    callback=_symbols,
+    callback=_read_by(config.parse_symbols),
     metavar="LIST",
     help="Instead of BLOFIN_SYMBOLS, e.g. BTC-USDT,ETH-USDT.",
 )
@@ -52,4 +58,17 @@ lookback_option = click.option(
     type=click.IntRange(1),
     metavar="N",
     help="Instead of BACKFILL_LOOKBACK_HOURS.",
+)
+textfile_option = click.option(
+    "--metrics-textfile",
+    "textfile",
+    callback=_read_by(textfile.parse),
+    metavar="FILE",
+    help="Write the metrics to FILE, which ends in .prom, for node_exporter to read.",
+)
+pushgateway_option = click.option(
+    "--pushgateway",
+    callback=_read_by(pushgateway.parse),
+    metavar="URL",
+    help="Push the metrics to a Pushgateway, e.g. http://127.0.0.1:9091.",
 )

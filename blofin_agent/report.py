@@ -30,6 +30,8 @@ class Report:
     seconds: float
     stopped: bool = False
     """Whether a signal ended it before its end."""
+    published: bool = True
+    """Whether the metrics arrived wherever they were to go."""
 
     @property
     def complete(self) -> bool:
@@ -68,6 +70,8 @@ class Teller:
     left: Callable[[int], None]
     """BloFin's pages are shorter or longer than thought: so many are left in all."""
     progress: Callable[[History], Progress]
+    unpublished: Callable[[str], None]
+    """The metrics did not arrive at a place where they were to go."""
 
 
 def plan_json(needs: Sequence[Need], seconds: float) -> dict[str, object]:

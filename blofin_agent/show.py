@@ -16,6 +16,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from blofin_agent.backfill import Progress
+from blofin_agent.console import say
 from blofin_agent.core.answers import Answer
 from blofin_agent.core.history import Count, History
 from blofin_agent.core.plan import Page
@@ -95,7 +96,7 @@ class BackfillShow:
 
     def teller(self) -> Teller:
         """Return the functions that the backfill calls."""
-        return Teller(self._needs, self._left, self._progress)
+        return Teller(self._needs, self._left, self._progress, say)
 
     def line(self, text: str) -> None:
         """Print a line above the bar."""
