@@ -1,0 +1,272 @@
+"""Laws of deploy/prometheus: its own programs accept it, and it speaks of what there is."""
+
+import re
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import promql_parser
+import pytest
+import yaml
+
+from blofin_agent.core.candle import Bar
+from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE, History
+from blofin_agent.metrics import Metrics
+from blofin_agent.watch import Watch
+
+ROOT = Path(__file__).parent.parent.parent
+FOLDER = ROOT / "deploy" / "prometheus"
+RULES = sorted((FOLDER / "rules").glob("*.yml"))
+TESTS = sorted((FOLDER / "tests").glob("*.yml"))
+
+
+def read(path):
+    return yaml.safe_load(path.read_text())
+
+
+def rules():
+    return [rule for path in RULES for group in read(path)["groups"] for rule in group["rules"]]
+
+
+ALERTS = [rule for rule in rules() if "alert" in rule]
+RECORDS = [rule for rule in rules() if "record" in rule]
+
+
+def names(rule):
+    kind = "alert" if "alert" in rule else "record"
+    return f"{rule[kind]}-{rule.get('labels', {}).get('severity', kind)}"
+
+
+every_rule = pytest.mark.parametrize("rule", ALERTS + RECORDS, ids=names)
+every_alert = pytest.mark.parametrize("alert", ALERTS, ids=names)
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+# -- Prometheus' and Alertmanager's own programs ---------------------------------------------------
+
+
+@pytest.mark.debian
+def test_promtool_accepts_the_configuration(debian):
+    """With every rule file that it names."""
+    said = run(debian("promtool"), "check", "config", str(FOLDER / "prometheus.yml"))
+    assert f"{len(RULES)} rule files found" in said
+
+
+@pytest.mark.debian
+def test_promtool_lints_the_rules_without_a_word(debian):
+    """`--lint=all --lint-fatal`."""
+    run(debian("promtool"), "check", "rules", "--lint=all", "--lint-fatal", *map(str, RULES))
+
+
+@pytest.mark.debian
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_promtool_plays_every_case(path, debian):
+    """Not yet, firing, must not fire."""
+    run(debian("promtool"), "test", "rules", str(path))
+
+
+@pytest.mark.debian
+def test_amtool_accepts_the_configuration(debian):
+    """With its receivers and inhibitions."""
+    assert "4 receivers" in run(debian("amtool"), "check-config", str(FOLDER / "alertmanager.yml"))
+
+
+@pytest.mark.debian
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        (["alertname=BlofinCoverageLow", "severity=critical", "symbol=A-USDT"], "critical"),
+        (["alertname=BlofinCoverageLow", "severity=warning", "symbol=A-USDT"], "warning"),
+        (["alertname=BlofinFeedFlapping", "severity=info"], "info"),
+        (["alertname=Watchdog", "severity=info"], "watchdog"),
+    ],
+)
+def test_alertmanager_routes_by_severity_and_the_watchdog_apart(labels, receiver, debian):
+    """`amtool config routes test`."""
+    config = f"--config.file={FOLDER / 'alertmanager.yml'}"
+    run(
+        debian("amtool"), "config", "routes", "test", config, f"--verify.receivers={receiver}",
+        *labels,
+    )  # fmt: skip
+
+
+def test_one_inhibition_hushes_the_warning_beside_the_critical():
+    """Both have one name, so the labels that must be equal are these."""
+    config = read(FOLDER / "alertmanager.yml")
+    assert {
+        "source_matchers": ["severity = critical"],
+        "target_matchers": ['severity =~ "warning|info"'],
+        "equal": ["alertname", "job", "instance", "symbol"],
+    } in config["inhibit_rules"]
+    named = set(re.findall(r"Blofin\w+", str(config["inhibit_rules"]))) - {"Blofin"}
+    assert named <= {alert["alert"] for alert in ALERTS}
+
+
+# -- what every rule must be -----------------------------------------------------------------------
+
+
+@every_alert
+def test_an_alert_is_named_graded_explained_and_linked(alert):
+    """CamelCase with our prefix; the texts are templates; the links lead where they say."""
+    name, notes = alert["alert"], alert["annotations"]
+    assert re.fullmatch(r"(Blofin([A-Z][a-z]+)+)|Watchdog", name)
+    assert alert["labels"].keys() == {"severity"}
+    assert alert["labels"]["severity"] in ("critical", "warning", "info")
+    assert "$value" not in str(alert["labels"])
+    assert set(notes) == {"summary", "description", "runbook_url", "dashboard_url"}
+    assert notes["summary"].rstrip("{}%end ").endswith((".", "{{"))
+    assert notes["runbook_url"] == f"http://127.0.0.1:8780/runbook#{name.lower()}"
+    url = urlsplit(notes["dashboard_url"])
+    assert url.path in ("/d/blofin-coverage", "/d/blofin-feed-api")
+    for variable, (value,) in parse_qs(url.query).items():
+        label = variable.removeprefix("var-")
+        assert value == f"{{{{ $labels.{label} }}}}"
+        assert label in labels_of(alert["expr"]), "the alert has no such label"
+
+
+@every_alert
+def test_an_alert_about_a_symbol_links_to_that_symbol(alert):
+    """And so with job and instance, wherever it has them."""
+    if "absent(" in alert["expr"]:
+        return
+    wanted = labels_of(alert["expr"]) & {"job", "instance", "symbol"}
+    assert {f"var-{label}" for label in wanted} <= set(
+        parse_qs(urlsplit(alert["annotations"]["dashboard_url"]).query)
+    )
+
+
+def labels_of(expr):
+    """Return the labels that a rule's result has, as its first selector or `by` has them."""
+    by = re.match(r"\(?\s*\w+ by \(([\w, ]+)\)", expr)
+    if by:
+        return set(by[1].split(", "))
+    if expr.startswith(("vector", "absent")):
+        return set()
+    first = next(iter(selectors(expr)))
+    if first.startswith("job_instance:"):
+        return {"job", "instance"}
+    known = {"up": set()} | {name: labels for name, (_, labels) in SERIES.items()}
+    return {"job", "instance"} | known[first]
+
+
+@every_alert
+def test_an_alert_compares_and_divides_by_nothing(alert):
+    """A missing series and a zero are no alarm."""
+    assert re.search(r"(==|!=|<=|>=|<|>)", alert["expr"])
+    assert "/" not in alert["expr"]
+    assert "topk" not in alert["expr"]
+
+
+@every_rule
+def test_a_rule_parses_and_speaks_of_metrics_that_exist(rule):
+    """With the labels they have, and the values those can have."""
+    promql_parser.parse(rule["expr"])
+    recorded = {one["record"] for one in RECORDS}
+    for name, matchers in selectors(rule["expr"], with_labels=True):
+        if name in recorded or name in ("up", "process_start_time_seconds"):
+            continue
+        assert name in SERIES, name
+        assert set(matchers) <= SERIES[name][1], name
+        for label, value in matchers.items():
+            known = VALUES[name, label]
+            assert all(one in known for one in value.split("|")), value
+
+
+@every_rule
+def test_counters_are_only_read_as_rates(rule):
+    """And nothing else is."""
+    for name in selectors(rule["expr"]):
+        rated = re.search(rf"(rate|increase)\({name}\b", rule["expr"])
+        counter = SERIES.get(name, ("", ()))[0] == "counter"
+        assert bool(rated) == counter, name
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=names)
+def test_a_recording_is_named_by_level_metric_and_operation(record):
+    """The level says which labels are left."""
+    level, metric, operation = record["record"].split(":")
+    left = re.search(r"by \(([\w, ]+)\)", record["expr"])[1]
+    assert level == left.replace(", ", "_")
+    assert metric.startswith("blofin_")
+    assert operation == record["expr"].split()[0] or operation.startswith("rate")
+
+
+def test_the_bounds_are_those_of_the_agent():
+    """0.97 and 0.995 stand in one place; here they are repeated, and held to it."""
+    low = {
+        alert["labels"]["severity"]: alert["expr"]
+        for alert in ALERTS
+        if alert["alert"] == "BlofinCoverageLow"
+    }
+    assert low == {
+        "critical": f"max_over_time(blofin_coverage_ratio[5m]) < {WARN_COVERAGE}",
+        "warning": f"max_over_time(blofin_coverage_ratio[5m]) < {GOOD_COVERAGE}",
+    }
+
+
+@pytest.mark.parametrize("name", sorted({alert["alert"] for alert in ALERTS} - {"Watchdog"}))
+def test_every_alert_has_its_three_cases(name):
+    """And the one that fires names every label and annotation."""
+    cases = {
+        case["name"].partition(": ")[2]: case["alert_rule_test"]
+        for path in TESTS
+        for case in read(path)["tests"]
+        if case["name"].startswith(f"{name}:")
+    }
+    assert set(cases) == {"not yet", "firing", "must not fire"}
+    for case, checks in cases.items():
+        assert checks
+        for check in checks:
+            assert check["alertname"] == name
+            assert bool(check["exp_alerts"]) == (case == "firing")
+            for alert in check["exp_alerts"]:
+                assert set(alert["exp_labels"]) >= {"severity", "job"}
+                assert len(alert["exp_annotations"]) == 4
+
+
+# -- what there is ---------------------------------------------------------------------------------
+
+
+def _registry():
+    watch = Watch(Bar.M1, 1, 0, lambda: 0, loaded=True)
+    watch.histories["A-USDT"] = History("A-USDT", Bar.M1)
+    metrics = Metrics(watch, "1", "sqlite")
+    metrics.add_symbol("A-USDT")
+    metrics.add_connection("1")
+    return metrics.registry
+
+
+def _series():
+    """Return each series' kind and labels, and each label's values, from the agent's registry."""
+    series, values = {}, defaultdict(set)
+    for family in _registry().collect():
+        for sample in family.samples:
+            series[sample.name] = (family.type, set(sample.labels) - {"le"})
+            for label, value in sample.labels.items():
+                values[sample.name, label].add(value)
+    return series, values
+
+
+SERIES, VALUES = _series()
+
+
+def selectors(expr, *, with_labels=False):
+    """Return the names in an expression that are series, with their matchers if wished."""
+    bare = re.sub(r"\b(by|on|ignoring|without|group_left|group_right) *\([^)]*\)", "", expr)
+    bare = re.sub(r"\[[^\]]*\]|\boffset \w+", "", bare)
+    found = re.findall(r"(?<![\w\"])([a-z_][\w:]*)(\{[^}]*\})?(?!\s*\()(?![\w:])", bare)
+    words = {"and", "or", "unless", "on", "by"}
+    pairs = [
+        (name, dict(re.findall(r'(\w+)[=!~]+"([^"]*)"', labels)))
+        for name, labels in found
+        if name not in words
+    ]
+    if with_labels:
+        return [(n, {k: v for k, v in m.items() if k not in ("job", "instance")}) for n, m in pairs]
+    return [name for name, _ in pairs]
