@@ -185,4 +185,15 @@ def demo_command() -> None:
     """
     settings = read_settings()
     bound, url = _bind(settings)
-    demo.demo(settings, bound, lambda here, store: _announce(here, store, url))
+
+    def announce(here: Settings, store: Store) -> None:
+        _announce(here, store, url)
+        withhold = f"{here.blofin_rest_url}/control/faults/withhold/{here.blofin_symbols[-1]}"
+        show.print_lines(
+            [
+                f"exchange  {here.blofin_rest_url} (simulated)",
+                f"try       curl -X PUT {withhold}   and -X DELETE, to give the symbol again",
+            ]
+        )
+
+    demo.demo(settings, bound, announce)
