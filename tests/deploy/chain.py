@@ -1,0 +1,209 @@
+"""The whole chain in real processes: simulator -> agents -> Prometheus -> Alertmanager -> webhook.
+
+The rule files are loaded as they are, so an alert takes its own minutes. The chain starts when the
+suite does, plays its story in a thread, and the tests that look at it run last.
+"""
+
+import http.server
+import json
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from tests.processes import Place, end, settings, start_agent, start_simulator, until
+
+ROOT = Path(__file__).parent.parent.parent
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+
+WITHHELD = "PEPE-USDT"
+SYMBOLS = f"BTC-USDT,ETH-USDT,{WITHHELD}"
+SCRAPE_S = 2
+
+
+@dataclass
+class Chain:
+    """The processes, and what reached the webhook."""
+
+    folder: Path
+    processes: list = field(default_factory=list)
+    notices: list[dict] = field(default_factory=list)
+    """The alerts as Alertmanager sent them, with `at`, the time (s) they came, and `path`."""
+    webhook: http.server.ThreadingHTTPServer | None = None
+    problem: BaseException | None = None
+
+    def play(self) -> None:
+        """Start everything and play the story; what goes wrong is kept for the tests."""
+        try:
+            self._start()
+            self._story()
+        except BaseException as error:  # noqa: BLE001 - raised in the test that waits
+            self.problem = error
+
+    def _start(self) -> None:
+        """One symbol is not given from the start; the window is an hour, so that it shows."""
+        place = Place(
+            self._made("agent"),
+            settings(
+                BLOFIN_SYMBOLS=SYMBOLS,
+                BACKFILL_LOOKBACK_HOURS="1",
+                BACKFILL_INTERVAL_MINUTES="1",
+            ),
+        )
+        self.simulator = start_simulator(place, SYMBOLS, options=("--no-limits",))
+        self.processes.append(self.simulator.process)
+        self.withhold("PUT", since=0)
+        self.agent = start_agent(place, started=self.processes)
+        second = Place(self._made("second"), place.env | {"BLOFIN_SYMBOLS": "ETH-USDT"})
+        self.second = start_agent(second, started=self.processes)
+        self._serve_webhook()
+        self._start_alertmanager()
+        self._start_prometheus()
+
+    def _story(self) -> None:
+        until(lambda: len(self.query(f'blofin_coverage_ratio{{symbol="{WITHHELD}"}}')) == 1)
+        until(lambda: len(self.query('up{job="blofin-agent"} == 1')) == 2)
+        self.second.process.kill()
+        self.wait_for("BlofinCoverageLow", "firing", within_s=500, severity="critical")
+        self.withhold("DELETE")
+
+    def wait_for(self, alertname: str, status: str, within_s: float = 60, **labels) -> dict:
+        """Wait until an alert has reached the webhook; return it as Alertmanager sent it."""
+        wanted = {"alertname": alertname, **labels}
+
+        def come():
+            if self.problem is not None:
+                raise self.problem
+            for notice in list(self.notices):
+                if notice["status"] == status and wanted.items() <= notice["labels"].items():
+                    return notice
+            return None
+
+        return until(come, within_s)
+
+    def withhold(self, method: str, **query) -> None:
+        """Tell the simulator to stop giving the symbol (PUT), or to give it again (DELETE)."""
+        url = f"{self.simulator.rest_url}/control/faults/withhold/{WITHHELD}"
+        request = urllib.request.Request(f"{url}?{urllib.parse.urlencode(query)}", method=method)
+        with urllib.request.urlopen(request, timeout=10):
+            pass
+
+    def api(self, path: str, **query) -> object:
+        """Return the data of an answer of Prometheus' HTTP API."""
+        url = f"{self.prometheus_url}/api/v1/{path}?{urllib.parse.urlencode(query, doseq=True)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def query(self, expr: str) -> list[dict]:
+        """Return the result of an instant query."""
+        return self.api("query", query=expr)["result"]
+
+    def stop(self) -> None:
+        """End every process."""
+        end(self.processes)
+        if self.webhook is not None:
+            self.webhook.shutdown()
+            self.webhook.server_close()
+
+    # -- the servers ------------------------------------------------------------------------------
+
+    def _made(self, name: str) -> Path:
+        folder = self.folder / name
+        folder.mkdir()
+        return folder
+
+    def _run(self, name: str, *command: str) -> None:
+        with (self.folder / f"{name}.log").open("w") as log:
+            self.processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+
+    def _serve_webhook(self) -> None:
+        notices = self.notices
+
+        class Webhook(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                for alert in body["alerts"]:
+                    notices.append({**alert, "at": time.time(), "path": self.path})
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_args) -> None:
+                """Say nothing."""
+
+        self.webhook = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Webhook)
+        threading.Thread(target=self.webhook.serve_forever, daemon=True).start()
+
+    def _start_alertmanager(self) -> None:
+        """Run the shipped configuration; only whereto and how soon differ."""
+        config = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())
+        for route in (config["route"], *config["route"]["routes"]):
+            route |= {"group_wait": "1s", "group_interval": "5s"}
+        for receiver in config["receivers"]:
+            for one in receiver["webhook_configs"]:
+                path = urllib.parse.urlsplit(one["url"]).path
+                one["url"] = f"http://127.0.0.1:{self.webhook.server_address[1]}{path}"
+        path = self.folder / "alertmanager.yml"
+        path.write_text(yaml.safe_dump(config))
+        self._alertmanager = f"127.0.0.1:{_free_port()}"
+        self._run(
+            "alertmanager",
+            "prometheus-alertmanager",
+            f"--config.file={path}",
+            f"--storage.path={self._made('alertmanager')}",
+            f"--web.listen-address={self._alertmanager}",
+            "--cluster.listen-address=",
+        )
+
+    def _start_prometheus(self) -> None:
+        """Run the shipped configuration and rules; only addresses and the interval differ."""
+        config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+        config["global"] |= {
+            "scrape_interval": f"{SCRAPE_S}s",
+            "scrape_timeout": f"{SCRAPE_S}s",
+            "evaluation_interval": f"{SCRAPE_S}s",
+        }
+        config["rule_files"] = [str(PROMETHEUS / path) for path in config["rule_files"]]
+        found = self._made("agents")
+        (job,) = [one for one in config["scrape_configs"] if one["job_name"] == "blofin-agent"]
+        job["static_configs"][0]["targets"] = [urllib.parse.urlsplit(self.agent.url).netloc]
+        (several,) = job["file_sd_configs"]
+        several["files"] = [str(found / Path(name).name) for name in several["files"]]
+        target = {"targets": [urllib.parse.urlsplit(self.second.url).netloc]}
+        (found / "second.yml").write_text(yaml.safe_dump([target]))
+        (manager,) = config["alerting"]["alertmanagers"]
+        manager["static_configs"][0]["targets"] = [self._alertmanager]
+        port = _free_port()
+        for one in config["scrape_configs"]:
+            if one["job_name"] == "prometheus":
+                one["static_configs"][0]["targets"] = [f"127.0.0.1:{port}"]
+        path = self.folder / "prometheus.yml"
+        path.write_text(yaml.safe_dump(config))
+        self.prometheus_url = f"http://127.0.0.1:{port}"
+        self._run(
+            "prometheus",
+            "prometheus",
+            f"--config.file={path}",
+            f"--storage.tsdb.path={self._made('tsdb')}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        )
+
+
+def begin() -> Chain | None:
+    """Start the chain and its story; None where Debian's programs are not installed."""
+    if not all(map(shutil.which, ("prometheus", "prometheus-alertmanager"))):
+        return None
+    chain = Chain(Path(tempfile.mkdtemp(prefix="blofin-chain-")))
+    threading.Thread(target=chain.play, daemon=True).start()
+    return chain
+
+
+def _free_port() -> int:
+    with http.server.HTTPServer(("127.0.0.1", 0), None) as server:
+        return server.server_address[1]

@@ -1,0 +1,40 @@
+"""Starts the whole chain when the suite starts, because an alert takes its own minutes."""
+
+import shutil
+
+import pytest
+
+from tests.deploy import chain as chains
+
+CHAIN = pytest.StashKey[chains.Chain | None]()
+
+
+def _wants(item: pytest.Item) -> bool:
+    return "chain" in getattr(item, "fixturenames", ())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests that wait for the chain come last."""
+    items.sort(key=_wants)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin, if a test wants it."""
+    if any(map(_wants, session.items)) and not session.config.option.collectonly:
+        session.stash[CHAIN] = chains.begin()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End every process, and leave nothing behind."""
+    chain = session.stash.get(CHAIN, None)
+    if chain is not None:
+        chain.stop()
+        shutil.rmtree(chain.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def chain(request, debian):
+    """The running chain; left out without Debian's programs."""
+    debian("prometheus")
+    debian("prometheus-alertmanager")
+    return request.session.stash[CHAIN]
