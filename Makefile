@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run demo test lint format clean
+.PHONY: run demo test lint format dashboards clean
 
 run: .venv/run  ## the agent, with SQLite under data/
 	$(BIN)/blofin-agent run
@@ -22,6 +22,9 @@ lint: .venv/dev  ## ruff, its formatter, mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+dashboards: .venv/dev  ## Grafana's dashboards, from deploy/grafana/*.py
+	$(BIN)/python -m deploy.grafana
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,305 @@
+"""The dashboard of coverage, in the order in which somebody who was woken up asks."""
+
+from grafana_foundation_sdk.builders import common as cb
+from grafana_foundation_sdk.builders import dashboard, table
+from grafana_foundation_sdk.models import common as cm
+from grafana_foundation_sdk.models import dashboard as dm
+
+from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
+from deploy.grafana.parts import (
+    COVERAGE,
+    SOURCE,
+    ZERO_IS_GOOD,
+    Panel,
+    agent,
+    assemble,
+    increase,
+    instant,
+    lines,
+    named,
+    number,
+    rate,
+    states,
+    symbols,
+)
+
+UID = "blofin-coverage"
+
+_RATIO = symbols("coverage_ratio")
+_MISSING = symbols("candles_missing")
+_UNAVAILABLE = symbols("candles_unavailable")
+_WORST = f"min({_RATIO})"
+_FAILED = 'outcome!~"ok|refused"'
+_FINE = {"0": ("trouble", "red"), "1": ("fine", "green")}
+
+
+def build() -> dashboard.Dashboard:
+    """Return the dashboard."""
+    return assemble(
+        UID,
+        "BloFin: coverage",
+        "How complete the candle history is, per symbol; why it is not; and when it will be.",
+        [
+            ("Is it bad, and since when?", _is_it_bad()),
+            ("Which symbols?", [_table(), _coverage_over_time(), _gaps()]),
+            ("Why?", [_why()]),
+            ("Will it heal by itself, and when?", _healing()),
+        ],
+    )
+
+
+def _is_it_bad() -> list[Panel]:
+    good = f"{GOOD_COVERAGE:.1%}".replace("%", " %")
+    warn = f"{WARN_COVERAGE:.0%}".replace("%", " %")
+    state = 'blofin_health="{}"'
+    return [
+        number(
+            "Health",
+            f"That of the worst symbol: GOOD from {good}, WARN from {warn}, CRITICAL below.",
+            "short",
+            f"clamp_max(max({agent('health', state.format('warn'))}) "
+            f"+ 2 * max({agent('health', state.format('critical'))}), 2)",
+            names={
+                "0": ("GOOD", "green"),
+                "1": ("WARN", "orange"),
+                "2": ("CRITICAL", "red"),
+            },
+        ),
+        number(
+            "Worst symbol",
+            "The coverage of the least complete symbol: candles held over candles expected.",
+            "percentunit",
+            _WORST,
+            COVERAGE,
+        ),
+        number(
+            "Not good for",
+            f"How long ago the worst symbol was last at {good} or better, within the time shown. "
+            "0 means that it is so now.",
+            "s",
+            f"clamp_min(time() - max_over_time(timestamp({_WORST} >= {GOOD_COVERAGE})"
+            "[$__range:1m]) - 60, 0) or vector($__range_s)",
+            ZERO_IS_GOOD,
+        ),
+        number(
+            "Heals in at least",
+            "Pages still to fetch over pages allowed a second. The agent does it by itself. A "
+            "suspension or an outage of BloFin comes on top.",
+            "s",
+            f"max({agent('backfill_heal_eta_seconds')})",
+            ZERO_IS_GOOD,
+        ),
+        number(
+            f"Symbols below {good}",
+            "How many symbols are not GOOD. The table below has them on top.",
+            "short",
+            f"count({_RATIO} < {GOOD_COVERAGE}) or vector(0)",
+            ((None, "green"), (1, "orange")),
+        ),
+        number(
+            f"Symbols below {warn}",
+            "How many symbols are CRITICAL. The table below has them on top.",
+            "short",
+            f"count({_RATIO} < {WARN_COVERAGE}) or vector(0)",
+            ((None, "green"), (1, "red")),
+        ),
+        number(
+            "Missing minutes",
+            "Candles that should be there and are not, of all symbols; with 1m bars, minutes.",
+            "short",
+            f"sum({_MISSING})",
+            ZERO_IS_GOOD,
+        ),
+        number(
+            "Of these unavailable",
+            "The part that BloFin was proven not to have: nobody can fetch it. It is asked for "
+            "again now and then.",
+            "short",
+            f"sum({_UNAVAILABLE})",
+        ),
+        number(
+            "Oldest newest candle",
+            "How long ago the newest candle of the worst symbol opened. With 1m bars up to some 80 "
+            "seconds are normal; more means that nothing new arrives.",
+            "s",
+            f"max(time() - ({symbols('last_candle_timestamp_seconds')} > 0))",
+        ),
+        number(
+            "Last good backfill",
+            "How long ago the last pass ended in which no symbol failed; without one, how long the "
+            "agent runs. More than two periods: look at the requests by outcome.",
+            "s",
+            f"time() - (min({agent('backfill_last_success_timestamp_seconds')} > 0) "
+            f"or min({named('process_start_time_seconds')}))",
+        ),
+        number(
+            "Suspended for",
+            "How long BloFin's suspension of the address still lasts. The agent waits by itself; "
+            "send nothing by hand meanwhile.",
+            "s",
+            f"max(clamp_min({agent('api_suspended_until_timestamp_seconds')} - time(), 0))",
+            ZERO_IS_GOOD,
+        ),
+        number(
+            "Agents up",
+            "How many agents Prometheus reaches. What it cannot reach shows nothing above.",
+            "short",
+            f"sum({named('up')})",
+        ),
+    ]
+
+
+def _why() -> Panel:
+    failed = f"sum({rate(agent('api_requests_total', _FAILED))})"
+    return states(
+        "What is in the way",
+        "Feed: a websocket connection is down. Subscriptions: a symbol is not acknowledged. Limit: "
+        "BloFin has suspended the address. Exchange: more than 5 % of the requests fail. Store: "
+        "our database takes nothing. Agent: it cannot be reached. The runbook has what to do.",
+        _FINE,
+        (f"min({agent('feed_connected')})", "Feed"),
+        (f"min({symbols('feed_subscribed')})", "Subscriptions"),
+        (f"min({agent('api_suspended_until_timestamp_seconds')} <= bool time())", "Limit"),
+        (f"{failed} <= bool 0.05 * sum({rate(agent('api_requests_total'))})", "Exchange"),
+        (f"min({agent('store_up')})", "Store"),
+        (f"min({named('up')})", "Agent"),
+    )
+
+
+def _gaps() -> Panel:
+    whole = f"max by (symbol) ({_MISSING}) == bool 0"
+    some = f"max by (symbol) ({_MISSING}) > bool 0"
+    proven = f"max by (symbol) ({_MISSING} - {_UNAVAILABLE}) == bool 0"
+    return states(
+        "Gaps",
+        "Each symbol over time: whole, with gaps that BloFin was proven not to fill, or with gaps "
+        "that the agent is after. Where nothing is drawn, the agent did not run.",
+        {
+            "0": ("gaps", "red"),
+            "1": ("unavailable only", "yellow"),
+            "2": ("whole", "green"),
+        },
+        (f"2 * ({whole}) + ({proven}) * ({some})", "{{symbol}}"),
+        height=9,
+    )
+
+
+def _coverage_over_time() -> Panel:
+    return lines(
+        "Coverage over time, the 20 worst",
+        "A line that falls: something is not arriving. A line that stays low: see what is in the "
+        "way. The coloured lines are the bounds of WARN and CRITICAL.",
+        "percentunit",
+        (f"bottomk(20, min by (symbol) ({_RATIO}))", "{{symbol}}"),
+        span=24,
+        colors=COVERAGE,
+    )
+
+
+def _healing() -> list[Panel]:
+    written = rate(symbols("candles_written_total"))
+    pages = increase(symbols("backfill_requests_total"))
+    limited = increase(symbols("backfill_rate_limited_total"))
+    return [
+        lines(
+            "Missing minutes over time",
+            "It should sink after each gap. What stays at the height of the second line is "
+            "unavailable at BloFin.",
+            "short",
+            (f"sum({_MISSING})", "missing"),
+            (f"sum({_UNAVAILABLE})", "of these unavailable"),
+        ),
+        lines(
+            "Time to heal",
+            "The least time that the pages still to fetch need. It should sink second by second "
+            "while the agent is at work.",
+            "s",
+            (f"max by (instance) ({agent('backfill_heal_eta_seconds')})", "{{instance}}"),
+        ),
+        lines(
+            "Candles stored, a second",
+            "By source: blofin_ws are live ones, historical_fill came by REST. One live candle a "
+            "minute and symbol is normal.",
+            "short",
+            (f"sum by (source) ({written})", "{{source}}"),
+        ),
+        lines(
+            "Pages asked for, and 429s among them",
+            "Requests that fill gaps. A complete store costs none. 429: BloFin's limit was "
+            "reached, probably by another program behind the same address.",
+            "short",
+            (f"sum({pages})", "pages"),
+            (f"sum({limited})", "429"),
+        ),
+    ]
+
+
+_COLUMNS = (
+    ("Coverage", _RATIO, "percentunit"),
+    ("Missing", _MISSING, "short"),
+    ("Unavailable", _UNAVAILABLE, "short"),
+    ("Newest candle", f"time() - ({symbols('last_candle_timestamp_seconds')} > 0)", "s"),
+    ("Last push", f"time() - ({symbols('feed_last_push_timestamp_seconds')} > 0)", "s"),
+    ("Subscribed", symbols("feed_subscribed"), "bool_yes_no"),
+    ("Pages, last pass", symbols("backfill_last_pass_requests"), "short"),
+    ("429s, last pass", symbols("backfill_last_pass_rate_limited"), "short"),
+)
+
+
+def _table() -> Panel:
+    panel = (
+        table.Panel()
+        .title("Symbols, worst first")
+        .description(
+            "Click a symbol for its feed and its requests. Newest candle and last push are ages. A "
+            "column can be filtered at its head."
+        )
+        .datasource(SOURCE)
+        .height(10)
+        .span(24)
+        .unit("short")
+        .no_value("-")
+        .filterable(True)  # noqa: FBT003 - as the library has it
+        .sort_by([cb.TableSortByFieldState().display_name("Coverage").desc(False)])  # noqa: FBT003
+        .with_transformation(dm.DataTransformerConfig(id_val="merge", options={}))
+        .with_transformation(
+            dm.DataTransformerConfig(
+                id_val="organize",
+                options={
+                    "excludeByName": {"Time": True, "job": True},
+                    "renameByName": {
+                        "symbol": "Symbol",
+                        "instance": "Instance",
+                        **{f"Value #{chr(65 + i)}": one[0] for i, one in enumerate(_COLUMNS)},
+                    },
+                },
+            )
+        )
+        .override_by_name("Symbol", [dm.DynamicConfigValue(id_val="links", value=[_link()])])
+    )
+    for position, (name, expr, unit) in enumerate(_COLUMNS):
+        panel = panel.with_target(instant(position, f"max by (job, instance, symbol) ({expr})"))
+        values = [dm.DynamicConfigValue(id_val="unit", value=unit)]
+        if name == "Coverage":
+            values += _coverage_cells()
+        panel = panel.override_by_name(name, values)
+    return panel
+
+
+def _coverage_cells() -> list[dm.DynamicConfigValue]:
+    steps = [{"value": value, "color": color} for value, color in COVERAGE]
+    background = {"type": cm.TableCellDisplayMode.COLOR_BACKGROUND.value, "mode": "basic"}
+    return [
+        dm.DynamicConfigValue(id_val="decimals", value=2),
+        dm.DynamicConfigValue(id_val="custom.cellOptions", value=background),
+        dm.DynamicConfigValue(id_val="thresholds", value={"mode": "absolute", "steps": steps}),
+    ]
+
+
+def _link() -> dict[str, object]:
+    chosen = "${datasource:queryparam}&var-job=${__data.fields.job}"
+    where = "var-instance=${__data.fields.Instance}&var-symbol=${__data.fields.Symbol}"
+    return {
+        "title": "Feed and requests of this symbol",
+        "url": f"/d/blofin-feed-api?{chosen}&{where}&${{__url_time_range}}",
+    }

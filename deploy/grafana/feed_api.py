@@ -1,0 +1,271 @@
+"""The dashboard of what brings the candles in: the feed, BloFin's REST interface, and ourselves."""
+
+from grafana_foundation_sdk.builders import dashboard
+
+from deploy.grafana.parts import (
+    ZERO_IS_GOOD,
+    Panel,
+    agent,
+    assemble,
+    increase,
+    lines,
+    named,
+    number,
+    quantile,
+    rate,
+    spread,
+    states,
+    symbols,
+)
+
+UID = "blofin-feed-api"
+
+_FAILED = agent("api_requests_total", 'outcome!~"ok|refused"')
+_LIMITED = agent("api_requests_total", 'outcome="rate_limited"')
+_REQUESTS = agent("api_requests_total")
+_PUSHED = f"{symbols('feed_last_push_timestamp_seconds')} > 0"
+
+
+def build() -> dashboard.Dashboard:
+    """Return the dashboard."""
+    return assemble(
+        UID,
+        "BloFin: feed and API",
+        "What brings the candles in: the websocket feed, the REST interface with its limits, the "
+        "backfill, and the agent's own queue and database.",
+        [
+            ("At a glance", _glance()),
+            ("Requests and limits", _requests()),
+            ("Feed", _feed()),
+            ("Backfill", _backfill()),
+            ("The agent itself", _itself()),
+        ],
+    )
+
+
+def _glance() -> list[Panel]:
+    return [
+        number(
+            "Failing requests",
+            "The share of requests that failed lately; refusals are answers. Above 1 % look at the "
+            "requests by outcome.",
+            "percentunit",
+            f"sum({rate(_FAILED)}) / (sum({rate(_REQUESTS)}) > 0) or vector(0)",
+            ((None, "green"), (0.01, "orange"), (0.1, "red")),
+        ),
+        number(
+            "Suspended for",
+            "How long BloFin's suspension of the address still lasts. The agent waits by itself; "
+            "send nothing by hand meanwhile.",
+            "s",
+            f"max(clamp_min({agent('api_suspended_until_timestamp_seconds')} - time(), 0))",
+            ZERO_IS_GOOD,
+        ),
+        number(
+            "Connections down",
+            "Websocket connections that do not stand; each carries up to 100 symbols, whose "
+            "candles come by REST meanwhile.",
+            "short",
+            f"count({agent('feed_connected')} == 0) or vector(0)",
+            ((None, "green"), (1, "red")),
+        ),
+        number(
+            "Symbols not subscribed",
+            "Refused by BloFin, or not acknowledged. Their candles come by REST meanwhile.",
+            "short",
+            f"count({symbols('feed_subscribed')} == 0) or vector(0)",
+            ((None, "green"), (1, "orange")),
+        ),
+        number(
+            "Oldest push",
+            "How long ago the symbol that is silent the longest was heard of. A traded symbol is "
+            "heard of every second or so.",
+            "s",
+            f"max(time() - ({_PUSHED}))",
+            ((None, "green"), (120, "orange"), (600, "red")),
+        ),
+        number(
+            "Database",
+            "Whether the database takes transactions. When not, the agent waits and tries again; "
+            "its log says what is wrong.",
+            "short",
+            f"min({agent('store_up')})",
+            names={"0": ("DOWN", "red"), "1": ("UP", "green")},
+        ),
+    ]
+
+
+def _requests() -> list[Panel]:
+    used, limit = agent("rate_budget_used"), agent("rate_budget_limit")
+    return [
+        lines(
+            "Requests by outcome",
+            "unreachable and timeout: the network. server_error and invalid: BloFin. rate_limited "
+            "and banned: its limits. refused: a symbol or a value it does not take.",
+            "reqps",
+            (f"sum by (outcome) ({rate(_REQUESTS)})", "{{outcome}}"),
+        ),
+        lines(
+            "Failing requests over time",
+            "The share of requests that failed. The alert allows one in a hundred over days.",
+            "percentunit",
+            (f"sum({rate(_FAILED)}) / (sum({rate(_REQUESTS)}) > 0) or vector(0)", "failing"),
+        ),
+        lines(
+            "Budget used",
+            "Requests in each window over what the agent allows itself, 95 % of BloFin's limit, "
+            "summed over all processes on the store. At 100 % requests wait.",
+            "percentunit",
+            (f"max by (window) ({used}) / max by (window) ({limit} > 0)", "{{window}}"),
+        ),
+        lines(
+            "Answers 429",
+            "BloFin says too many requests although the agent keeps to the limits: another program "
+            "uses the same address. All requests then wait for the suspension's end.",
+            "short",
+            (f"sum by (endpoint) ({increase(_LIMITED)})", "{{endpoint}}"),
+        ),
+        spread(
+            "Latency",
+            "From a request's start to its answer's last byte: the brighter, the more requests.",
+            "api_request_duration_seconds",
+        ),
+        lines(
+            "Latency, median and 99 %",
+            "Half of the requests are faster than the first, all but one in a hundred than the "
+            "second. Nothing is drawn while there are no requests.",
+            "s",
+            (quantile(0.5, "api_request_duration_seconds", "endpoint"), "median {{endpoint}}"),
+            (quantile(0.99, "api_request_duration_seconds", "endpoint"), "99 % {{endpoint}}"),
+        ),
+    ]
+
+
+def _feed() -> list[Panel]:
+    lost = increase(agent("feed_disconnects_total"))
+    rejected = increase(agent("rows_rejected_total"))
+    return [
+        states(
+            "Connections",
+            "Each websocket connection over time. What a lost one misses is fetched by REST.",
+            {"0": ("down", "red"), "1": ("up", "green")},
+            (
+                f"min by (instance, connection) ({agent('feed_connected')})",
+                "{{instance}} {{connection}}",
+            ),
+            height=6,
+        ),
+        lines(
+            "Disconnects by reason",
+            "stale: no pushes. silent: no pong. closed, rejected: BloFin. unreachable, timeout: "
+            "the network. A few a day are normal.",
+            "short",
+            (f"sum by (reason) ({lost})", "{{reason}}"),
+        ),
+        lines(
+            "Messages by kind, a second",
+            "About one candle message a second and symbol is normal. invalid: not in BloFin's "
+            "grammar; the log has an example.",
+            "short",
+            (f"sum by (kind) ({rate(agent('feed_messages_total'))})", "{{kind}}"),
+        ),
+        lines(
+            "Age of the last push, the 20 oldest",
+            "A line that climbs: the symbol went silent. After two minutes its connection is made "
+            "anew, and REST fetches what is missing.",
+            "s",
+            (f"topk(20, max by (symbol) (time() - ({_PUSHED})))", "{{symbol}}"),
+        ),
+        lines(
+            "Candle delay, median and 99 %",
+            "From a live candle's close to its commit in the database.",
+            "s",
+            (quantile(0.5, "candle_delay_seconds"), "median"),
+            (quantile(0.99, "candle_delay_seconds"), "99 %"),
+        ),
+        lines(
+            "Rows not stored, by reason",
+            "Rows from BloFin that were no sound candle. They cost no other row; the log has an "
+            "example. open: a candle that was not complete yet.",
+            "short",
+            (f"sum by (feed, reason) ({rejected})", "{{feed}} {{reason}}"),
+        ),
+        spread(
+            "Candle delay, spread",
+            "From a live candle's close to its commit: the brighter, the more candles.",
+            "candle_delay_seconds",
+        ),
+    ]
+
+
+def _backfill() -> list[Panel]:
+    since = "time() - ({} > 0)"
+    return [
+        lines(
+            "Time since the last pass, and the last good one",
+            "Both should be shorter than the period. If only the second grows, symbols fail: "
+            "gap_fill_runs says why.",
+            "s",
+            (since.format(agent("backfill_last_pass_timestamp_seconds")), "pass {{instance}}"),
+            (since.format(agent("backfill_last_success_timestamp_seconds")), "good {{instance}}"),
+        ),
+        lines(
+            "Duration of the last pass",
+            "Zero to a few seconds when the store is whole.",
+            "s",
+            (agent("backfill_pass_duration_seconds"), "{{instance}}"),
+        ),
+        lines(
+            "Pages of the last pass, the 20 most",
+            "Which symbols cost requests. One that is always on top has gaps that do not heal.",
+            "short",
+            (
+                f"topk(20, max by (symbol) ({symbols('backfill_last_pass_requests')}))",
+                "{{symbol}}",
+            ),
+        ),
+    ]
+
+
+def _itself() -> list[Panel]:
+    errors = increase(agent("store_errors_total"))
+    queue, room = agent("writer_queue_length"), agent("writer_queue_capacity")
+    return [
+        lines(
+            "Writer's queue",
+            "Batches that wait for the database, over how many may wait. At 100 % live candles "
+            "are dropped, and fetched again later.",
+            "percentunit",
+            (f"max by (instance) ({queue}) / max by (instance) ({room} > 0)", "{{instance}}"),
+        ),
+        lines(
+            "Live candles dropped",
+            "They found no room in the queue. They are ordinary gaps, fetched again by REST.",
+            "short",
+            (f"sum by (instance) ({increase(agent('writer_dropped_total'))})", "{{instance}}"),
+        ),
+        lines(
+            "Transactions, 99 %",
+            "How long the database takes, by operation. insert above a second: a slow disk.",
+            "s",
+            (quantile(0.99, "store_operation_duration_seconds", "operation"), "{{operation}}"),
+        ),
+        lines(
+            "Transactions that failed",
+            "The database did not take them; each is tried again. The log says why.",
+            "short",
+            (f"sum by (operation) ({errors})", "{{operation}}"),
+        ),
+        lines(
+            "Memory",
+            "Resident memory of the agent. It grows with symbols and window, not with time.",
+            "bytes",
+            (named("process_resident_memory_bytes"), "{{instance}}"),
+        ),
+        lines(
+            "Processor",
+            "The share of one core that the agent uses.",
+            "percentunit",
+            (rate(named("process_cpu_seconds_total")), "{{instance}}"),
+        ),
+    ]
