@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from collections import defaultdict
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,10 +9,8 @@ import promql_parser
 import pytest
 import yaml
 
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE, History
-from blofin_agent.metrics import Metrics
-from blofin_agent.watch import Watch
+from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
+from tests.deploy.agents_own import SERIES, VALUES
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -230,30 +227,7 @@ def test_every_alert_has_its_three_cases(name):
                 assert len(alert["exp_annotations"]) == 4
 
 
-# -- what there is ---------------------------------------------------------------------------------
-
-
-def _registry():
-    watch = Watch(Bar.M1, 1, 0, lambda: 0, loaded=True)
-    watch.histories["A-USDT"] = History("A-USDT", Bar.M1)
-    metrics = Metrics(watch, "1", "sqlite")
-    metrics.add_symbol("A-USDT")
-    metrics.add_connection("1")
-    return metrics.registry
-
-
-def _series():
-    """Return each series' kind and labels, and each label's values, from the agent's registry."""
-    series, values = {}, defaultdict(set)
-    for family in _registry().collect():
-        for sample in family.samples:
-            series[sample.name] = (family.type, set(sample.labels) - {"le"})
-            for label, value in sample.labels.items():
-                values[sample.name, label].add(value)
-    return series, values
-
-
-SERIES, VALUES = _series()
+# -- reading expressions -----------------------------------------------------------------------
 
 
 def selectors(expr, *, with_labels=False):

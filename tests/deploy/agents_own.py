@@ -1,0 +1,27 @@
+"""What the agent's own registry holds: the words that rules, dashboards and the runbook may use."""
+
+from collections import defaultdict
+
+from blofin_agent.core.candle import Bar
+from blofin_agent.core.history import History
+from blofin_agent.metrics import Metrics
+from blofin_agent.watch import Watch
+
+
+def _read():
+    watch = Watch(Bar.M1, 1, 0, lambda: 0, loaded=True)
+    watch.histories["A-USDT"] = History("A-USDT", Bar.M1)
+    metrics = Metrics(watch, "1", "sqlite")
+    metrics.add_symbol("A-USDT")
+    metrics.add_connection("1")
+    series, values = {}, defaultdict(set)
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            series[sample.name] = (family.type, set(sample.labels))
+            for label, value in sample.labels.items():
+                values[sample.name, label].add(value)
+    return series, values
+
+
+SERIES, VALUES = _read()
+"""Each series' type and labels, and the values each label can have."""

@@ -1,0 +1,163 @@
+"""Each rule of Grafana's dashboard-linter as a law, without an exclusion, and some of our own."""
+
+import json
+import re
+
+import pytest
+
+from deploy.grafana.__main__ import FOLDER
+from deploy.grafana.queries import queries, substitute
+from tests.deploy.agents_own import SERIES
+
+DASHBOARDS = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
+UNITS = {"percentunit", "s", "short", "reqps", "bytes", "bool_yes_no"}
+
+every_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda one: one["uid"])
+every_panel = pytest.mark.parametrize(
+    "panel",
+    [
+        pytest.param(panel, id=f"{dashboard['uid']}-{panel['title']}")
+        for dashboard in DASHBOARDS
+        for panel in dashboard["panels"]
+        if panel["type"] != "row"
+    ],
+)
+every_query = pytest.mark.parametrize(
+    "expr",
+    [
+        pytest.param(query.expr, id=f"{query.dashboard}-{query.title}")
+        for query in queries()
+        if query.kind != "variable"
+    ],
+)
+
+
+def variables(dashboard):
+    return {one["name"]: one for one in dashboard["templating"]["list"]}
+
+
+def test_there_are_two():
+    """Those of the contract."""
+    assert [one["uid"] for one in DASHBOARDS] == ["blofin-coverage", "blofin-feed-api"]
+
+
+@every_dashboard
+def test_template_datasource_rule(dashboard):
+    """The data source is a variable with the label that all dashboards give it."""
+    source = variables(dashboard)["datasource"]
+    assert (source["type"], source["query"]) == ("datasource", "prometheus")
+    assert source["label"] == "Data source"
+
+
+@every_dashboard
+@pytest.mark.parametrize("name", ["job", "instance", "symbol"])
+def test_template_job_and_instance_rules(dashboard, name):
+    """Query variables on that source, of several values, where All is everything."""
+    variable = variables(dashboard)[name]
+    assert variable["type"] == "query"
+    assert variable["datasource"]["uid"] == "${datasource}"
+    assert variable["multi"]
+    assert variable["includeAll"]
+    assert variable["allValue"] == ".+"
+    assert variable["label"] == name.capitalize()
+
+
+@every_dashboard
+def test_template_label_promql_and_on_time_change_reload_rules(dashboard):
+    """Each asks for the values of one label, anew when the time range changes."""
+    for variable in variables(dashboard).values():
+        if variable["type"] == "query":
+            name = variable["name"]
+            assert re.fullmatch(
+                rf"label_values\(blofin_\w+(\{{.*\}})?, {name}\)", variable["query"]
+            )
+            assert variable["refresh"] == 2
+
+
+@every_dashboard
+def test_uneditable_dashboard_rule(dashboard):
+    """And the head that all ours have in common."""
+    assert dashboard["editable"] is False
+    assert dashboard["schemaVersion"] == 42
+    assert dashboard["timezone"] == "utc"
+    assert dashboard["graphTooltip"] == 1
+    assert dashboard["tags"] == ["blofin"]
+    by_tag, runbook = dashboard["links"]
+    assert (by_tag["tags"], by_tag["keepTime"], by_tag["includeVars"]) == (["blofin"], True, True)
+    assert runbook["url"].endswith(":8780/runbook")
+    assert [one["name"] for one in dashboard["annotations"]["list"]] == ["Alerts firing"]
+
+
+@every_dashboard
+def test_every_panel_has_an_id_of_its_own(dashboard):
+    """Rows, too."""
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids) > 10
+
+
+@every_panel
+def test_panel_datasource_rule(panel):
+    """The variable, on the panel and on each query."""
+    for one in (panel, *panel["targets"]):
+        assert one["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+
+
+@every_panel
+def test_panel_title_description_rule(panel):
+    """The description is at least a sentence."""
+    assert panel["title"]
+    assert len(panel["description"]) > 30
+    assert panel["description"].endswith(".")
+
+
+@every_panel
+def test_panel_units_rule(panel):
+    """One that Grafana knows."""
+    assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+
+
+@every_panel
+def test_panel_no_targets_rule(panel):
+    """Every panel asks something, under references of their own."""
+    references = [target["refId"] for target in panel["targets"]]
+    assert references
+    assert len(set(references)) == len(references)
+
+
+@every_query
+def test_target_job_and_instance_rules(expr):
+    """In every selector, that literal."""
+    for name, matchers in re.findall(r"(\w+)\{([^}]*)\}", expr):
+        assert {'job=~"$job"', 'instance=~"$instance"'} <= set(matchers.split(",")), name
+    bare = re.sub(r"\{[^}]*\}", "{}", expr)
+    assert not re.search(r"\b(blofin_\w+|process_\w+|up)\b(?!\{)(?!=)", bare)
+
+
+@every_query
+def test_a_metric_of_symbols_is_asked_for_the_chosen_symbols(expr):
+    """So that the variable means what it says."""
+    for name, matchers in re.findall(r"(\w+)\{([^}]*)\}", expr):
+        has = "symbol" in SERIES.get(name, ("", set()))[1]
+        assert has == ('symbol=~"$symbol"' in matchers.split(",")), name
+
+
+@every_query
+def test_target_rate_interval_rule(expr):
+    """Rates are over $__rate_interval, never over a fixed time."""
+    for window in re.findall(r"(?:rate|irate|increase)\([^[]*\[([^\]]*)\]", expr):
+        assert window == "$__rate_interval"
+
+
+@every_query
+def test_target_counter_agg_rule(expr):
+    """Counters and buckets are only ever read as rates or increases."""
+    for name in re.findall(r"(\w+)\{", expr):
+        kind = SERIES.get(name, ("", ()))[0]
+        rated = re.search(rf"(rate|increase)\({name}\{{", expr)
+        assert bool(rated) == (kind in ("counter", "histogram")), name
+
+
+@every_query
+def test_every_variable_is_replaced(expr):
+    """Nothing that Prometheus would not take is left."""
+    assert "$" not in substitute(expr)

@@ -1,0 +1,153 @@
+"""Laws of the dashboards' files: generated, valid, and about what there is."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import promql_parser
+import pytest
+import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
+from deploy.grafana.__main__ import FOLDER, texts
+from deploy.grafana.queries import queries, substitute
+from tests.deploy.agents_own import SERIES, VALUES
+
+ROOT = Path(__file__).parent.parent.parent
+SCHEMAS = ROOT.parent / "shared" / "grafana-jsonschema"
+FILES = sorted(FOLDER.glob("*.json"))
+DASHBOARDS = [json.loads(path.read_text()) for path in FILES]
+PANELS = [
+    pytest.param(panel, id=f"{dashboard['uid']}-{panel['title']}")
+    for dashboard in DASHBOARDS
+    for panel in dashboard["panels"]
+    if panel["type"] != "row"
+]
+QUERIES = [pytest.param(query, id=f"{query.dashboard}-{query.title}") for query in queries()]
+SELECTORS_OF_OTHERS = {"up", "ALERTS"}
+
+
+def test_the_committed_files_are_what_the_generator_writes():
+    """`make dashboards` would change nothing."""
+    assert {path.name: path.read_text() for path in FILES} == texts()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_library_reads_back_what_it_wrote(path):
+    """It drops keys it does not know, so a misspelt one shows."""
+    register_default_plugins()
+    text = path.read_text()
+    again = Dashboard.from_json(json.loads(text))
+    assert JSONEncoder(sort_keys=True, indent=2).encode(again) + "\n" == text
+
+
+def _check(thing, schema, definition):
+    path = SCHEMAS / f"{schema}.jsonschema.json"
+    if not path.exists():
+        pytest.skip(f"Grafana's schemas are not here ({SCHEMAS.name})")
+    document = json.loads(path.read_text())
+    document["$ref"] = f"#/definitions/{definition}"
+    # "Any" became "an object" in this schema; Grafana's own overrides hold names and units here.
+    for name, key in (("DynamicConfigValue", "value"), ("MatcherConfig", "options")):
+        if name in document["definitions"]:
+            document["definitions"][name]["properties"][key] = {}
+    jsonschema.validate(thing, document, jsonschema.Draft7Validator)
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda one: one["uid"])
+def test_grafanas_schema_takes_the_dashboard(dashboard):
+    """Draft 7, from Grafana itself."""
+    _check(dashboard, "dashboard", "Dashboard")
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_grafanas_schema_takes_the_panel_with_its_options_and_queries(panel):
+    """Each kind has its own."""
+    kind = panel["type"].replace("-", "")
+    _check(panel["options"], kind, "Options")
+    if kind != "stat":
+        _check(panel["fieldConfig"]["defaults"].get("custom", {}), kind, "FieldConfig")
+    for target in panel["targets"]:
+        _check(target, "prometheus", "Dataquery")
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_parses_and_speaks_of_metrics_that_exist(query):
+    """With the labels they have, and the values those can have."""
+    for name, matchers in selectors(promql_parser.parse(substitute(query.expr))):
+        if name in SELECTORS_OF_OTHERS:
+            continue
+        kind, labels = SERIES[name]
+        assert kind
+        for label, operator, value in matchers:
+            if label in ("job", "instance"):
+                continue
+            assert label in labels, name
+            if label != "symbol" and operator != promql_parser.MatchOp.NotRe:
+                assert set(value.split("|")) <= VALUES[name, label]
+
+
+def selectors(node):
+    """Return each selector of a parsed expression: its name, and its other matchers."""
+    if isinstance(node, promql_parser.VectorSelector):
+        matchers = [(one.name, one.op, one.value) for one in node.matchers.matchers]
+        name = node.name or next(value for label, _, value in matchers if label == "__name__")
+        return [(name, matchers)]
+    found = []
+    for part in ("lhs", "rhs", "expr", "param", "args", "vector_selector"):
+        below = getattr(node, part, None)
+        for one in below if isinstance(below, list) else [below]:
+            if one is not None and not isinstance(one, str | int | float):
+                found += selectors(one)
+    return found
+
+
+def test_the_bounds_are_those_of_the_agent():
+    """In every panel that is coloured by coverage."""
+    colored = [
+        bounds
+        for dashboard in DASHBOARDS
+        for steps in _steps(dashboard)
+        if any(0.9 < bound < 1 for bound in (bounds := [one["value"] for one in steps[1:]]))
+    ]
+    assert len(colored) >= 3
+    assert all(bounds == [WARN_COVERAGE, GOOD_COVERAGE] for bounds in colored)
+
+
+def _steps(node):
+    """Return every list of thresholds below."""
+    if isinstance(node, list):
+        return [steps for one in node for steps in _steps(one)]
+    if not isinstance(node, dict):
+        return []
+    found = [node["steps"]] if isinstance(node.get("steps"), list) else []
+    return found + [steps for one in node.values() for steps in _steps(one)]
+
+
+# -- provisioning ----------------------------------------------------------------------------------
+
+
+def _provisioned(kind):
+    (path,) = (FOLDER.parent / "provisioning" / kind).glob("*.yml")
+    return yaml.safe_load(path.read_text())
+
+
+def test_the_datasource_has_prometheus_interval():
+    """Or $__rate_interval, four times it at least, would be wrong."""
+    prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    sources = {one["uid"]: one for one in _provisioned("datasources")["datasources"]}
+    ours = sources["blofin-prometheus"]["jsonData"]
+    assert ours["timeInterval"] == prometheus["global"]["scrape_interval"]
+    assert sources[ours["alertmanagerUid"]]["type"] == "alertmanager"
+    assert not any(one["editable"] for one in sources.values())
+
+
+def test_dashboards_are_provisioned_and_cannot_be_changed_in_the_browser():
+    """What is seen is what is in the repository."""
+    (provider,) = _provisioned("dashboards")["providers"]
+    assert provider["allowUiUpdates"] is False
+    assert provider["disableDeletion"] is True
+    assert provider["folder"] == "BloFin"
