@@ -2,6 +2,7 @@
 
 import pytest
 
+from deploy.grafana.queries import queries, substitute
 from tests.deploy.chain import WITHHELD
 from tests.processes import until
 
@@ -58,3 +59,15 @@ def test_every_rule_is_healthy(chain):
         return found if found and all(rule["health"] != "unknown" for rule in found) else None
 
     assert {rule["health"] for rule in until(rules)} == {"ok"}
+
+
+def test_every_query_and_variable_of_every_dashboard_returns_data(chain):
+    """As Grafana would ask them, with every variable at All."""
+    chain.wait_for("BlofinAgentDown", "firing", within_s=300)
+    asked = list(queries())
+    assert {query.kind for query in asked} == {"panel", "variable", "annotation"}
+
+    def silent():
+        return [query for query in asked if not chain.query(substitute(query.expr))]
+
+    until(lambda: not silent() or None, within_s=120, every_s=5)
