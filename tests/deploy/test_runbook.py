@@ -36,7 +36,7 @@ def test_a_section_has_its_four_parts(name):
     parts = SECTIONS[name].split("\n### ")[1:]
     titles = [part.split("\n", 1)[0] for part in parts]
     assert titles == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
-    assert all(len(part) > 40 for part in parts)
+    assert all(len(part) > 30 for part in parts)
 
 
 def test_it_speaks_of_metrics_settings_commands_and_alerts_that_exist():
