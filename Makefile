@@ -1,9 +1,11 @@
 # The two that set everything up on a fresh machine: `make run` and `make test`.
 
 PYTHON ?= python3
+PROMETHEUS ?= http://127.0.0.1:9090
+MINUTES ?= 15
 BIN := .venv/bin
 
-.PHONY: run demo test lint format dashboards clean
+.PHONY: run demo test lint format dashboards pictures clean
 
 run: .venv/run  ## the agent, with SQLite under data/
 	$(BIN)/blofin-agent run
@@ -25,6 +27,10 @@ lint: .venv/dev  ## ruff, its formatter, mypy
 
 dashboards: .venv/dev  ## Grafana's dashboards, from deploy/grafana/*.py
 	$(BIN)/python -m deploy.grafana
+
+pictures: .venv/dev  ## what a Prometheus saw, as the README shows it: PROMETHEUS=URL MINUTES=15
+	$(BIN)/python -m pip install -qq --group pictures
+	$(BIN)/python -m deploy.pictures $(PROMETHEUS) $(MINUTES)
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .

@@ -108,7 +108,6 @@ def _is_it_bad() -> list[Panel]:
             "Candles that should be there and are not, of all symbols; with 1m bars, minutes.",
             "short",
             f"sum({_MISSING})",
-            ZERO_IS_GOOD,
         ),
         number(
             "Of these unavailable",
