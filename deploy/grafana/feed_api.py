@@ -2,21 +2,9 @@
 
 from grafana_foundation_sdk.builders import dashboard
 
-from deploy.grafana.parts import (
-    ZERO_IS_GOOD,
-    Panel,
-    agent,
-    assemble,
-    increase,
-    lines,
-    named,
-    number,
-    quantile,
-    rate,
-    spread,
-    states,
-    symbols,
-)
+from deploy.grafana.frame import assemble
+from deploy.grafana.panels import ZERO_IS_GOOD, Panel, lines, number, spread, states
+from deploy.grafana.promql import agent, increase, named, quantile, rate, symbols
 
 UID = "blofin-feed-api"
 

@@ -1,6 +1,6 @@
-"""Parts: what both dashboards are made of, so that every panel is of one kind and one look."""
+"""Panels: the few kinds there are, so that all of them look alike."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from grafana_foundation_sdk.builders import common as cb
 from grafana_foundation_sdk.builders import (
@@ -17,14 +17,13 @@ from grafana_foundation_sdk.models import dashboard as dm
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
+from deploy.grafana.promql import agent, increase
 
 Panel = stat.Panel | timeseries.Panel | table.Panel | statetimeline.Panel | heatmap.Panel
 Color = tuple[float | None, str]
 """From this value on (None: from the least) this colour."""
 
 SOURCE = cm.DataSourceRef(type_val="prometheus", uid="${datasource}")
-RUNBOOK = "http://127.0.0.1:8780/runbook"
-TAG = "blofin"
 
 COVERAGE: tuple[Color, ...] = (
     (None, "red"),
@@ -33,40 +32,6 @@ COVERAGE: tuple[Color, ...] = (
 )
 ZERO_IS_GOOD: tuple[Color, ...] = ((None, "green"), (1e-9, "orange"))
 PLAIN: tuple[Color, ...] = ((None, "blue"),)
-
-_AGENT = 'job=~"$job",instance=~"$instance"'
-
-
-def agent(name: str, *matchers: str) -> str:
-    """Return a selector of a metric, by its name without the prefix, of the chosen agents."""
-    return named(f"blofin_{name}", *matchers)
-
-
-def symbols(name: str, *matchers: str) -> str:
-    """Return the same for the chosen symbols."""
-    return agent(name, 'symbol=~"$symbol"', *matchers)
-
-
-def named(name: str, *matchers: str) -> str:
-    """Return a selector of a metric, by its full name, of the chosen agents."""
-    return f"{name}{{{','.join([_AGENT, *matchers])}}}"
-
-
-def rate(selector: str) -> str:
-    """Return how much a counter grows a second."""
-    return f"rate({selector}[$__rate_interval])"
-
-
-def increase(selector: str) -> str:
-    """Return how much a counter grew from point to point."""
-    return f"increase({selector}[$__rate_interval])"
-
-
-def quantile(share: float, histogram: str, by: str = "") -> str:
-    """Return a quantile of a histogram of ours."""
-    labels = f"le, {by}" if by else "le"
-    buckets = rate(agent(f"{histogram}_bucket"))
-    return f"histogram_quantile({share}, sum by ({labels}) ({buckets}))"
 
 
 def number(
@@ -218,83 +183,3 @@ def _mapping(names: dict[str, tuple[str, str]]) -> dm.ValueMap:
             for index, (value, (text, color)) in enumerate(names.items())
         }
     )
-
-
-def _variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
-    return (
-        dashboard.QueryVariable(name)
-        .label(label)
-        .datasource(SOURCE)
-        .query(query)
-        .multi(True)  # noqa: FBT003 - as the library has it
-        .include_all(True)  # noqa: FBT003 - as the library has it
-        .all_value(".+")
-        .current(dm.VariableOption(selected=True, text=["All"], value=["$__all"]))
-        .refresh(dm.VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(dm.VariableSort.ALPHABETICAL_ASC)
-    )
-
-
-def assemble(
-    uid: str, title: str, description: str, rows: Sequence[tuple[str, Sequence[Panel]]]
-) -> dashboard.Dashboard:
-    """Return a dashboard: variables, annotations and links, then rows of panels."""
-    chosen = 'job=~"$job",instance=~"$instance"'
-    made = (
-        dashboard.Dashboard(title)
-        .uid(uid)
-        .description(description)
-        .tags([TAG])
-        .readonly()
-        .tooltip(dm.DashboardCursorSync.CROSSHAIR)
-        .timezone("utc")
-        .refresh("1m")
-        .time("now-24h", "now")
-        .with_variable(
-            dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
-        )
-        .with_variable(_variable("job", "Job", "label_values(blofin_build_info, job)"))
-        .with_variable(
-            _variable(
-                "instance", "Instance", 'label_values(blofin_build_info{job=~"$job"}, instance)'
-            )
-        )
-        .with_variable(
-            _variable(
-                "symbol", "Symbol", f"label_values(blofin_coverage_ratio{{{chosen}}}, symbol)"
-            )
-        )
-        .annotation(
-            dashboard.AnnotationQuery()
-            .name("Alerts firing")
-            .datasource(SOURCE)
-            .enable(True)  # noqa: FBT003 - as the library has it
-            .icon_color("red")
-            .expr(f'ALERTS{{alertname=~"Blofin.+",alertstate="firing",{chosen}}}')
-            .title_format("{{alertname}}")
-            .text_format("{{symbol}} {{severity}} {{instance}}")
-            .tag_keys("severity,symbol")
-        )
-        .link(
-            dashboard.DashboardLink("BloFin")
-            .type(dm.DashboardLinkType.DASHBOARDS)
-            .tags([TAG])
-            .as_dropdown(True)  # noqa: FBT003 - as the library has it
-            .keep_time(True)  # noqa: FBT003 - as the library has it
-            .include_vars(True)  # noqa: FBT003 - as the library has it
-        )
-        .link(
-            dashboard.DashboardLink("Runbook")
-            .type(dm.DashboardLinkType.LINK)
-            .url(RUNBOOK)
-            .target_blank(True)  # noqa: FBT003 - as the library has it
-        )
-    )
-    identifier = 0
-    for heading, panels in rows:
-        identifier += 1
-        made = made.with_row(dashboard.Row(heading).id(identifier))
-        for panel in panels:
-            identifier += 1
-            made = made.with_panel(panel.id(identifier))
-    return made

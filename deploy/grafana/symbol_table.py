@@ -1,0 +1,80 @@
+"""The table of symbols, the worst first: one row a symbol, one query a column."""
+
+from grafana_foundation_sdk.builders import common as cb
+from grafana_foundation_sdk.builders import table
+from grafana_foundation_sdk.models import common as cm
+from grafana_foundation_sdk.models import dashboard as dm
+
+from deploy.grafana.panels import COVERAGE, SOURCE, instant
+from deploy.grafana.promql import symbols
+
+_COLUMNS = (
+    ("Coverage", symbols("coverage_ratio"), "percentunit"),
+    ("Missing", symbols("candles_missing"), "short"),
+    ("Unavailable", symbols("candles_unavailable"), "short"),
+    ("Newest candle", f"time() - ({symbols('last_candle_timestamp_seconds')} > 0)", "s"),
+    ("Last push", f"time() - ({symbols('feed_last_push_timestamp_seconds')} > 0)", "s"),
+    ("Subscribed", symbols("feed_subscribed"), "bool_yes_no"),
+    ("Pages, last pass", symbols("backfill_last_pass_requests"), "short"),
+    ("429s, last pass", symbols("backfill_last_pass_rate_limited"), "short"),
+)
+
+
+def symbol_table() -> table.Panel:
+    """Return the panel."""
+    panel = (
+        table.Panel()
+        .title("Symbols, worst first")
+        .description(
+            "Click a symbol for its feed and its requests. Newest candle and last push are ages. A "
+            "column can be filtered at its head."
+        )
+        .datasource(SOURCE)
+        .height(10)
+        .span(24)
+        .unit("short")
+        .no_value("-")
+        .filterable(True)  # noqa: FBT003 - as the library has it
+        .sort_by([cb.TableSortByFieldState().display_name("Coverage").desc(False)])  # noqa: FBT003
+        .with_transformation(dm.DataTransformerConfig(id_val="merge", options={}))
+        .with_transformation(
+            dm.DataTransformerConfig(
+                id_val="organize",
+                options={
+                    "excludeByName": {"Time": True, "job": True},
+                    "renameByName": {
+                        "symbol": "Symbol",
+                        "instance": "Instance",
+                        **{f"Value #{chr(65 + i)}": one[0] for i, one in enumerate(_COLUMNS)},
+                    },
+                },
+            )
+        )
+        .override_by_name("Symbol", [dm.DynamicConfigValue(id_val="links", value=[_link()])])
+    )
+    for position, (name, expr, unit) in enumerate(_COLUMNS):
+        panel = panel.with_target(instant(position, f"max by (job, instance, symbol) ({expr})"))
+        values = [dm.DynamicConfigValue(id_val="unit", value=unit)]
+        if name == "Coverage":
+            values += _coverage_cells()
+        panel = panel.override_by_name(name, values)
+    return panel
+
+
+def _coverage_cells() -> list[dm.DynamicConfigValue]:
+    steps = [{"value": value, "color": color} for value, color in COVERAGE]
+    background = {"type": cm.TableCellDisplayMode.COLOR_BACKGROUND.value, "mode": "basic"}
+    return [
+        dm.DynamicConfigValue(id_val="decimals", value=2),
+        dm.DynamicConfigValue(id_val="custom.cellOptions", value=background),
+        dm.DynamicConfigValue(id_val="thresholds", value={"mode": "absolute", "steps": steps}),
+    ]
+
+
+def _link() -> dict[str, object]:
+    chosen = "${datasource:queryparam}&var-job=${__data.fields.job}"
+    where = "var-instance=${__data.fields.Instance}&var-symbol=${__data.fields.Symbol}"
+    return {
+        "title": "Feed and requests of this symbol",
+        "url": f"/d/blofin-feed-api?{chosen}&{where}&${{__url_time_range}}",
+    }
