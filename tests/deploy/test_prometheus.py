@@ -9,7 +9,9 @@ import promql_parser
 import pytest
 import yaml
 
-from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
+from blofin_agent.config import Settings
+from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE, Count
+from blofin_agent.watch import health_of
 from tests.deploy.agents_own import SERIES, VALUES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -195,7 +197,10 @@ def test_a_recording_is_named_by_level_metric_and_operation(record):
 
 
 def test_the_bounds_are_those_of_the_agent():
-    """0.97 and 0.995 stand in one place; here they are repeated, and held to it."""
+    """0.97 and 0.995 stand in one place; rules, settings and the page are held to it."""
+    assert Settings.model_fields["backfill_skip_coverage"].default == GOOD_COVERAGE
+    for coverage, state in ((0.995, "good"), (0.99, "warn"), (0.97, "warn"), (0.96, "critical")):
+        assert health_of([Count(1_000, round(coverage * 1_000), 0, 0)]) == state
     low = {
         alert["labels"]["severity"]: alert["expr"]
         for alert in ALERTS
