@@ -4,7 +4,7 @@ from grafana_foundation_sdk.builders import dashboard
 
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
 from deploy.grafana.frame import assemble
-from deploy.grafana.panels import COVERAGE, ZERO_IS_GOOD, Panel, lines, number, states
+from deploy.grafana.panels import COVERAGE, ZERO_IS_GOOD, Panel, lines, number, states, suspended
 from deploy.grafana.promql import agent, increase, named, rate, symbols
 from deploy.grafana.symbol_table import symbol_table
 
@@ -116,14 +116,7 @@ def _is_it_bad() -> list[Panel]:
             f"time() - (min({agent('backfill_last_success_timestamp_seconds')} > 0) "
             f"or min({named('process_start_time_seconds')}))",
         ),
-        number(
-            "Suspended for",
-            "How long BloFin's suspension of the address still lasts. The agent waits by itself; "
-            "send nothing by hand meanwhile.",
-            "s",
-            f"max(clamp_min({agent('api_suspended_until_timestamp_seconds')} - time(), 0))",
-            ZERO_IS_GOOD,
-        ),
+        suspended(),
         number(
             "Agents up",
             "How many agents Prometheus reaches. What it cannot reach shows nothing above.",

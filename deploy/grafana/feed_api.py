@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import dashboard
 
 from deploy.grafana.frame import assemble
-from deploy.grafana.panels import ZERO_IS_GOOD, Panel, lines, number, spread, states
+from deploy.grafana.panels import Panel, lines, number, spread, states, suspended
 from deploy.grafana.promql import agent, increase, named, quantile, rate, symbols
 
 UID = "blofin-feed-api"
@@ -41,14 +41,7 @@ def _glance() -> list[Panel]:
             f"sum({rate(_FAILED)}) / (sum({rate(_REQUESTS)}) > 0) or vector(0)",
             ((None, "green"), (0.01, "orange"), (0.1, "red")),
         ),
-        number(
-            "Suspended for",
-            "How long BloFin's suspension of the address still lasts. The agent waits by itself; "
-            "send nothing by hand meanwhile.",
-            "s",
-            f"max(clamp_min({agent('api_suspended_until_timestamp_seconds')} - time(), 0))",
-            ZERO_IS_GOOD,
-        ),
+        suspended(),
         number(
             "Connections down",
             "Websocket connections that do not stand; each carries up to 100 symbols, whose "

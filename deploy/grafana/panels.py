@@ -62,6 +62,18 @@ def number(
     return panel.mappings([_mapping(names)]) if names else panel
 
 
+def suspended() -> stat.Panel:
+    """Return how long a suspension still lasts: both dashboards have it."""
+    return number(
+        "Suspended for",
+        "How long BloFin's suspension of the address still lasts. The agent waits by itself; "
+        "send nothing by hand meanwhile.",
+        "s",
+        f"max(clamp_min({agent('api_suspended_until_timestamp_seconds')} - time(), 0))",
+        ZERO_IS_GOOD,
+    )
+
+
 def lines(
     title: str,
     description: str,
@@ -83,12 +95,7 @@ def lines(
         .fill_opacity(8)
         .show_points(cm.VisibilityMode.NEVER)
         .no_value("no data")
-        .legend(
-            cb.VizLegendOptions()
-            .show_legend(True)  # noqa: FBT003 - as the library has it
-            .display_mode(cm.LegendDisplayMode.LIST)
-            .placement(cm.LegendPlacement.BOTTOM)
-        )
+        .legend(_legend())
         .tooltip(
             cb.VizTooltipOptions().mode(cm.TooltipDisplayMode.MULTI).sort(cm.SortOrder.ASCENDING)
         )
@@ -124,12 +131,7 @@ def states(
         .per_page(20)
         .row_height(0.8)
         .no_value("no data")
-        .legend(
-            cb.VizLegendOptions()
-            .show_legend(True)  # noqa: FBT003 - as the library has it
-            .display_mode(cm.LegendDisplayMode.LIST)
-            .placement(cm.LegendPlacement.BOTTOM)
-        )
+        .legend(_legend())
         .thresholds(_thresholds(PLAIN))
         .mappings([_mapping(names)])
     )
@@ -182,4 +184,13 @@ def _mapping(names: dict[str, tuple[str, str]]) -> dm.ValueMap:
             value: dm.ValueMappingResult(text=text, color=color, index=index)
             for index, (value, (text, color)) in enumerate(names.items())
         }
+    )
+
+
+def _legend() -> cb.VizLegendOptions:
+    return (
+        cb.VizLegendOptions()
+        .show_legend(True)  # noqa: FBT003 - as the library has it
+        .display_mode(cm.LegendDisplayMode.LIST)
+        .placement(cm.LegendPlacement.BOTTOM)
     )

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.grafana.__main__ import FOLDER
 from deploy.grafana.queries import queries, substitute
-from tests.deploy.agents_own import SERIES
+from tests.series import SERIES
 
 DASHBOARDS = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
 UNITS = {"percentunit", "s", "short", "reqps", "bytes", "bool_yes_no"}

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
 from deploy.grafana.__main__ import FOLDER, texts
 from deploy.grafana.queries import queries, substitute
-from tests.deploy.agents_own import SERIES, VALUES
+from tests.series import SERIES, VALUES
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMAS = ROOT.parent / "shared" / "grafana-jsonschema"

@@ -12,7 +12,7 @@ import yaml
 from blofin_agent.config import Settings
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE, Count
 from blofin_agent.watch import health_of
-from tests.deploy.agents_own import SERIES, VALUES
+from tests.series import SERIES, VALUES
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "deploy" / "prometheus"

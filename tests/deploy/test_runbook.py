@@ -8,7 +8,7 @@ import yaml
 
 from blofin_agent.cli import main
 from blofin_agent.config import Settings
-from tests.deploy.agents_own import SERIES
+from tests.series import SERIES
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = (ROOT / "blofin_agent" / "web" / "runbook.md").read_text()
