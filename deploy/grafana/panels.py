@@ -57,7 +57,7 @@ def number(
         .text_mode(cm.BigValueTextMode.VALUE)
         .no_value("no data")
         .reduce_options(cb.ReduceDataOptions().calcs(["lastNotNull"]))
-        .with_target(_query(0, expr, title))
+        .with_target(_query(0, expr, title).instant())
     )
     return panel.mappings([_mapping(names)]) if names else panel
 

@@ -72,7 +72,7 @@ def _coverage_cells() -> list[dm.DynamicConfigValue]:
 
 
 def _link() -> dict[str, object]:
-    chosen = "${datasource:queryparam}&var-job=${__data.fields.job}"
+    chosen = "${datasource:queryparam}&${job:queryparam}"
     where = "var-instance=${__data.fields.Instance}&var-symbol=${__data.fields.Symbol}"
     return {
         "title": "Feed and requests of this symbol",

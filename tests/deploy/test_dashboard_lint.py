@@ -124,6 +124,14 @@ def test_panel_no_targets_rule(panel):
     assert len(set(references)) == len(references)
 
 
+@every_panel
+def test_what_shows_one_moment_asks_for_one(panel):
+    """A figure or a table over a day of points would cost a thousand times as much."""
+    for target in panel["targets"]:
+        assert bool(target.get("instant")) == (panel["type"] in ("stat", "table"))
+        assert bool(target.get("range")) != bool(target.get("instant"))
+
+
 @every_query
 def test_target_job_and_instance_rules(expr):
     """In every selector, that literal."""
