@@ -20,10 +20,10 @@ from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
 from blofin_agent.metrics import Metrics
 from blofin_agent.pager import Pager
-from blofin_agent.store import ledger
+from blofin_agent.store import runs
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.ledger import Run, Status, Trigger
+from blofin_agent.store.runs import Run, Status, Trigger
 from blofin_agent.text import plural, spans_text
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Batch, Writer
@@ -241,7 +241,7 @@ class Filler:
 
     async def _record(self, run: Run) -> None:
         with suppress(StoreUnavailable):
-            await self._store.write("run", partial(ledger.record_run, run=run))
+            await self._store.write("run", partial(runs.record, run=run))
 
 
 def _complaint(symbol: str, error: ExchangeError) -> str:

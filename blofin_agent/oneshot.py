@@ -22,7 +22,7 @@ from blofin_agent.retry import Backoff
 from blofin_agent.stopping import DRAIN_S, Stop, until_signal
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.ledger import Run, Trigger
+from blofin_agent.store.runs import Run, Trigger
 from blofin_agent.watch import Watch, worst_first
 
 TRIES = 5

@@ -21,7 +21,7 @@ from blofin_agent.core.answers import Answer
 from blofin_agent.core.history import Count, History
 from blofin_agent.core.plan import Page
 from blofin_agent.report import Need, Report, Teller
-from blofin_agent.store.ledger import Run, Status
+from blofin_agent.store.runs import Run, Status
 from blofin_agent.text import (
     clock_text,
     duration_text,

@@ -1,11 +1,10 @@
-"""What the agent must remember beside candles: runs, proofs, instruments, the rate budget.
+"""What the agent must remember beside candles and runs: proofs, instruments, the rate budget.
 
 Each function is what one transaction does; see `Store.write`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -17,63 +16,12 @@ from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.proof import Proof
 from blofin_agent.store.schema import (
-    gap_fill_runs,
     instruments,
     request_ledger,
     service_heartbeats,
     suspension,
     unavailable,
 )
-
-
-class Trigger(StrEnum):
-    """What began a run. The values are public."""
-
-    START = "start"
-    PERIODIC = "periodic"
-    HEAL = "heal"
-    ONESHOT = "oneshot"
-
-
-class Status(StrEnum):
-    """How a run ended. The values are public."""
-
-    COMPLETE = "complete"
-    PARTIAL = "partial"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-
-
-@dataclass(slots=True)
-class Run:
-    """One symbol in one pass; a row of `gap_fill_runs`. Times in ms, coverage from 0 to 1."""
-
-    symbol: str
-    bar: str
-    trigger: Trigger
-    started: int
-    finished: int = 0
-    missing_before: int = 0
-    missing_after: int = 0
-    gaps_found: int = 0
-    requests: int = 0
-    rate_limited: int = 0
-    rows_fetched: int = 0
-    rows_inserted: int = 0
-    first_gap: int | None = None
-    last_gap: int | None = None
-    coverage_before: float = 1.0
-    coverage_after: float = 1.0
-    status: Status = Status.COMPLETE
-    note: str = ""
-
-
-def record_run(connection: sa.Connection, run: Run) -> None:
-    """Write a run down."""
-    values = asdict(run)
-    values["trigger"], values["status"] = run.trigger.value, run.status.value
-    connection.execute(sa.insert(gap_fill_runs).values(values))
-
 
 # -- proofs ---------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from sqlalchemy.schema import CreateTable
 
 from blofin_agent.core.candle import MINUTE, Bar, Candle, Source
 from blofin_agent.core.coverage import Span
-from blofin_agent.store import candles, ledger
+from blofin_agent.store import candles, ledger, runs
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.schema import metadata
@@ -144,7 +144,7 @@ def test_the_statements_compile_for_postgresql(candle, end):
     ledger.recent(recorder, end)
     ledger.beat(recorder, "agent", 0, 0, "")
     ledger.last_beat(recorder, "agent")
-    ledger.record_run(recorder, ledger.Run("A", "1m", ledger.Trigger.START, 0))
+    runs.record(recorder, runs.Run("A", "1m", runs.Trigger.START, 0))
     assert "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)" in recorder.texts[0]
     assert recorder.texts[0].endswith("ON CONFLICT DO NOTHING")
     assert any('unavailable."end"' in text for text in recorder.texts)

@@ -1,4 +1,4 @@
-"""Laws of what is remembered beside candles: runs, proofs, instruments, the rate budget."""
+"""Laws of what is remembered beside candles and runs: proofs, instruments, the rate budget."""
 
 import random
 from itertools import pairwise
@@ -14,7 +14,6 @@ from blofin_agent.core.coverage import Span
 from blofin_agent.core.proof import Proof
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import open_store
-from blofin_agent.store.ledger import Run, Status, Trigger
 
 T = 1_790_000_000_000
 
@@ -40,18 +39,6 @@ def reopened(database):
     yield reopen
     for store in opened:
         store.close()
-
-
-def test_a_run_comes_back_column_by_column(store):
-    """With public words for trigger and status, and its own number."""
-    run = Run("A", "1m", Trigger.HEAL, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0.25, 0.5)
-    run.status, run.note = Status.PARTIAL, "why"
-    write(store, ledger.record_run, run)
-    write(store, ledger.record_run, Run("B", "5m", Trigger.ONESHOT, 3))
-    assert rows(store, "SELECT * FROM gap_fill_runs ORDER BY id") == [
-        (1, 1, 2, "A", "1m", "heal", 3, 4, 5, 6, 7, 8, 9, 10, 11, 0.25, 0.5, "partial", "why"),
-        (2, 3, 0, "B", "5m", "oneshot", 0, 0, 0, 0, 0, 0, 0, None, None, 1.0, 1.0, "complete", ""),
-    ]
 
 
 def proof(start, end, checks=1):

@@ -1,0 +1,50 @@
+"""Laws of the runs that are written down."""
+
+from blofin_agent.core.candle import Bar
+from blofin_agent.store import runs
+from blofin_agent.store.runs import Run, Status, Trigger
+
+
+def write(store, run):
+    with store.engine.begin() as connection:
+        runs.record(connection, run)
+
+
+def rows(store, query):
+    return store.read_here(lambda db: [tuple(row) for row in db.exec_driver_sql(query)])
+
+
+def test_a_run_comes_back_column_by_column(store):
+    """With public words for trigger and status, and its own number."""
+    run = Run("A", "1m", Trigger.HEAL, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0.25, 0.5)
+    run.status, run.note = Status.PARTIAL, "why"
+    write(store, run)
+    write(store, Run("B", "5m", Trigger.ONESHOT, 3))
+    assert rows(store, "SELECT * FROM gap_fill_runs ORDER BY id") == [
+        (1, 1, 2, "A", "1m", "heal", 3, 4, 5, 6, 7, 8, 9, 10, 11, 0.25, 0.5, "partial", "why"),
+        (2, 3, 0, "B", "5m", "oneshot", 0, 0, 0, 0, 0, 0, 0, None, None, 1.0, 1.0, "complete", ""),
+    ]
+
+
+def test_the_latest_come_first_and_can_be_chosen(store):
+    """By symbol and by how they ended; another bar's are others."""
+    told = [
+        Run("A", "1m", Trigger.START, 1, status=Status.FAILED, note="away"),
+        Run("B", "1m", Trigger.HEAL, 2, status=Status.PARTIAL, first_gap=60_000),
+        Run("A", "1m", Trigger.PERIODIC, 3),
+        Run("A", "5m", Trigger.PERIODIC, 4),
+    ]
+    for run in told:
+        write(store, run)
+
+    def latest(**chosen):
+        return store.read_here(lambda db: runs.latest(db, Bar.M1, **chosen))
+
+    assert latest(most=9) == [told[2], told[1], told[0]]
+    assert latest(most=1) == [told[2]]
+    assert latest(most=9, symbols=["B", "C"]) == [told[1]]
+    assert latest(most=9, statuses=[Status.FAILED, Status.PARTIAL]) == [told[1], told[0]]
+    assert store.read_here(lambda db: runs.latest_of_each(db, Bar.M1)) == {
+        "A": told[2],
+        "B": told[1],
+    }
