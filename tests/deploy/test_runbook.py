@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import yaml
 
 from blofin_agent.cli import main
 from blofin_agent.config import Settings
+from blofin_agent.store.engine import open_store
 from tests.series import SERIES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -46,9 +48,37 @@ def test_it_speaks_of_metrics_settings_commands_and_alerts_that_exist():
     named = set(re.findall(r"\b(?:BLOFIN|BACKFILL|API|COVERAGE|LOG)_[A-Z_]+", TEXT))
     assert len(named) > 5
     assert named <= settings
-    commands = set(re.findall(r"`blofin-agent (\w+)", TEXT))
+    commands = set(re.findall(r"\bblofin-agent (\w+)", TEXT))
     assert len(commands) > 2
     assert commands <= set(main.commands)
     assert set(re.findall(r"\bBlofin[A-Z]\w+", TEXT)) == {
         name for name in ALERTS if name != "Watchdog"
     }
+
+
+def test_every_option_it_names_is_one_of_that_command():
+    """Within the same quoted command."""
+    named = {
+        (command, option)
+        for command, rest in re.findall(r"`blofin-agent (\w+)([^`]*)`", TEXT)
+        for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)
+    }
+    assert len(named) > 2
+    assert named <= {
+        (name, option)
+        for name, command in main.commands.items()
+        for parameter in command.params
+        for option in parameter.opts
+    }
+
+
+def test_its_sql_runs_on_a_database_of_ours(tmp_path):
+    """Tables and columns are those of the schema."""
+    statements = re.findall(r"\bSELECT [^;]+;", TEXT)
+    assert statements
+    store = open_store(f"sqlite:///{tmp_path}/blofin.db")
+    try:
+        for statement in statements:
+            assert store.read_here(lambda db, sql=statement: db.execute(sa.text(sql)).all()) == []
+    finally:
+        store.close()
