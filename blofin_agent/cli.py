@@ -1,6 +1,5 @@
 """The command line: every command; what they have in common is in `console`."""
 
-import json
 import socket
 import sys
 from functools import partial
@@ -9,15 +8,22 @@ from typing import Any
 import click
 import trio
 
-from blofin_agent import __version__, agent, check, demo, logs, oneshot, oneshot_command, show
-from blofin_agent.clock import wall_ms
+from blofin_agent import (
+    __version__,
+    agent,
+    check,
+    demo,
+    logs,
+    looking,
+    oneshot,
+    oneshot_command,
+    show,
+)
 from blofin_agent.config import Settings, SettingsError
-from blofin_agent.console import FAILED, INCOMPLETE, WRONG_USE, opened, read_settings, say
+from blofin_agent.console import FAILED, WRONG_USE, opened, read_settings, say
 from blofin_agent.exchange.rest import client as make_client
-from blofin_agent.options import lookback_option, symbols_option
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreError, WrongUrl
-from blofin_agent.stored import read_coverage
 from blofin_agent.web.serve import bind
 
 
@@ -51,7 +57,8 @@ def main() -> None:
     """
 
 
-main.add_command(oneshot_command.backfill)
+for _command in (oneshot_command.backfill, looking.coverage, looking.gaps, looking.runs):
+    main.add_command(_command)
 
 
 @main.command()
@@ -101,33 +108,6 @@ def _announce(settings: Settings, store: Store, url: str) -> None:
 def _url(host: str, port: int) -> str:
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared only
     return f"http://[{shown}]:{port}" if ":" in shown.strip("[]") else f"http://{shown}:{port}"
-
-
-@main.command()
-@symbols_option
-@lookback_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def coverage(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_json: bool) -> None:
-    """Show how complete each symbol is, the worst first. Reads the store only.
-
-    Exits with 0 when nothing is missing, 3 when something is.
-
-    Example: blofin-agent coverage --symbols BTC-USDT --lookback-hours 24
-    """
-    settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
-    with opened(settings, read_only=True) as store:
-        watch = store.read_here(partial(read_coverage, settings=settings, clock=wall_ms))
-    counts = watch.counts()
-    newest = {history.symbol: history.held.newest for history in watch.all()}
-    if as_json:
-        click.echo(json.dumps(show.coverage_json(watch, counts, newest)))
-    elif counts:
-        show.print_table(show.coverage_table(counts, newest))
-    else:
-        say("no symbol is known yet; `blofin-agent backfill` reads BloFin's list of them")
-        raise click.exceptions.Exit(FAILED)
-    if any(count.missing for count in counts.values()):
-        raise click.exceptions.Exit(INCOMPLETE)
 
 
 @main.command("check")

@@ -1,4 +1,4 @@
-"""What the commands print: plain lines, a Rich progress bar on a terminal, tables."""
+"""What a backfill prints: plain lines, and a Rich progress bar on a terminal."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bar
-from rich.table import Table
 
 from blofin_agent.backfill import Progress
 from blofin_agent.console import say
@@ -23,16 +22,13 @@ from blofin_agent.core.plan import Page
 from blofin_agent.report import Need, Report, Teller
 from blofin_agent.store.runs import Run, Status
 from blofin_agent.text import (
-    clock_text,
     duration_text,
     minute_text,
     percent,
     plural,
     spans_text,
 )
-from blofin_agent.watch import Watch, health_of, worst_first
-
-_COLOURS = ((0.995, "green"), (0.97, "yellow"), (0.0, "red"))
+from blofin_agent.watch import worst_first
 
 
 def plan_line(need: Need) -> str:
@@ -180,53 +176,6 @@ def plan_lines(needs: Sequence[Need], seconds: float) -> list[str]:
         "the least; nothing was fetched"
     )
     return lines
-
-
-def coverage_table(counts: dict[str, Count], newest: dict[str, int | None]) -> Table:
-    """Return the table of `blofin-agent coverage`, worst first."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("symbol", no_wrap=True)
-    for name in ("coverage", "held", "expected", "missing", "unavailable"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("newest candle", no_wrap=True)
-    for symbol, count in worst_first(counts):
-        colour = next(name for least, name in _COLOURS if count.ratio >= least)
-        last = newest[symbol]
-        table.add_row(
-            symbol,
-            f"[{colour}]{percent(count.ratio)}[/]",
-            *(str(n) for n in (count.present, count.expected, count.missing, count.unavailable)),
-            "none" if last is None else clock_text(last),
-        )
-    return table
-
-
-def coverage_json(
-    watch: Watch, counts: dict[str, Count], newest: dict[str, int | None]
-) -> dict[str, object]:
-    """Return the same as plain data; times in ms, coverage from 0 to 1."""
-    window = watch.window()
-    return {
-        "window": {"start": window.start, "end": window.end},
-        "health": health_of(counts.values()).value,
-        "symbols": [
-            {
-                "symbol": symbol,
-                "coverage": count.ratio,
-                **count._asdict(),
-                "newest": newest[symbol],
-            }
-            for symbol, count in worst_first(counts)
-        ],
-    }
-
-
-def print_table(table: Table) -> None:
-    """Print a table; as wide as it needs to be where no terminal says otherwise."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(table)
 
 
 def print_lines(lines: Iterable[str], *, error: bool = False) -> None:

@@ -1,0 +1,75 @@
+"""Gaps: each missing stretch of a symbol, with why it is missing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from blofin_agent.core.candle import Bar
+from blofin_agent.core.coverage import Span, subtract
+from blofin_agent.core.history import History
+from blofin_agent.core.proof import Proof
+from blofin_agent.store.runs import Run, Status
+from blofin_agent.text import clock_text, plural
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A missing stretch. `unavailable`: BloFin was proven not to have it."""
+
+    symbol: str
+    bar: Bar
+    span: Span
+    unavailable: bool
+    why: str
+
+    @property
+    def bars(self) -> int:
+        """How many bars are missing."""
+        return self.span.bars(self.bar)
+
+    @property
+    def last(self) -> int:
+        """Open time (ms) of the last bar that is missing."""
+        return self.span.end - self.bar.ms
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as plain data; times in ms, the end not included."""
+        return {
+            "symbol": self.symbol,
+            "start": self.span.start,
+            "end": self.span.end,
+            "bars": self.bars,
+            "unavailable": self.unavailable,
+            "why": self.why,
+        }
+
+
+def explain(history: History, window: Span, last_run: Run | None) -> list[Gap]:
+    """Return the gaps of a symbol in a window, oldest first. `last_run`: its last run."""
+    found = list(_explain(history, window, last_run))
+    return sorted(found, key=lambda gap: gap.span.start)
+
+
+def _explain(history: History, window: Span, last_run: Run | None) -> Iterator[Gap]:
+    for span in history.missing(window):
+        left = [span]
+        for proof in history.proofs:
+            if shared := proof.span.meet(span):
+                yield Gap(history.symbol, history.bar, shared, True, _proven(proof))  # noqa: FBT003
+                left = subtract(left, shared)
+        for rest in left:
+            yield Gap(history.symbol, history.bar, rest, False, _unproven(rest, last_run))  # noqa: FBT003
+
+
+def _proven(proof: Proof) -> str:
+    return (
+        f"BloFin has no such candles (seen {plural(proof.checks, 'time')}); asked for again "
+        f"after {clock_text(proof.next_check)}"
+    )
+
+
+def _unproven(gap: Span, run: Run | None) -> str:
+    if run is None or run.started < gap.end:
+        return "not asked for yet"
+    if run.status in (Status.FAILED, Status.SKIPPED):
+        return run.note or run.status.value
+    return "asked for and not given, which proves nothing yet; asked for again with every pass"

@@ -1,0 +1,139 @@
+"""Looking: the commands that read the store and change nothing."""
+
+import json
+from dataclasses import asdict
+from functools import partial
+
+import click
+import sqlalchemy as sa
+
+from blofin_agent import gaps as gap_list
+from blofin_agent import tables
+from blofin_agent.clock import wall_ms
+from blofin_agent.console import FAILED, INCOMPLETE, opened, read_settings, say
+from blofin_agent.options import lookback_option, symbols_option
+from blofin_agent.store import runs as run_list
+from blofin_agent.store.runs import Run, Status
+from blofin_agent.stored import read_coverage
+from blofin_agent.watch import Watch, health_of, worst_first
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@click.command()
+@symbols_option
+@lookback_option
+@json_option
+def coverage(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_json: bool) -> None:
+    """Show how complete each symbol is, the worst first. Reads the store only.
+
+    Exits with 0 when nothing is missing, 3 when something is.
+
+    Example: blofin-agent coverage --symbols BTC-USDT --lookback-hours 24
+    """
+    settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
+    with opened(settings, read_only=True) as store:
+        watch = store.read_here(partial(read_coverage, settings=settings, clock=wall_ms))
+    counts = watch.counts()
+    if as_json:
+        click.echo(json.dumps(_coverage_json(watch)))
+    else:
+        _known(watch)
+        newest = {history.symbol: history.held.newest for history in watch.all()}
+        tables.print_table(tables.coverage_table(counts, newest))
+    if any(count.missing for count in counts.values()):
+        raise click.exceptions.Exit(INCOMPLETE)
+
+
+@click.command()
+@symbols_option
+@lookback_option
+@json_option
+def gaps(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_json: bool) -> None:
+    """List each missing stretch, and why it is missing. Reads the store only.
+
+    Times are UTC, "to" is the last minute missing. Exits with 0 when nothing is missing, 3 when
+    something is.
+
+    Example: blofin-agent gaps --symbols PEPE-USDT
+    """
+    settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
+
+    def read(connection: sa.Connection) -> tuple[Watch, dict[str, Run]]:
+        watch = read_coverage(connection, settings=settings, clock=wall_ms)
+        return watch, run_list.latest_of_each(connection, watch.bar)
+
+    with opened(settings, read_only=True) as store:
+        watch, last = store.read_here(read)
+    window = watch.window()
+    found = [
+        gap
+        for symbol in sorted(watch.histories)
+        for gap in gap_list.explain(watch.histories[symbol], window, last.get(symbol))
+    ]
+    if as_json:
+        listed = [gap.as_json() for gap in found]
+        click.echo(
+            json.dumps({"window": {"start": window.start, "end": window.end}, "gaps": listed})
+        )
+    else:
+        _known(watch)
+        if found:
+            tables.print_table(tables.gaps_table(found))
+        else:
+            click.echo("nothing is missing")
+    if found:
+        raise click.exceptions.Exit(INCOMPLETE)
+
+
+@click.command()
+@symbols_option
+@click.option("--failed", is_flag=True, help="Only those that failed or left something.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000))
+@json_option
+def runs(symbols: tuple[str, ...] | None, limit: int, *, failed: bool, as_json: bool) -> None:
+    """List the last runs of the backfill, the newest first. Reads the store only.
+
+    Example: blofin-agent runs --symbols PEPE-USDT --failed --limit 50
+    """
+    settings = read_settings()
+    statuses = (Status.FAILED, Status.PARTIAL) if failed else None
+    read = partial(
+        run_list.latest,
+        bar=settings.backfill_timeframe,
+        most=limit,
+        symbols=symbols,
+        statuses=statuses,
+    )
+    with opened(settings, read_only=True) as store:
+        found = store.read_here(read)
+    if as_json:
+        click.echo(json.dumps({"runs": [asdict(run) for run in found]}))
+    elif found:
+        tables.print_table(tables.runs_table(found))
+    else:
+        click.echo("no such run is written down")
+
+
+def _known(watch: Watch) -> None:
+    if not watch.histories:
+        say("no symbol is known yet; `blofin-agent backfill` reads BloFin's list of them")
+        raise click.exceptions.Exit(FAILED)
+
+
+def _coverage_json(watch: Watch) -> dict[str, object]:
+    """Return the coverage as plain data; times in ms, coverage from 0 to 1."""
+    window, counts = watch.window(), watch.counts()
+    return {
+        "window": {"start": window.start, "end": window.end},
+        "health": health_of(counts.values()).value,
+        "symbols": [
+            {
+                "symbol": symbol,
+                "coverage": count.ratio,
+                **count._asdict(),
+                "newest": watch.histories[symbol].held.newest,
+            }
+            for symbol, count in worst_first(counts)
+        ],
+    }
