@@ -12,10 +12,11 @@ from functools import partial
 import structlog
 import trio
 
+from blofin_agent import notes
 from blofin_agent.core import plan, proof
-from blofin_agent.core.answers import NO_SUCH_INSTRUMENT, Answer
+from blofin_agent.core.answers import Answer
 from blofin_agent.core.coverage import Span, subtract
-from blofin_agent.core.errors import ExchangeError, Refused
+from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
 from blofin_agent.metrics import Metrics
@@ -24,7 +25,7 @@ from blofin_agent.store import runs
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.runs import Run, Status, Trigger
-from blofin_agent.text import plural, spans_text
+from blofin_agent.text import plural
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Batch, Writer
 
@@ -117,7 +118,7 @@ class Filler:
                     if not walk.left:
                         break
             except ExchangeError as error:
-                problem = _complaint(history.symbol, error)
+                problem = notes.complaint(history.symbol, error)
                 await self._settle(walk)
             self._end(history, walk, problem)
             await self._record(run)
@@ -157,32 +158,12 @@ class Filler:
         if problem:
             run.status, run.note = Status.FAILED, problem
         elif count.missing:
-            run.status, run.note = Status.PARTIAL, self._why(history, walk)
+            run.status, run.note = (
+                Status.PARTIAL,
+                notes.why_missing(history, walk.window, empty=walk.empty),
+            )
         if run.rate_limited and not run.note:
             run.note = f"rate limited {plural(run.rate_limited, 'time')}"
-
-    def _why(self, history: History, walk: _Walk) -> str:
-        """Say why bars are missing after a run in which nothing failed."""
-        count = history.count(walk.window)
-        parts = []
-        if count.unavailable:
-            proven = history.unavailable(walk.window)
-            parts.append(
-                f"{count.unavailable} unavailable: BloFin has no such candles "
-                f"({spans_text(proven)})"
-            )
-        rest = history.missing(walk.window)
-        for span in history.unavailable(walk.window):
-            rest = subtract(rest, span)
-        if rest:
-            bars = sum(span.bars(history.bar) for span in rest)
-            why = (
-                "BloFin sent an empty page: it may not keep candles so old"
-                if walk.empty
-                else "BloFin's pages do not hold them, which proves nothing yet: asked for again"
-            )
-            parts.append(f"{bars} not given ({spans_text(rest)}): {why}")
-        return "; ".join(parts)
 
     async def _walk(
         self, history: History, walk: _Walk, progress: Progress, pause_s: float, tries: int
@@ -242,9 +223,3 @@ class Filler:
     async def _record(self, run: Run) -> None:
         with suppress(StoreUnavailable):
             await self._store.write("run", partial(runs.record, run=run))
-
-
-def _complaint(symbol: str, error: ExchangeError) -> str:
-    if isinstance(error, Refused) and error.code == NO_SUCH_INSTRUMENT:
-        return f"{symbol} is not a BloFin instrument"
-    return str(error)

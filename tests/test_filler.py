@@ -183,6 +183,20 @@ async def test_the_edges_of_pages_prove_nothing(house, exchange, end):
     assert place.rows("SELECT * FROM unavailable") == []
 
 
+async def test_a_symbol_that_stopped_is_said_to_have_no_newer_candles(house, exchange, end, hold):
+    """Not to be too old for BloFin: whoever reads that would shorten the lookback for nothing."""
+    place = house(hours=1)
+    history = place.watch.histories["BTC-USDT"]
+    stopped = {end - minute * MINUTE for minute in range(1, 31)}
+    hold(history, place.watch.window(), but=stopped)
+    exchange.script = [lambda _rows: []] * 2
+    run = await fill(place)
+    assert (run.status, run.missing_after) == (Status.PARTIAL, 30)
+    assert run.note.startswith("30 not given")
+    assert "BloFin has no newer candles so far" in run.note
+    assert "empty page" not in run.note
+
+
 async def test_empty_pages_prove_nothing(house, exchange):
     """Twice empty where rows must exist: the run ends as partial, with nothing proven."""
     place = house(hours=1)
