@@ -42,6 +42,8 @@ class _Patient:
     tried: list[Span] = field(default_factory=list)
     """What the last run asked for and did not get: it does not hurry, new holes do."""
     tried_again_at: float = 0.0
+    newest: int | None = None
+    """The newest candle held (ms) when they were tried."""
     backoff: Backoff = field(default_factory=lambda: Backoff(AGAIN_S, LONGEST_S))
 
 
@@ -90,7 +92,8 @@ class Healer:
         gaps = history.gaps(self._fresh(history), self._watch.clock())
         if trio.current_time() < patient.tried_again_at:
             for span in patient.tried:
-                gaps = subtract(gaps, span)
+                if not _came_back(span, patient.newest, history.held.newest):
+                    gaps = subtract(gaps, span)
         return gaps
 
     async def _heal(self, history: History) -> None:
@@ -109,3 +112,13 @@ class Healer:
         else:
             patient.tried = history.gaps(self._fresh(history), self._watch.clock())
             patient.tried_again_at = now + patient.backoff.next()
+            patient.newest = history.held.newest
+
+
+def _came_back(span: Span, newest_then: int | None, newest_now: int | None) -> bool:
+    """Return whether there was nothing newer than a hole, and now there is.
+
+    Its symbol is traded again, so that a page can fill or prove the hole.
+    """
+    was_last = newest_then is None or newest_then < span.start
+    return was_last and newest_now is not None and newest_now >= span.end

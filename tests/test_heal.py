@@ -117,6 +117,24 @@ async def test_a_hole_that_rest_does_not_give_is_tried_less_and_less_often(
     assert len(times) <= 14
 
 
+async def test_a_symbol_that_is_back_is_healed_at_once(house, exchange, hold, end):
+    """It stopped for half an hour; with its first live candle the hole is asked for again."""
+    place = house()
+    whole(place, hold)
+    history = place.watch.histories["BTC-USDT"]
+    exchange.holes["BTC-USDT"] = set(range(end, end + 90 * MINUTE, MINUTE))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(place.healer().run)
+        await trio.sleep(30 * 60 + 20)
+        exchange.holes.clear()
+        newest = place.watch.bar.floor(place.wall()) - MINUTE
+        history.hold(newest + minute * MINUTE for minute in range(10))
+        assert history.count(place.watch.window()).missing >= 28
+        await trio.sleep(60)
+        assert history.count(place.watch.window()).missing == 0
+        nursery.cancel_scope.cancel()
+
+
 async def test_while_blofin_is_away_one_symbol_at_a_time_knocks(house, exchange, hold, end):
     """100 symbols with holes are not 100 requests a minute; once it is back, all are healed."""
     names = [f"S{number}-USDT" for number in range(100)]
