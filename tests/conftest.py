@@ -143,6 +143,13 @@ def locker(impatient, store: Store) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """Undo what a command run inside a test did to the log, which is one for the process."""
+    yield
+    structlog.reset_defaults()
+
+
 @pytest.fixture
 def lines() -> Iterator[Callable[[str], list[str]]]:
     """Return a function that gives the log's lines of a level."""

@@ -10,12 +10,6 @@ import structlog
 from blofin_agent import logs
 
 
-@pytest.fixture(autouse=True)
-def as_before():
-    yield
-    structlog.reset_defaults()
-
-
 def written(form, level="info"):
     out = io.StringIO()
     logs.configure(form, level, out)
