@@ -57,13 +57,11 @@ def assemble(
         )
         .annotation(
             dashboard.AnnotationQuery()
-            .name("Alerts firing")  # of the chosen symbols, and those that are of none
+            .name("Alerts firing")
             .datasource(SOURCE)
             .enable(True)  # noqa: FBT003 - as the library has it
             .icon_color("red")
-            .expr(
-                f'ALERTS{{alertname=~"Blofin.+",alertstate="firing",{chosen},symbol=~"$symbol|"}}'
-            )
+            .expr(f'ALERTS{{alertname=~"Blofin.+",alertstate="firing",{chosen}}}')
             .title_format("{{alertname}}")
             .text_format("{{symbol}} {{severity}} {{instance}}")
             .tag_keys("severity,symbol")
