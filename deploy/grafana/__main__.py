@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana import coverage, feed_api
 
@@ -11,17 +12,26 @@ FOLDER = Path(__file__).parent / "dashboards"
 
 def texts() -> dict[str, str]:
     """Return each dashboard's JSON by its file name."""
-    encoder = JSONEncoder(sort_keys=True, indent=2)
     return {
-        f"{module.UID.removeprefix('blofin-')}.json": encoder.encode(module.build().build()) + "\n"
+        f"{module.UID.removeprefix('blofin-')}.json": text(module.build().build())
         for module in (coverage, feed_api)
     }
 
 
+def text(dashboard: Dashboard) -> str:
+    """Return a dashboard's JSON, with its links where they are seen.
+
+    The library always puts them into a menu, which Grafana 13 keeps folded.
+    """
+    for link in dashboard.links or ():
+        link.placement = None  # type: ignore[assignment] # left out of the JSON
+    return JSONEncoder(sort_keys=True, indent=2).encode(dashboard) + "\n"
+
+
 def main() -> None:
     """Write them all."""
-    for name, text in texts().items():
-        (FOLDER / name).write_text(text)
+    for name, written in texts().items():
+        (FOLDER / name).write_text(written)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from grafana_foundation_sdk.builders import dashboard
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
 from deploy.grafana.frame import assemble
 from deploy.grafana.panels import COVERAGE, ZERO_IS_GOOD, Panel, lines, number, states, suspended
-from deploy.grafana.promql import agent, increase, named, rate, symbols
+from deploy.grafana.promql import agent, increase, lowest, named, of_agents, rate, symbols
 from deploy.grafana.symbol_table import symbol_table
 
 UID = "blofin-coverage"
@@ -14,7 +14,12 @@ _RATIO = symbols("coverage_ratio")
 _MISSING = symbols("candles_missing")
 _UNAVAILABLE = symbols("candles_unavailable")
 _WORST = f"min({_RATIO})"
-_FAILED = 'outcome!~"ok|refused"'
+_UP = of_agents(named("up"), seen="1d")
+_ALLOWED = f"min({agent('api_suspended_until_timestamp_seconds')} <= bool time())"
+_STORING = f"min({agent('store_up')})"
+_REQUESTS = rate(agent("api_requests_total"))
+# What its limits refuse stands under Limit.
+_FAILED = rate(agent("api_requests_total", 'outcome!~"ok|refused|rate_limited|banned"'))
 _FINE = {"0": ("trouble", "red"), "1": ("fine", "green")}
 
 
@@ -27,7 +32,7 @@ def build() -> dashboard.Dashboard:
         [
             ("Is it bad, and since when?", _is_it_bad()),
             ("Which symbols?", [symbol_table(), _coverage_over_time(), _gaps()]),
-            ("Why?", [_why()]),
+            ("Why?", [_why(), suspended().height(8)]),
             ("Will it heal by itself, and when?", _healing()),
         ],
     )
@@ -52,19 +57,35 @@ def _is_it_bad() -> list[Panel]:
         ),
         number(
             "Worst symbol",
-            "The coverage of the least complete symbol: candles held over candles expected.",
+            "The least complete symbol and its coverage: candles held over candles expected.",
             "percentunit",
-            _WORST,
+            f"bottomk(1, min by (symbol) ({_RATIO}))",
             COVERAGE,
+            legend="{{symbol}}",
         ),
         number(
             "Not good for",
-            f"How long ago the worst symbol was last at {good} or better, within the time shown. "
-            "0 means that it is so now.",
+            f"How long ago all symbols were last at {good} or better; if never in the time shown, "
+            "since when there are figures. 0: they are now.",
             "s",
-            f"clamp_min(time() - max_over_time(timestamp({_WORST} >= {GOOD_COVERAGE})"
-            "[$__range:1m]) - 60, 0) or vector($__range_s)",
+            f"clamp_min(time() - (max_over_time(timestamp({_WORST} >= {GOOD_COVERAGE})"
+            f"[$__range:$__interval]) or min_over_time(timestamp({_WORST})"
+            "[$__range:$__interval])) - $__interval_ms / 1000, 0)",
             ZERO_IS_GOOD,
+        ),
+        number(
+            "Heals by itself",
+            "NO NEED: nothing is missing that BloFin has. YES: the agent fetches it. NOT NOW: a "
+            "suspension, failing requests or the database is in the way (see why, below); when "
+            "that ends the agent goes on by itself.",
+            "short",
+            f"(sum({_MISSING}) - sum({_UNAVAILABLE}) > bool 0) * (2 - {_ALLOWED} * {_STORING} * "
+            f"(sum({_FAILED}) <= bool 0.5 * sum({_REQUESTS})))",
+            names={
+                "0": ("NO NEED", "green"),
+                "1": ("YES", "blue"),
+                "2": ("NOT NOW", "red"),
+            },
         ),
         number(
             "Heals in at least",
@@ -73,6 +94,14 @@ def _is_it_bad() -> list[Panel]:
             "s",
             f"max({agent('backfill_heal_eta_seconds')})",
             ZERO_IS_GOOD,
+        ),
+        number(
+            "Agents down",
+            "Agents that ran within a day and that Prometheus does not reach now; the other panels "
+            "show nothing of them. See on their machine whether they run, and their last log.",
+            "short",
+            f"count({_UP} == 0) or 0 * count({_UP})",
+            ((None, "green"), (1, "red")),
         ),
         number(
             f"Symbols below {good}",
@@ -113,33 +142,27 @@ def _is_it_bad() -> list[Panel]:
             "How long ago the last pass ended in which no symbol failed; without one, how long the "
             "agent runs. More than two periods: look at the requests by outcome.",
             "s",
-            f"time() - (min({agent('backfill_last_success_timestamp_seconds')} > 0) "
-            f"or min({named('process_start_time_seconds')}))",
-        ),
-        suspended(),
-        number(
-            "Agents up",
-            "How many agents Prometheus reaches. What it cannot reach shows nothing above.",
-            "short",
-            f"sum({named('up')})",
+            f"max(time() - (({agent('backfill_last_success_timestamp_seconds')} > 0) "
+            f"or on (job, instance) {of_agents(named('process_start_time_seconds'))}))",
         ),
     ]
 
 
 def _why() -> Panel:
-    failed = f"sum({rate(agent('api_requests_total', _FAILED))})"
     return states(
         "What is in the way",
         "Feed: a websocket connection is down. Subscriptions: a symbol is not acknowledged. Limit: "
-        "BloFin has suspended the address. Exchange: more than 5 % of the requests fail. Store: "
-        "our database takes nothing. Agent: it cannot be reached. The runbook has what to do.",
+        "BloFin has suspended the address. Exchange: more than 5 % of the requests fail, by the "
+        "network or at BloFin. Store: our database takes nothing. Agent: it cannot be reached. The "
+        "runbook has what to do.",
         _FINE,
         (f"min({agent('feed_connected')})", "Feed"),
         (f"min({symbols('feed_subscribed')})", "Subscriptions"),
-        (f"min({agent('api_suspended_until_timestamp_seconds')} <= bool time())", "Limit"),
-        (f"{failed} <= bool 0.05 * sum({rate(agent('api_requests_total'))})", "Exchange"),
-        (f"min({agent('store_up')})", "Store"),
-        (f"min({named('up')})", "Agent"),
+        (_ALLOWED, "Limit"),
+        (f"sum({_FAILED}) <= bool 0.05 * sum({_REQUESTS})", "Exchange"),
+        (_STORING, "Store"),
+        (f"min({_UP})", "Agent"),
+        span=20,
     )
 
 
@@ -167,7 +190,7 @@ def _coverage_over_time() -> Panel:
         "A line that falls: something is not arriving. A line that stays low: see what is in the "
         "way. The coloured lines are the bounds of WARN and CRITICAL.",
         "percentunit",
-        (f"bottomk(20, min by (symbol) ({_RATIO}))", "{{symbol}}"),
+        (lowest(f"min by (symbol) ({_RATIO})"), "{{symbol}}"),
         span=24,
         colors=COVERAGE,
     )
@@ -194,11 +217,11 @@ def _healing() -> list[Panel]:
             (f"max by (instance) ({agent('backfill_heal_eta_seconds')})", "{{instance}}"),
         ),
         lines(
-            "Candles stored, a second",
-            "By source: blofin_ws are live ones, historical_fill came by REST. One live candle a "
-            "minute and symbol is normal.",
+            "Candles stored a minute",
+            "By source: blofin_ws are live ones, historical_fill came by REST. With 1m bars one "
+            "live candle a symbol is normal; if they end, look at the feed.",
             "short",
-            (f"sum by (source) ({written})", "{{source}}"),
+            (f"60 * sum by (source) ({written})", "{{source}}"),
         ),
         lines(
             "Pages asked for, and 429s among them",

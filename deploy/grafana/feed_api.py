@@ -3,14 +3,16 @@
 from grafana_foundation_sdk.builders import dashboard
 
 from deploy.grafana.frame import assemble
-from deploy.grafana.panels import Panel, lines, number, spread, states, suspended
-from deploy.grafana.promql import agent, increase, named, quantile, rate, symbols
+from deploy.grafana.inside import backfill, itself
+from deploy.grafana.panels import LEFT, Panel, lines, number, spread, states, suspended
+from deploy.grafana.promql import agent, highest, increase, quantile, rate, symbols
 
 UID = "blofin-feed-api"
 
 _FAILED = agent("api_requests_total", 'outcome!~"ok|refused"')
 _LIMITED = agent("api_requests_total", 'outcome="rate_limited"')
 _REQUESTS = agent("api_requests_total")
+_SHARE = f"sum({rate(_FAILED)}) / (sum({rate(_REQUESTS)}) > 0) or vector(0)"
 _PUSHED = f"{symbols('feed_last_push_timestamp_seconds')} > 0"
 
 
@@ -25,8 +27,8 @@ def build() -> dashboard.Dashboard:
             ("At a glance", _glance()),
             ("Requests and limits", _requests()),
             ("Feed", _feed()),
-            ("Backfill", _backfill()),
-            ("The agent itself", _itself()),
+            ("Backfill", backfill()),
+            ("The agent itself", itself()),
         ],
     )
 
@@ -38,7 +40,7 @@ def _glance() -> list[Panel]:
             "The share of requests that failed lately; refusals are answers. Above 1 % look at the "
             "requests by outcome.",
             "percentunit",
-            f"sum({rate(_FAILED)}) / (sum({rate(_REQUESTS)}) > 0) or vector(0)",
+            _SHARE,
             ((None, "green"), (0.01, "orange"), (0.1, "red")),
         ),
         suspended(),
@@ -90,7 +92,7 @@ def _requests() -> list[Panel]:
             "Failing requests over time",
             "The share of requests that failed. The alert allows one in a hundred over days.",
             "percentunit",
-            (f"sum({rate(_FAILED)}) / (sum({rate(_REQUESTS)}) > 0) or vector(0)", "failing"),
+            (_SHARE, "failing"),
         ),
         lines(
             "Budget used",
@@ -98,6 +100,7 @@ def _requests() -> list[Panel]:
             "summed over all processes on the store. At 100 % requests wait.",
             "percentunit",
             (f"max by (window) ({used}) / max by (window) ({limit} > 0)", "{{window}}"),
+            span=8,
         ),
         lines(
             "Answers 429",
@@ -105,6 +108,15 @@ def _requests() -> list[Panel]:
             "uses the same address. All requests then wait for the suspension's end.",
             "short",
             (f"sum by (endpoint) ({increase(_LIMITED)})", "{{endpoint}}"),
+            span=8,
+        ),
+        lines(
+            "Suspension left",
+            "How long BloFin's suspension of the address still lasted: where it stands at zero, "
+            "there was none. The agent waits by itself and sends nothing meanwhile.",
+            "s",
+            (f"max by (instance) ({LEFT})", "{{instance}}"),
+            span=8,
         ),
         spread(
             "Latency",
@@ -155,7 +167,7 @@ def _feed() -> list[Panel]:
             "A line that climbs: the symbol went silent. After two minutes its connection is made "
             "anew, and REST fetches what is missing.",
             "s",
-            (f"topk(20, max by (symbol) (time() - ({_PUSHED})))", "{{symbol}}"),
+            (highest(f"max by (symbol) (time() - ({_PUSHED}))"), "{{symbol}}"),
         ),
         lines(
             "Candle delay, median and 99 %",
@@ -175,78 +187,5 @@ def _feed() -> list[Panel]:
             "Candle delay, spread",
             "From a live candle's close to its commit: the brighter, the more candles.",
             "candle_delay_seconds",
-        ),
-    ]
-
-
-def _backfill() -> list[Panel]:
-    since = "time() - ({} > 0)"
-    return [
-        lines(
-            "Time since the last pass, and the last good one",
-            "Both should be shorter than the period. If only the second grows, symbols fail: "
-            "gap_fill_runs says why.",
-            "s",
-            (since.format(agent("backfill_last_pass_timestamp_seconds")), "pass {{instance}}"),
-            (since.format(agent("backfill_last_success_timestamp_seconds")), "good {{instance}}"),
-        ),
-        lines(
-            "Duration of the last pass",
-            "Zero to a few seconds when the store is whole.",
-            "s",
-            (agent("backfill_pass_duration_seconds"), "{{instance}}"),
-        ),
-        lines(
-            "Pages of the last pass, the 20 most",
-            "Which symbols cost requests. One that is always on top has gaps that do not heal.",
-            "short",
-            (
-                f"topk(20, max by (symbol) ({symbols('backfill_last_pass_requests')}))",
-                "{{symbol}}",
-            ),
-        ),
-    ]
-
-
-def _itself() -> list[Panel]:
-    errors = increase(agent("store_errors_total"))
-    queue, room = agent("writer_queue_length"), agent("writer_queue_capacity")
-    return [
-        lines(
-            "Writer's queue",
-            "Batches that wait for the database, over how many may wait. At 100 % live candles "
-            "are dropped, and fetched again later.",
-            "percentunit",
-            (f"max by (instance) ({queue}) / max by (instance) ({room} > 0)", "{{instance}}"),
-        ),
-        lines(
-            "Live candles dropped",
-            "They found no room in the queue. They are ordinary gaps, fetched again by REST.",
-            "short",
-            (f"sum by (instance) ({increase(agent('writer_dropped_total'))})", "{{instance}}"),
-        ),
-        lines(
-            "Transactions, 99 %",
-            "How long the database takes, by operation. insert above a second: a slow disk.",
-            "s",
-            (quantile(0.99, "store_operation_duration_seconds", "operation"), "{{operation}}"),
-        ),
-        lines(
-            "Transactions that failed",
-            "The database did not take them; each is tried again. The log says why.",
-            "short",
-            (f"sum by (operation) ({errors})", "{{operation}}"),
-        ),
-        lines(
-            "Memory",
-            "Resident memory of the agent. It grows with symbols and window, not with time.",
-            "bytes",
-            (named("process_resident_memory_bytes"), "{{instance}}"),
-        ),
-        lines(
-            "Processor",
-            "The share of one core that the agent uses.",
-            "percentunit",
-            (rate(named("process_cpu_seconds_total")), "{{instance}}"),
         ),
     ]

@@ -57,11 +57,13 @@ def assemble(
         )
         .annotation(
             dashboard.AnnotationQuery()
-            .name("Alerts firing")
+            .name("Alerts firing")  # of the chosen symbols, and those that are of none
             .datasource(SOURCE)
             .enable(True)  # noqa: FBT003 - as the library has it
             .icon_color("red")
-            .expr(f'ALERTS{{alertname=~"Blofin.+",alertstate="firing",{chosen}}}')
+            .expr(
+                f'ALERTS{{alertname=~"Blofin.+",alertstate="firing",{chosen},symbol=~"$symbol|"}}'
+            )
             .title_format("{{alertname}}")
             .text_format("{{symbol}} {{severity}} {{instance}}")
             .tag_keys("severity,symbol")

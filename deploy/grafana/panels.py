@@ -23,6 +23,9 @@ Panel = stat.Panel | timeseries.Panel | table.Panel | statetimeline.Panel | heat
 Color = tuple[float | None, str]
 """From this value on (None: from the least) this colour."""
 
+FIGURE_POINTS = 1_440
+"""Where a figure looks back, so finely: a day by minutes. $__interval follows from it."""
+
 SOURCE = cm.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 COVERAGE: tuple[Color, ...] = (
@@ -34,6 +37,10 @@ ZERO_IS_GOOD: tuple[Color, ...] = ((None, "green"), (1e-9, "orange"))
 PLAIN: tuple[Color, ...] = ((None, "blue"),)
 
 
+LEFT = f"clamp_min({agent('api_suspended_until_timestamp_seconds')} - time(), 0)"
+"""How long a suspension still lasts."""
+
+
 def number(
     title: str,
     description: str,
@@ -41,8 +48,13 @@ def number(
     expr: str,
     colors: Iterable[Color] = PLAIN,
     names: dict[str, tuple[str, str]] | None = None,
+    legend: str = "",
 ) -> stat.Panel:
-    """Return one figure. `names`: what stands for a value, and its colour."""
+    """Return one figure.
+
+    `names`: what stands for a value, and its colour. `legend`: the name that the figure shows.
+    """
+    text = cm.BigValueTextMode.VALUE_AND_NAME if legend else cm.BigValueTextMode.VALUE
     panel = (
         stat.Panel()
         .title(title)
@@ -54,11 +66,14 @@ def number(
         .thresholds(_thresholds(colors))
         .color_mode(cm.BigValueColorMode.BACKGROUND)
         .graph_mode(cm.BigValueGraphMode.NONE)
-        .text_mode(cm.BigValueTextMode.VALUE)
+        .text_mode(text)
         .no_value("no data")
+        .max_data_points(FIGURE_POINTS)
         .reduce_options(cb.ReduceDataOptions().calcs(["lastNotNull"]))
-        .with_target(_query(0, expr, title).instant())
+        .with_target(_query(0, expr, legend or title).instant())
     )
+    if unit == "percentunit":
+        panel = panel.decimals(2)  # what is just below a bound must not be rounded up to it
     return panel.mappings([_mapping(names)]) if names else panel
 
 
@@ -69,7 +84,7 @@ def suspended() -> stat.Panel:
         "How long BloFin's suspension of the address still lasts. The agent waits by itself; "
         "send nothing by hand meanwhile.",
         "s",
-        f"max(clamp_min({agent('api_suspended_until_timestamp_seconds')} - time(), 0))",
+        f"max({LEFT})",
         ZERO_IS_GOOD,
     )
 

@@ -1,6 +1,7 @@
 """Promql: the selectors and rates that all our queries are made of."""
 
 _AGENT = 'job=~"$job",instance=~"$instance"'
+_SHOWN = "$__range:$__interval"
 
 
 def agent(name: str, *matchers: str) -> str:
@@ -16,6 +17,30 @@ def symbols(name: str, *matchers: str) -> str:
 def named(name: str, *matchers: str) -> str:
     """Return a selector of a metric, by its full name, of the chosen agents."""
     return f"{name}{{{','.join([_AGENT, *matchers])}}}"
+
+
+def of_agents(expr: str, seen: str = "") -> str:
+    """Return an expression for running agents only, where other jobs have such a metric, too.
+
+    Only a running agent has a writer's queue: a node_exporter that tells of one-shot runs does not.
+    `seen`: so long ago (1d, say) suffices, for what is to be known of an agent that is gone.
+    """
+    queue = agent("writer_queue_capacity")
+    known = f"last_over_time({queue}[{seen}])" if seen else queue
+    return f"({expr} and on (job, instance) {known})"
+
+
+def highest(expr: str) -> str:
+    """Return the 20 series, by symbol, that rose highest within the time shown, as whole lines.
+
+    topk alone chooses anew at each point: of 500 symbols all would be drawn, in pieces.
+    """
+    return f"({expr}) and on (symbol) topk(20, max_over_time(({expr})[{_SHOWN}] @ end()))"
+
+
+def lowest(expr: str) -> str:
+    """Return the 20 that sank lowest."""
+    return f"({expr}) and on (symbol) bottomk(20, min_over_time(({expr})[{_SHOWN}] @ end()))"
 
 
 def rate(selector: str) -> str:

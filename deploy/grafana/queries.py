@@ -41,6 +41,8 @@ def substitute(expr: str, interval: str = "1m", range_s: int = 3_600) -> str:
     """Return an expression as Grafana would send it with every variable set to All."""
     for variable, value in (
         ("$__rate_interval", interval),
+        ("$__interval_ms", "15000"),
+        ("$__interval", "15s"),
         ("$__range_s", str(range_s)),
         ("$__range", f"{range_s}s"),
         ("$job", ".+"),

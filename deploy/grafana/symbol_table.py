@@ -1,15 +1,18 @@
 """The table of symbols, the worst first: one row a symbol, one query a column."""
 
+from collections.abc import Iterable
+
 from grafana_foundation_sdk.builders import common as cb
 from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.models import common as cm
 from grafana_foundation_sdk.models import dashboard as dm
 
-from deploy.grafana.panels import COVERAGE, SOURCE, instant
+from deploy.grafana.panels import COVERAGE, SOURCE, Color, instant
 from deploy.grafana.promql import symbols
 
+_COVERAGE = "Coverage"
 _COLUMNS = (
-    ("Coverage", symbols("coverage_ratio"), "percentunit"),
+    (_COVERAGE, symbols("coverage_ratio"), "percentunit"),
     ("Missing", symbols("candles_missing"), "short"),
     ("Unavailable", symbols("candles_unavailable"), "short"),
     ("Newest candle", f"time() - ({symbols('last_candle_timestamp_seconds')} > 0)", "s"),
@@ -18,6 +21,12 @@ _COLUMNS = (
     ("Pages, last pass", symbols("backfill_last_pass_requests"), "short"),
     ("429s, last pass", symbols("backfill_last_pass_rate_limited"), "short"),
 )
+
+_COLORS: dict[str, tuple[Color, ...]] = {
+    _COVERAGE: COVERAGE,
+    "Subscribed": ((None, "red"), (1, "green")),
+    "429s, last pass": ((None, "green"), (1, "orange")),
+}
 
 
 def symbol_table() -> table.Panel:
@@ -35,13 +44,14 @@ def symbol_table() -> table.Panel:
         .unit("short")
         .no_value("-")
         .filterable(True)  # noqa: FBT003 - as the library has it
-        .sort_by([cb.TableSortByFieldState().display_name("Coverage").desc(False)])  # noqa: FBT003
+        .sort_by([cb.TableSortByFieldState().display_name(_COVERAGE).desc(False)])  # noqa: FBT003
         .with_transformation(dm.DataTransformerConfig(id_val="merge", options={}))
         .with_transformation(
             dm.DataTransformerConfig(
                 id_val="organize",
                 options={
                     "excludeByName": {"Time": True, "job": True},
+                    "indexByName": {"symbol": 0, "instance": 1},
                     "renameByName": {
                         "symbol": "Symbol",
                         "instance": "Instance",
@@ -55,17 +65,18 @@ def symbol_table() -> table.Panel:
     for position, (name, expr, unit) in enumerate(_COLUMNS):
         panel = panel.with_target(instant(position, f"max by (job, instance, symbol) ({expr})"))
         values = [dm.DynamicConfigValue(id_val="unit", value=unit)]
-        if name == "Coverage":
-            values += _coverage_cells()
+        if name == _COVERAGE:
+            values.append(dm.DynamicConfigValue(id_val="decimals", value=2))
+        if colors := _COLORS.get(name):
+            values += _colored(colors)
         panel = panel.override_by_name(name, values)
     return panel
 
 
-def _coverage_cells() -> list[dm.DynamicConfigValue]:
-    steps = [{"value": value, "color": color} for value, color in COVERAGE]
+def _colored(colors: Iterable[Color]) -> list[dm.DynamicConfigValue]:
+    steps = [{"value": value, "color": color} for value, color in colors]
     background = {"type": cm.TableCellDisplayMode.COLOR_BACKGROUND.value, "mode": "basic"}
     return [
-        dm.DynamicConfigValue(id_val="decimals", value=2),
         dm.DynamicConfigValue(id_val="custom.cellOptions", value=background),
         dm.DynamicConfigValue(id_val="thresholds", value={"mode": "absolute", "steps": steps}),
     ]

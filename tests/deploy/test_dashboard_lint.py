@@ -85,6 +85,7 @@ def test_uneditable_dashboard_rule(dashboard):
     by_tag, runbook = dashboard["links"]
     assert (by_tag["tags"], by_tag["keepTime"], by_tag["includeVars"]) == (["blofin"], True, True)
     assert runbook["url"].endswith(":8780/runbook")
+    assert not any("placement" in link for link in (by_tag, runbook)), "hidden in a menu"
     assert [one["name"] for one in dashboard["annotations"]["list"]] == ["Alerts firing"]
 
 
@@ -147,6 +148,32 @@ def test_a_metric_of_symbols_is_asked_for_the_chosen_symbols(expr):
     for name, matchers in re.findall(r"(\w+)\{([^}]*)\}", expr):
         has = "symbol" in SERIES.get(name, ("", set()))[1]
         assert has == ('symbol=~"$symbol"' in matchers.split(",")), name
+
+
+@every_query
+def test_what_other_jobs_have_too_is_asked_of_agents_only(expr):
+    """With every job chosen, Prometheus' own memory is no agent's."""
+    joined = r" and on \(job, instance\) (last_over_time\()?blofin_writer_queue_capacity\{"
+    for found in re.finditer(r"\b(?!blofin_|ALERTS)\w+\{[^}]*\}(\[[^]]*\]\))?", expr):
+        assert re.match(joined, expr[found.end() :]), found[0]
+
+
+@every_panel
+def test_the_20_worst_are_the_same_20_all_along(panel):
+    """Chosen anew at each point, every one of 500 symbols would be drawn, in pieces."""
+    for target in panel["targets"]:
+        chosen = re.findall(r"(?:top|bottom)k\(.*", target["expr"])
+        assert all(target.get("instant") or "@ end()" in one for one in chosen)
+
+
+@every_panel
+def test_lines_by_symbol_are_20_at_most(panel):
+    """The others page: twenty rows of states, a table that is filtered."""
+    if panel["type"] == "timeseries":
+        for target in panel["targets"]:
+            assert ("{{symbol}}" in target["legendFormat"]) == ("k(20, " in target["expr"])
+    if panel["type"] == "state-timeline":
+        assert panel["options"]["perPage"] == 20
 
 
 @every_query

@@ -1,18 +1,19 @@
 """Laws of the dashboards' files: generated, valid, and about what there is."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import jsonschema
 import promql_parser
 import pytest
 import yaml
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
 from deploy.grafana.__main__ import FOLDER, texts
+from deploy.grafana.__main__ import text as write
 from deploy.grafana.queries import queries, substitute
 from tests.series import SERIES, VALUES
 
@@ -40,8 +41,7 @@ def test_the_library_reads_back_what_it_wrote(path):
     """It drops keys it does not know, so a misspelt one shows."""
     register_default_plugins()
     text = path.read_text()
-    again = Dashboard.from_json(json.loads(text))
-    assert JSONEncoder(sort_keys=True, indent=2).encode(again) + "\n" == text
+    assert write(Dashboard.from_json(json.loads(text))) == text
 
 
 def _check(thing, schema, definition):
@@ -116,6 +116,14 @@ def test_the_bounds_are_those_of_the_agent():
     assert all(each == [WARN_COVERAGE, GOOD_COVERAGE] for each in colored)
 
 
+def test_the_bounds_are_nowhere_written_out():
+    """They are those of `blofin_agent.core.history`, in the generator's words, too."""
+    for path in FOLDER.parent.glob("*.py"):
+        for bound in (GOOD_COVERAGE, WARN_COVERAGE):
+            assert str(bound) not in path.read_text()
+            assert f"{100 * bound:g} %" not in path.read_text()
+
+
 def _steps(node):
     """Return every list of thresholds below."""
     if isinstance(node, list):
@@ -124,6 +132,87 @@ def _steps(node):
         return []
     found = [node["steps"]] if isinstance(node.get("steps"), list) else []
     return found + [steps for one in node.values() for steps in _steps(one)]
+
+
+# -- what the figures say --------------------------------------------------------------------------
+
+MINE, OTHER = '{job="a",instance="a:1"}', '{job="b",instance="b:1"}'
+RUNS = {f"blofin_writer_queue_capacity{MINE}": "9+0x59", f"up{MINE}": "1+0x59"}
+GONE = {f"blofin_writer_queue_capacity{MINE}": "9+0x29 stale", f"up{MINE}": "1+0x29 0+0x30"}
+LACKS = {
+    'blofin_candles_missing{job="a",instance="a:1",symbol="A"}': "7+0x59",
+    'blofin_candles_unavailable{job="a",instance="a:1",symbol="A"}': "2+0x59",
+    f"blofin_api_suspended_until_timestamp_seconds{MINE}": "0+0x59",
+    f"blofin_store_up{MINE}": "1+0x59",
+    'blofin_api_requests_total{job="a",instance="a:1",outcome="ok"}': "0+9x59",
+    'blofin_api_requests_total{job="a",instance="a:1",outcome="timeout"}': "0+1x59",
+}
+
+
+def symbol(name, values):
+    return {f'blofin_coverage_ratio{{job="a",instance="a:1",symbol="{name}"}}': values}
+
+
+@pytest.mark.debian
+@pytest.mark.parametrize(
+    ("title", "series", "value"),
+    [
+        ("Not good for", symbol("A", "1+0x29 0.9+0x29") | symbol("B", "1+0x59"), 29 * 60),
+        ("Not good for", symbol("A", "_x49 0.9+0x10"), 10 * 60 - 15),
+        ("Not good for", symbol("A", "0.9+0x29 1+0x29"), 0),
+        ("Not good for", {}, None),
+        ("Agents down", RUNS | {f"up{OTHER}": "0+0x59"}, 0),
+        ("Agents down", GONE, 1),
+        ("Agents down", {f"up{OTHER}": "0+0x59"}, None),
+        ("Heals by itself", LACKS | dict.fromkeys([*LACKS][:1], "2+0x59"), 0),
+        ("Heals by itself", LACKS, 1),
+        ("Heals by itself", LACKS | dict.fromkeys([*LACKS][2:3], "9999+0x59"), 2),
+        ("Heals by itself", LACKS | dict.fromkeys([*LACKS][3:4], "0+0x59"), 2),
+        ("Heals by itself", LACKS | dict.fromkeys([*LACKS][5:], "0+10x59"), 2),
+        (
+            "Last good backfill",
+            RUNS
+            | {f"process_start_time_seconds{MINE}": "60+0x59"}
+            | {f"process_start_time_seconds{OTHER}": "0+0x59"}
+            | {f"blofin_backfill_last_success_timestamp_seconds{MINE}": "0+0x59"},
+            58 * 60,
+        ),
+    ],
+)
+def test_a_figure_says_what_it_says_it_does(title, series, value, debian, tmp_path):
+    """In the 59th minute, with every variable at All and other jobs around."""
+    (query,) = [one for one in queries() if one.title == title]
+    _play(debian, tmp_path, series, substitute(query.expr, "5m"), value)
+
+
+@pytest.mark.debian
+def test_of_many_symbols_those_are_drawn_that_were_worst_once(debian, tmp_path):
+    """As whole lines: where they stand now, too."""
+    (query,) = [one for one in queries() if one.title.startswith("Coverage over time")]
+    series = symbol("DIPPED", "1+0x44 0.5+0x4 1+0x9")
+    for number in range(30):
+        series |= symbol(f"S{number}", "0.99+0x59")
+    expr = substitute(query.expr, range_s=1_200)
+    _play(debian, tmp_path, series, f"count({expr})", 20)
+    _play(debian, tmp_path, series, f"max({expr})", 1)
+
+
+def _play(debian, tmp_path, series, expr, value):
+    samples = [] if value is None else [{"labels": "{}", "value": value}]
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": each} for name, each in series.items()],
+        "promql_expr_test": [{"expr": expr, "eval_time": "59m", "exp_samples": samples}],
+    }
+    path = tmp_path / "case.yml"
+    path.write_text(yaml.safe_dump({"tests": [case]}))
+    done = subprocess.run(
+        [debian("promtool"), "test", "rules", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # -- provisioning ----------------------------------------------------------------------------------
