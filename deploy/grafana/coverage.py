@@ -5,7 +5,7 @@ from grafana_foundation_sdk.builders import dashboard
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
 from deploy.grafana.frame import assemble
 from deploy.grafana.panels import COVERAGE, ZERO_IS_GOOD, Panel, lines, number, states, suspended
-from deploy.grafana.promql import agent, increase, lowest, named, of_agents, rate, symbols
+from deploy.grafana.promql import agent, how_many, increase, lowest, named, of_agents, rate, symbols
 from deploy.grafana.symbol_table import symbol_table
 
 UID = "blofin-coverage"
@@ -100,21 +100,21 @@ def _is_it_bad() -> list[Panel]:
             "Agents that ran within a day and that Prometheus does not reach now; the other panels "
             "show nothing of them. See on their machine whether they run, and their last log.",
             "short",
-            f"count({_UP} == 0) or 0 * count({_UP})",
+            how_many(_UP, "== 0"),
             ((None, "green"), (1, "red")),
-        ),
+        ).no_value("no agent"),
         number(
             f"Symbols below {good}",
             "How many symbols are not GOOD. The table below has them on top.",
             "short",
-            f"count({_RATIO} < {GOOD_COVERAGE}) or vector(0)",
+            how_many(_RATIO, f"< {GOOD_COVERAGE}"),
             ((None, "green"), (1, "orange")),
         ),
         number(
             f"Symbols below {warn}",
             "How many symbols are CRITICAL. The table below has them on top.",
             "short",
-            f"count({_RATIO} < {WARN_COVERAGE}) or vector(0)",
+            how_many(_RATIO, f"< {WARN_COVERAGE}"),
             ((None, "green"), (1, "red")),
         ),
         number(

@@ -5,14 +5,14 @@ from grafana_foundation_sdk.builders import dashboard
 from deploy.grafana.frame import assemble
 from deploy.grafana.inside import backfill, itself
 from deploy.grafana.panels import LEFT, Panel, lines, number, spread, states, suspended
-from deploy.grafana.promql import agent, highest, increase, quantile, rate, symbols
+from deploy.grafana.promql import agent, highest, how_many, increase, quantile, rate, symbols
 
 UID = "blofin-feed-api"
 
 _FAILED = agent("api_requests_total", 'outcome!~"ok|refused"')
 _LIMITED = agent("api_requests_total", 'outcome="rate_limited"')
 _REQUESTS = agent("api_requests_total")
-_SHARE = f"sum({rate(_FAILED)}) / (sum({rate(_REQUESTS)}) > 0) or vector(0)"
+_SHARE = f"sum({rate(_FAILED)}) / (sum({rate(_REQUESTS)}) > 0) or 0 * sum({rate(_REQUESTS)})"
 _PUSHED = f"{symbols('feed_last_push_timestamp_seconds')} > 0"
 
 
@@ -49,14 +49,14 @@ def _glance() -> list[Panel]:
             "Websocket connections that do not stand; each carries up to 100 symbols, whose "
             "candles come by REST meanwhile.",
             "short",
-            f"count({agent('feed_connected')} == 0) or vector(0)",
+            how_many(agent("feed_connected"), "== 0"),
             ((None, "green"), (1, "red")),
         ),
         number(
             "Symbols not subscribed",
             "Refused by BloFin, or not acknowledged. Their candles come by REST meanwhile.",
             "short",
-            f"count({symbols('feed_subscribed')} == 0) or vector(0)",
+            how_many(symbols("feed_subscribed"), "== 0"),
             ((None, "green"), (1, "orange")),
         ),
         number(

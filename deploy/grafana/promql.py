@@ -43,6 +43,14 @@ def lowest(expr: str) -> str:
     return f"({expr}) and on (symbol) bottomk(20, min_over_time(({expr})[{_SHOWN}] @ end()))"
 
 
+def how_many(expr: str, condition: str) -> str:
+    """Return how many series meet a condition: 0 where none does, nothing where there are none.
+
+    A plain vector(0) would tell of an agent that is gone that all is well.
+    """
+    return f"count({expr} {condition}) or 0 * count({expr})"
+
+
 def rate(selector: str) -> str:
     """Return how much a counter grows a second."""
     return f"rate({selector}[$__rate_interval])"

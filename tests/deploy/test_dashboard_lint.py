@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
 from deploy.grafana.__main__ import FOLDER
 from deploy.grafana.queries import queries, substitute
 from tests.series import SERIES
@@ -196,3 +197,30 @@ def test_target_counter_agg_rule(expr):
 def test_every_variable_is_replaced(expr):
     """Nothing that Prometheus would not take is left."""
     assert "$" not in substitute(expr)
+
+
+def test_the_bounds_are_those_of_the_agent():
+    """In every panel that is coloured by coverage."""
+    steps = [each for dashboard in DASHBOARDS for each in _steps(dashboard)]
+    bounds = [[one["value"] for one in each[1:]] for each in steps]
+    colored = [each for each in bounds if any(0.9 < bound < 1 for bound in each)]
+    assert len(colored) >= 3
+    assert all(each == [WARN_COVERAGE, GOOD_COVERAGE] for each in colored)
+
+
+def test_the_bounds_are_nowhere_written_out():
+    """They are those of `blofin_agent.core.history`, in the generator's words, too."""
+    for path in FOLDER.parent.glob("*.py"):
+        for bound in (GOOD_COVERAGE, WARN_COVERAGE):
+            assert str(bound) not in path.read_text()
+            assert f"{100 * bound:g} %" not in path.read_text()
+
+
+def _steps(node):
+    """Return every list of thresholds below."""
+    if isinstance(node, list):
+        return [steps for one in node for steps in _steps(one)]
+    if not isinstance(node, dict):
+        return []
+    found = [node["steps"]] if isinstance(node.get("steps"), list) else []
+    return found + [steps for one in node.values() for steps in _steps(one)]

@@ -11,7 +11,6 @@ import yaml
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
 from deploy.grafana.__main__ import FOLDER, texts
 from deploy.grafana.__main__ import text as write
 from deploy.grafana.queries import queries, substitute
@@ -107,33 +106,6 @@ def selectors(node):
     return found
 
 
-def test_the_bounds_are_those_of_the_agent():
-    """In every panel that is coloured by coverage."""
-    steps = [each for dashboard in DASHBOARDS for each in _steps(dashboard)]
-    bounds = [[one["value"] for one in each[1:]] for each in steps]
-    colored = [each for each in bounds if any(0.9 < bound < 1 for bound in each)]
-    assert len(colored) >= 3
-    assert all(each == [WARN_COVERAGE, GOOD_COVERAGE] for each in colored)
-
-
-def test_the_bounds_are_nowhere_written_out():
-    """They are those of `blofin_agent.core.history`, in the generator's words, too."""
-    for path in FOLDER.parent.glob("*.py"):
-        for bound in (GOOD_COVERAGE, WARN_COVERAGE):
-            assert str(bound) not in path.read_text()
-            assert f"{100 * bound:g} %" not in path.read_text()
-
-
-def _steps(node):
-    """Return every list of thresholds below."""
-    if isinstance(node, list):
-        return [steps for one in node for steps in _steps(one)]
-    if not isinstance(node, dict):
-        return []
-    found = [node["steps"]] if isinstance(node.get("steps"), list) else []
-    return found + [steps for one in node.values() for steps in _steps(one)]
-
-
 # -- what the figures say --------------------------------------------------------------------------
 
 MINE, OTHER = '{job="a",instance="a:1"}', '{job="b",instance="b:1"}'
@@ -164,6 +136,8 @@ def symbol(name, values):
         ("Agents down", RUNS | {f"up{OTHER}": "0+0x59"}, 0),
         ("Agents down", GONE, 1),
         ("Agents down", {f"up{OTHER}": "0+0x59"}, None),
+        ("Symbols below 99.5 %", symbol("A", "0.99+0x59") | symbol("B", "1+0x59"), 1),
+        ("Symbols below 97 %", symbol("A", "0.99+0x59") | symbol("B", "1+0x59"), 0),
         ("Heals by itself", LACKS | dict.fromkeys([*LACKS][:1], "2+0x59"), 0),
         ("Heals by itself", LACKS, 1),
         ("Heals by itself", LACKS | dict.fromkeys([*LACKS][2:3], "9999+0x59"), 2),
@@ -183,6 +157,17 @@ def test_a_figure_says_what_it_says_it_does(title, series, value, debian, tmp_pa
     """In the 59th minute, with every variable at All and other jobs around."""
     (query,) = [one for one in queries() if one.title == title]
     _play(debian, tmp_path, series, substitute(query.expr, "5m"), value)
+
+
+@pytest.mark.debian
+@pytest.mark.parametrize(
+    "query",
+    [one for one in queries() if one.kind == "panel"],
+    ids=lambda one: f"{one.dashboard}-{one.title}",
+)
+def test_nothing_tells_of_an_agent_that_is_gone_that_all_is_well(query, debian, tmp_path):
+    """Where there are no series at all there is no figure, not a green 0."""
+    _play(debian, tmp_path, {f"up{OTHER}": "1+0x59"}, substitute(query.expr), None)
 
 
 @pytest.mark.debian
