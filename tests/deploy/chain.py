@@ -38,11 +38,14 @@ class Chain:
     """The alerts as Alertmanager sent them, with `at`, the time (s) they came, and `path`."""
     webhook: http.server.ThreadingHTTPServer | None = None
     problem: BaseException | None = None
+    started: threading.Event = field(default_factory=threading.Event)
+    """Set once every server answers."""
 
     def play(self) -> None:
         """Start everything and play the story; what goes wrong is kept for the tests."""
         try:
             self._start()
+            self.started.set()
             self._story()
         except BaseException as error:  # noqa: BLE001 - raised in the test that waits
             self.problem = error

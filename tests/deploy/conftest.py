@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from tests.deploy import chain as chains
+from tests.processes import until
 
 CHAIN = pytest.StashKey[chains.Chain | None]()
 
@@ -37,4 +38,6 @@ def chain(request, debian):
     """The running chain; left out without Debian's programs."""
     debian("prometheus")
     debian("prometheus-alertmanager")
-    return request.session.stash[CHAIN]
+    chain = request.session.stash[CHAIN]
+    until(lambda: chain.started.is_set() or chain.problem)
+    return chain
