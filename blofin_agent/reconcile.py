@@ -12,6 +12,7 @@ from functools import partial
 import structlog
 import trio
 
+from blofin_agent.core.candle import Source
 from blofin_agent.metrics import Metrics
 from blofin_agent.store import candles, ledger
 from blofin_agent.store.engine import Store
@@ -79,7 +80,7 @@ class Reconciler:
         self._last = now
         start = self._watch.window().start
         for history in self._watch.all():
-            history.held = history.held.since(start)
+            history.forget(start)
 
     async def _compare(self) -> None:
         bar = self._watch.bar
@@ -93,6 +94,8 @@ class Reconciler:
                     continue
                 held = partial(candles.held, symbol=history.symbol, bar=bar, span=span)
                 history.held = await self._store.read("reconcile", held)
+                live = partial(held, source=Source.LIVE)
+                history.live = await self._store.read("reconcile", live)
                 if now < before:
                     log.warning(
                         f"{history.symbol}: {plural(before - now, 'candle')} vanished from the "

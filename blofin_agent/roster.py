@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from blofin_agent.core.candle import HOUR
+from blofin_agent.core.candle import HOUR, Source
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.history import History
 from blofin_agent.core.symbols import choose, complain
@@ -138,7 +138,7 @@ class Roster:
             "load", partial(ledger.load_proofs, bar=self._watch.bar, since=span.start)
         )
         for symbol, history in histories.items():
-            history.held = await self._store.read(
-                "load", partial(candles.held, symbol=symbol, bar=self._watch.bar, span=span)
-            )
+            held = partial(candles.held, symbol=symbol, bar=self._watch.bar, span=span)
+            history.held = await self._store.read("load", held)
+            history.live = await self._store.read("load", partial(held, source=Source.LIVE))
             history.proofs = proofs.get(symbol, [])

@@ -130,7 +130,8 @@ class Writer:
 
     async def _hold(self, rows: Rows) -> None:
         history = self._watch.histories[rows.symbol]
-        if history.hold(candle.open_time for candle in rows.candles):
+        live = rows.source is Source.LIVE
+        if history.hold((candle.open_time for candle in rows.candles), live=live):
             await self.save_proofs(rows.symbol)
 
     async def save_proofs(self, symbol: str) -> None:

@@ -24,6 +24,9 @@ async def test_rows_added_by_another_process_are_seen(house, end):
     assert present(place) == 0
     await place.reconciler.once()
     assert present(place) == 2
+    sources = {source for (source,) in place.rows("SELECT DISTINCT source FROM candles")}
+    live = place.watch.histories["BTC-USDT"].live_share(place.watch.window())
+    assert live == (sources == {"blofin_ws"})
 
 
 async def test_rows_deleted_by_another_process_are_seen(house, end, lines):

@@ -86,6 +86,8 @@ async def test_what_is_stored_is_loaded(house, candle, end):
     values = "2.5, 3, 1, 2, 10, 0.5, 20, 'blofin_ws'"
     place.other(
         f"INSERT INTO candles VALUES ('BTC-USDT', '1m', {end - MINUTE}, {values})",
+        f"INSERT INTO candles VALUES ('BTC-USDT', '1m', {end - 2 * MINUTE}, 2, 3, 1, 2, 1, 1, 1,"
+        " 'historical_fill')",
         f"INSERT INTO candles VALUES ('BTC-USDT', '1m', {end}, {values})",
         f"INSERT INTO candles VALUES ('BTC-USDT', '5m', {end - 5 * MINUTE}, {values})",
         f"INSERT INTO candles VALUES ('ETH-USDT', '1m', {end - 2 * MINUTE}, {values})",
@@ -95,9 +97,10 @@ async def test_what_is_stored_is_loaded(house, candle, end):
     )
     await place.roster.load()
     history = place.watch.histories["BTC-USDT"]
-    assert history.held.count(place.watch.window()) == 1
+    assert history.held.count(place.watch.window()) == 2
+    assert history.live_share(place.watch.window()) == 0.5
     assert history.held.newest == end
-    assert history.count(place.watch.window()) == (60, 1, 59, 1)
+    assert history.count(place.watch.window()) == (60, 2, 58, 1)
     assert place.roster.fresh
     assert place.exchange.log == []
 

@@ -102,6 +102,20 @@ async def test_only_new_rows_are_counted_as_written(house, candle, end):
     assert place.figure("blofin_candles_written_total", **labels) == 3
 
 
+async def test_what_came_live_is_told_from_what_was_filled(house, candle, end):
+    """In memory as in the store: the source is that of whichever came first."""
+    place = house()
+    filled = await place.writer.put("BTC-USDT", [candle(end - 2 * MINUTE)])
+    await filled.committed.wait()
+    for ago in (3, 2, 1):
+        place.writer.offer("BTC-USDT", candle(end - ago * MINUTE))
+    after = await place.writer.put("BTC-USDT", [candle(end - MINUTE)])
+    await after.committed.wait()
+    share = place.watch.histories["BTC-USDT"].live_share(place.watch.window())
+    ((stored,),) = place.rows("SELECT avg(source = 'blofin_ws') FROM candles")
+    assert share == stored
+
+
 async def test_a_live_candle_tells_its_delay_from_close_to_commit(house, candle, end):
     """The bar closed 15 s ago when the test begins."""
     place = house()

@@ -1,7 +1,7 @@
 """Coverage: which bars of a stretch of time are held; gaps, counts, sliding."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,6 +42,20 @@ class Span(NamedTuple):
 def subtract(spans: Iterable[Span], taken: Span) -> list[Span]:
     """Return the spans without the time of `taken`, in the order given."""
     return [part for span in spans for part in span.less(taken)]
+
+
+def shared(these: Sequence[Span], those: Sequence[Span]) -> list[Span]:
+    """Return the time that both lists have. Each is oldest first and none of its spans overlap."""
+    found: list[Span] = []
+    first = second = 0
+    while first < len(these) and second < len(those):
+        if both := these[first].meet(those[second]):
+            found.append(both)
+        if these[first].end < those[second].end:
+            first += 1
+        else:
+            second += 1
+    return found
 
 
 def window(now_ms: int, bar: Bar, lookback_hours: int, settle_ms: int) -> Span:

@@ -44,12 +44,15 @@ class History:
     list_time: int | None = None
     """When it was listed (ms); None when not known: then the whole window is expected."""
     held: Coverage = field(init=False)
+    live: Coverage = field(init=False)
+    """Those of the bars held that came over the websocket."""
     proofs: Sequence[Proof] = ()
     doubted: frozenset[Span] = frozenset()
     """Holes that one page showed, and that a second must show too before they are believed."""
 
     def __post_init__(self) -> None:
         self.held = Coverage(self.bar)
+        self.live = Coverage(self.bar)
 
     def expected(self, window: Span) -> Span:
         """Return the part of the window in which candles can exist: `max(start, listTime)` on."""
@@ -87,9 +90,23 @@ class History:
         """Return the stretches of the window that are proven not to exist, oldest first."""
         return [shared for proof in self.proofs if (shared := proof.span.meet(window))]
 
-    def hold(self, open_times: Iterable[int]) -> bool:
-        """Enter bars that are in the store. Return whether that erased a proof."""
+    def live_share(self, window: Span) -> float | None:
+        """Return the share of the bars held in the window that came live; None without any."""
+        held = self.held.count(window)
+        return self.live.count(window) / held if held else None
+
+    def forget(self, before: int) -> None:
+        """Forget the bars that open before a time (ms)."""
+        self.held, self.live = self.held.since(before), self.live.since(before)
+
+    def hold(self, open_times: Iterable[int], *, live: bool = False) -> bool:
+        """Enter bars that are in the store. Return whether that erased a proof.
+
+        `live`: those of them that are new came over the websocket.
+        """
         times = list(open_times)
+        if live:
+            self.live = self.live.add(time for time in times if not self.held.has(time))
         self.held = self.held.add(times)
         if not self.proofs or not times:
             return False

@@ -37,8 +37,10 @@ def insert(connection: sa.Connection, bar: Bar, batches: Iterable[Rows]) -> list
     return inserted
 
 
-def held(connection: sa.Connection, symbol: str, bar: Bar, span: Span) -> Coverage:
-    """Return which bars of the span are stored."""
+def held(
+    connection: sa.Connection, symbol: str, bar: Bar, span: Span, source: Source | None = None
+) -> Coverage:
+    """Return which bars of the span are stored, or which of them came from one source."""
     c = candles.c
     query = sa.select(c.open_time).where(
         c.symbol == symbol,
@@ -46,6 +48,8 @@ def held(connection: sa.Connection, symbol: str, bar: Bar, span: Span) -> Covera
         c.open_time >= span.start,
         c.open_time < span.end,
     )
+    if source is not None:
+        query = query.where(c.source == source.value)
     return Coverage.of(bar, connection.scalars(query))
 
 

@@ -167,3 +167,19 @@ def test_health_changes_exactly_at_its_thresholds(scale):
 def test_health_has_public_names(worst, name):
     """The names are values of metrics and of the API."""
     assert health(worst) == name
+
+
+@given(indices, indices, edges)
+def test_what_came_live_is_told_from_what_was_filled(filled, pushed, window):
+    """A bar belongs to the source that brought it first, as in the store."""
+    made = history(filled, [], None)
+    made.hold(map(at, pushed), live=True)
+    here = set(range(*window))
+    held = (filled | pushed) & here
+    assert made.live_share(span(window)) == (
+        len((pushed - filled) & here) / len(held) if held else None
+    )
+    made.forget(at(20))
+    late = span((20, 61))
+    assert made.held.count(WEEK) == made.held.count(late)
+    assert made.live.count(WEEK) == len({i for i in pushed - filled if i >= 20})

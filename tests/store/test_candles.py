@@ -55,6 +55,11 @@ def test_held_and_counts_agree(store, candle, end):
         Span(end - 4 * MINUTE, end - 2 * MINUTE),
         Span(end - MINUTE, end),
     ]
+    insert(store, Rows("A", Source.FILL, [candle(end - 3 * MINUTE)]))
+    filled = read(store, lambda db: candles.held(db, "A", Bar.M1, span, Source.FILL))
+    assert filled.spans() == [Span(end - 3 * MINUTE, end - 2 * MINUTE)]
+    with store.engine.begin() as db:
+        db.exec_driver_sql(f"DELETE FROM candles WHERE open_time = {end - 3 * MINUTE}")
     whole = Span(0, end + MINUTE)
     assert read(store, lambda db: candles.counts(db, Bar.M1, span)) == {"A": 2}
     assert read(store, lambda db: candles.counts(db, Bar.M1, whole)) == {"A": 3, "B": 1}
