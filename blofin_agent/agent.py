@@ -25,6 +25,7 @@ from blofin_agent.reconcile import Reconciler
 from blofin_agent.retry import Backoff
 from blofin_agent.roster import Roster
 from blofin_agent.stopping import DRAIN_S, Stop, until_signal
+from blofin_agent.store import runs
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.throttle import Throttle
@@ -181,6 +182,9 @@ async def _load(store: Store, parts: Parts) -> None:
     while True:
         try:
             await parts.roster.load()
+            watch = parts.watch
+            last = partial(runs.latest_of_each, bar=watch.bar, symbols=list(watch.histories))
+            watch.last_runs |= await store.read("load", last)
             await success.recall(store, parts.metrics)
         except StoreUnavailable:
             await trio.sleep(backoff.next())

@@ -83,6 +83,11 @@ class Filler:
         """Return whether a run for the symbol is under way."""
         return symbol in self._busy and self._busy[symbol].locked()
 
+    @property
+    def working(self) -> bool:
+        """Whether a pass or a run of healing is under way."""
+        return bool(self.queued) or any(lock.locked() for lock in self._busy.values())
+
     def pages(self, gaps: Sequence[Span], newest: int) -> int:
         """Return how many pages the gaps need, at the page size known."""
         return len(plan.plan(gaps, self._watch.bar, self.pager.size, newest))
@@ -221,5 +226,6 @@ class Filler:
         return gaps
 
     async def _record(self, run: Run) -> None:
+        self._watch.last_runs[run.symbol] = run
         with suppress(StoreUnavailable):
             await self._store.write("run", partial(runs.record, run=run))

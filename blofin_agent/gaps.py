@@ -1,10 +1,11 @@
 """Gaps: each missing stretch of a symbol, with why it is missing."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span, subtract
+from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import History
 from blofin_agent.core.proof import Proof
 from blofin_agent.store.runs import Run, Status
@@ -50,12 +51,15 @@ def explain(history: History, window: Span, last_run: Run | None) -> list[Gap]:
 
 
 def _explain(history: History, window: Span, last_run: Run | None) -> Iterator[Gap]:
+    # Both are sorted, and there may be thousands of either.
+    starts = [proof.span.start for proof in history.proofs]
+    ends = [proof.span.end for proof in history.proofs]
     for span in history.missing(window):
         left = [span]
-        for proof in history.proofs:
-            if shared := proof.span.meet(span):
-                yield Gap(history.symbol, history.bar, shared, True, _proven(proof))  # noqa: FBT003
-                left = subtract(left, shared)
+        for proof in history.proofs[bisect_right(ends, span.start) : bisect_left(starts, span.end)]:
+            shared = proof.span.meet(span)
+            yield Gap(history.symbol, history.bar, shared, True, _proven(proof))  # noqa: FBT003
+            left = [*left[:-1], *left[-1].less(shared)] if left else []
         for rest in left:
             yield Gap(history.symbol, history.bar, rest, False, _unproven(rest, last_run))  # noqa: FBT003
 

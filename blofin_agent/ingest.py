@@ -20,6 +20,7 @@ from blofin_agent.core.frames import (
 )
 from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.exchange.feed import FeedLost, Timing, session
+from blofin_agent.links import Links
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
 from blofin_agent.throttle import Throttle
@@ -68,6 +69,7 @@ class Ingest:
         self._added, self._adding = trio.open_memory_channel[tuple[str, Subscriptions]](1_000)
         self._next_connect = -1.0
         self._seldom = Seldom(self._watch.clock)
+        self.links = Links(self._watch.clock)
 
     def add(self, symbols: Iterable[str]) -> None:
         """Subscribe further symbols, on connections of their own."""
@@ -77,6 +79,7 @@ class Ingest:
             self._connections.append(subscriptions)
             connection = str(len(self._connections))
             self._metrics.add_connection(connection)
+            self.links.add(connection, subscriptions)
             self._added.send_nowait((connection, subscriptions))
 
     def drop(self, symbol: str) -> None:
@@ -102,6 +105,7 @@ class Ingest:
             nonlocal since
             since = trio.current_time()
             connected.set(1)
+            self.links.opened(connection)
             self._metrics.feed_connects.labels(connection).inc()
             log.debug(f"websocket connection {connection} stands")
 
@@ -126,6 +130,7 @@ class Ingest:
             except FeedLost as error:
                 lost = error
             connected.set(0)
+            self.links.lost(connection, str(lost))
             subscriptions.closed()
             for symbol in subscriptions.symbols:
                 self._show(symbol, subscriptions)
@@ -143,6 +148,7 @@ class Ingest:
         # Nothing is left to subscribe: a connection that is not wanted is not a lost one.
         self._trouble.gone(source)
         self._metrics.remove_connection(connection)
+        self.links.remove(connection)
 
     async def _may_connect(self) -> None:
         """Wait for our turn among the connections, and for the end of a ban."""

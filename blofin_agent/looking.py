@@ -61,7 +61,7 @@ def gaps(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_json
 
     def read(connection: sa.Connection) -> tuple[Watch, dict[str, Run]]:
         watch = read_coverage(connection, settings=settings, clock=wall_ms)
-        return watch, run_list.latest_of_each(connection, watch.bar)
+        return watch, run_list.latest_of_each(connection, watch.bar, watch.histories)
 
     with opened(settings, read_only=True) as store:
         watch, last = store.read_here(read)

@@ -64,8 +64,15 @@ class Passes:
         self._wake = trio.Event()
         self._left: list[str] = []
         """The symbols that failed in the last pass."""
+        self.next_at: int | None = None
+        """When the next pass begins (ms) if nothing wakes it sooner; None while one goes on."""
         self.succeeded: Callable[[Pass], Awaitable[None]] = _not_told
         """Called by `run` after a pass in which no symbol failed."""
+
+    @property
+    def working(self) -> bool:
+        """Whether something is being filled now, by a pass or by healing."""
+        return self._filler.working
 
     def wake_if_left(self) -> None:
         """Let the next pass begin now if the last one failed: BloFin is back."""
@@ -91,13 +98,16 @@ class Passes:
                 backoff.reset()
             else:
                 symbols = self._left
+            self.next_at = None
             done = await self.once(self._watch.window(), trigger, symbols)
             trigger = Trigger.PERIODIC
             self._left = done.unsettled
             if done.succeeded:
                 await self.succeeded(done)
             soon = trio.current_time() + backoff.next() if self._left else next_full
-            with trio.move_on_at(min(soon, next_full)):
+            wait_s = max(0, min(soon, next_full) - trio.current_time())
+            self.next_at = self._watch.clock() + round(wait_s * 1000)
+            with trio.move_on_after(wait_s):
                 await self._wake.wait()
 
     async def once(

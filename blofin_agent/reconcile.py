@@ -14,7 +14,7 @@ import trio
 
 from blofin_agent.core.candle import Source
 from blofin_agent.metrics import Metrics
-from blofin_agent.store import candles, ledger
+from blofin_agent.store import candles, ledger, runs
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.text import plural
@@ -102,6 +102,8 @@ class Reconciler:
                         "database; what is missing is fetched again"
                     )
                     self._lost()
+            last_runs = partial(runs.latest_of_each, bar=bar, symbols=list(self._watch.histories))
+            self._watch.last_runs |= await self._store.read("reconcile", last_runs)
             proofs = await self._store.read(
                 "reconcile", partial(ledger.load_proofs, bar=bar, since=span.start)
             )

@@ -119,6 +119,7 @@ class Roster:
         self.unknown = chosen.unknown
         for symbol in set(self._watch.histories) - set(chosen.symbols):
             del self._watch.histories[symbol]
+            self._watch.last_runs.pop(symbol, None)
             self._metrics.remove_symbol(symbol)
             log.info(f"{symbol} is no longer watched: BloFin does not list it any more")
         added = [symbol for symbol in chosen.symbols if symbol not in self._watch.histories]

@@ -41,6 +41,10 @@ class Trouble:
             log.info(self._over)
         return had
 
+    def has(self, source: str) -> bool:
+        """Return whether this source has it now."""
+        return source in self._sources
+
     def __bool__(self) -> bool:
         """Return whether any source has it now."""
         return bool(self._sources)

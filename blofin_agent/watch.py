@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from blofin_agent.core.candle import DAY, Bar
 from blofin_agent.core.coverage import Span, window
 from blofin_agent.core.history import Count, Health, History, health
+from blofin_agent.store.runs import Run
 
 
 @dataclass(slots=True)
@@ -17,6 +18,8 @@ class Watch:
     settle_ms: int
     clock: Callable[[], int]
     histories: dict[str, History] = field(default_factory=dict)
+    last_runs: dict[str, Run] = field(default_factory=dict)
+    """The last run of each symbol, for those who look."""
     fixed: Span | None = None
     """The window when it does not move with the clock: a one-shot backfill between two times."""
     loaded: bool = False

@@ -5,7 +5,7 @@ import trio
 from blofin_agent.core.candle import HOUR, MINUTE
 from blofin_agent.reconcile import EVERY_S
 
-VALUES = "2.5, 3, 1, 2, 10, 0.5, 20, 'historical_fill'"
+VALUES = "2.5, 3, 1, 2, 10, 0.5, 20, 'blofin_ws'"
 
 
 def insert(*times):

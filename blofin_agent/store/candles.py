@@ -53,6 +53,37 @@ def held(
     return Coverage.of(bar, connection.scalars(query))
 
 
+class Stored(NamedTuple):
+    """A candle as it is stored, and where it came from. See `core.candle.Candle`."""
+
+    open_time: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    volume_base: float
+    volume_quote: float
+    source: str
+
+
+def page(connection: sa.Connection, symbol: str, bar: Bar, span: Span, most: int) -> list[Stored]:
+    """Return at most so many stored candles of the span, the oldest first."""
+    c = candles.c
+    query = (
+        sa.select(*(c[name] for name in Stored._fields))
+        .where(
+            c.symbol == symbol,
+            c.bar == bar.value,
+            c.open_time >= span.start,
+            c.open_time < span.end,
+        )
+        .order_by(c.open_time)
+        .limit(most)
+    )
+    return [Stored(*row) for row in connection.execute(query)]
+
+
 def counts(connection: sa.Connection, bar: Bar, span: Span) -> dict[str, int]:
     """Return how many bars of the span are stored, by symbol."""
     c = candles.c

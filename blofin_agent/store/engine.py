@@ -53,6 +53,8 @@ class Store:
     generation: int = 0
     """Counts how often the database was opened anew, because its file was another one."""
     observer: Observer | None = None
+    looks_only: bool = False
+    """Whether it never makes or migrates a database that came into the place of another."""
     limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
     async def write(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
@@ -73,6 +75,13 @@ class Store:
         """Read in this thread, for those who have no event loop."""
         return self._observed("read", work, reading=True)
 
+    def reader(self) -> "Store":
+        """Return the same database for those who only look: its reads hold no write up."""
+        file = DatabaseFile(self.file.path) if self.file else None
+        if file:
+            file.remember()
+        return Store(_engine(self.engine.url), self.where, file, looks_only=True)
+
     def close(self) -> None:
         """Close all connections; on SQLite that folds the write-ahead log into the file."""
         self.engine.dispose()
@@ -82,7 +91,10 @@ class Store:
         problem: StoreUnavailable | None = None
         try:
             if self.file is not None and self.file.moved():
-                self._open_anew(self.file)
+                if self.looks_only:
+                    self._look_anew(self.file)
+                else:
+                    self._open_anew(self.file)
             with (
                 told(self.where),
                 self.engine.connect().execution_options(reading=reading) as connection,
@@ -96,6 +108,14 @@ class Store:
             if self.observer is not None:
                 seconds = time.perf_counter() - begun
                 self.observer(Done(operation, seconds, reading, problem))
+
+    def _look_anew(self, file: "DatabaseFile") -> None:
+        """Go on looking at the file that is at the place now. Raises StoreUnavailable."""
+        self.engine.dispose()
+        if not file.path.is_file():
+            # SQLite would make an empty one.
+            raise StoreUnavailable(f"database {self.where}: the file is gone")
+        file.remember()
 
     def _open_anew(self, file: "DatabaseFile") -> None:
         """Go on with the file that is at the place now, or with a new one."""
@@ -167,9 +187,7 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
     if parsed.get_backend_name() == "sqlite":
         file = _file(parsed, where, read_only=read_only)
     try:
-        engine = sa.create_engine(
-            parsed, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=60
-        )
+        engine = _engine(parsed)
     except sa.exc.NoSuchModuleError:
         raise WrongUrl(
             f"BLOFIN_DATABASE_URL names {parsed.drivername!r}, which SQLAlchemy does not know"
@@ -178,8 +196,6 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
         raise StoreUnusable(
             f"the driver {error.name} for {where} is not installed; install it beside blofin-agent"
         ) from None
-    if parsed.get_backend_name() == "sqlite":
-        _listen(engine)
     try:
         with told(where):
             migrate.upgrade(engine, where, read_only=read_only)
@@ -193,6 +209,16 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
         return Store(engine, where)
     file.remember()
     return Store(engine, where, file)
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    """Return an engine of one connection. Raises what SQLAlchemy does for a driver it lacks."""
+    engine = sa.create_engine(
+        url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=60
+    )
+    if url.get_backend_name() == "sqlite":
+        _listen(engine)
+    return engine
 
 
 def describe(url: sa.URL) -> str:

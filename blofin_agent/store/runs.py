@@ -1,6 +1,6 @@
 """Runs: what each pass did to each symbol, in the table `gap_fill_runs`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -50,11 +50,14 @@ class Run:
     coverage_after: float = 1.0
     status: Status = Status.COMPLETE
     note: str = ""
+    id: int = 0
+    """Its number in the table, 0 before it is there; later ones are higher."""
 
 
 def record(connection: sa.Connection, run: Run) -> None:
     """Write a run down."""
     values = asdict(run)
+    del values["id"]
     values["trigger"], values["status"] = run.trigger.value, run.status.value
     connection.execute(sa.insert(gap_fill_runs).values(values))
 
@@ -66,26 +69,38 @@ def latest(
     most: int,
     symbols: Sequence[str] | None = None,
     statuses: Sequence[Status] | None = None,
+    before: int | None = None,
 ) -> list[Run]:
-    """Return the last runs, the newest first: of these symbols, that ended so, where named."""
+    """Return the last runs, the newest first: of these symbols, that ended so, where named.
+
+    `before`: only those with a lower `id`.
+    """
     c = gap_fill_runs.c
     query = sa.select(gap_fill_runs).where(c.bar == bar.value).order_by(c.id.desc()).limit(most)
     if symbols is not None:
         query = query.where(c.symbol.in_(symbols))
     if statuses is not None:
         query = query.where(c.status.in_([status.value for status in statuses]))
+    if before is not None:
+        query = query.where(c.id < before)
     return [_read(row) for row in connection.execute(query).mappings()]
 
 
-def latest_of_each(connection: sa.Connection, bar: Bar) -> dict[str, Run]:
-    """Return the last run of each symbol."""
+def latest_of_each(connection: sa.Connection, bar: Bar, symbols: Iterable[str]) -> dict[str, Run]:
+    """Return the last run of each of these symbols that has one."""
     c = gap_fill_runs.c
-    last = sa.select(sa.func.max(c.id)).where(c.bar == bar.value).group_by(c.symbol)
-    query = sa.select(gap_fill_runs).where(c.id.in_(last))
-    return {row["symbol"]: _read(row) for row in connection.execute(query).mappings()}
+    # One short look into the index for each: the table holds millions of rows after some years.
+    query = (
+        sa.select(gap_fill_runs)
+        .where(c.symbol == sa.bindparam("of"), c.bar == bar.value)
+        .order_by(c.started.desc(), c.id.desc())
+        .limit(1)
+    )
+    found = (connection.execute(query, {"of": symbol}).mappings().first() for symbol in symbols)
+    return {row["symbol"]: _read(row) for row in found if row is not None}
 
 
 def _read(row: sa.RowMapping) -> Run:
-    values = {name: value for name, value in row.items() if name != "id"}
+    values = dict(row)
     values["trigger"], values["status"] = Trigger(row["trigger"]), Status(row["status"])
     return Run(**values)

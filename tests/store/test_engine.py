@@ -7,9 +7,11 @@ import sqlite3
 import sys
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import trio
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
@@ -345,3 +347,42 @@ def test_a_start_waits_a_moment_for_another_that_starts(tmp_path, monkeypatch, i
         with pytest.raises(StoreUnusable, match="another program keeps it locked"):
             open_store(f"sqlite:///{tmp_path / 'x.db'}")
     other.close()
+
+
+async def test_a_reader_waits_for_no_writer(store):
+    """A transaction under way in the store's one connection does not hold it up."""
+    reader = store.reader()
+    asked = threading.Event()
+
+    def slow(connection):
+        connection.exec_driver_sql("INSERT INTO service_heartbeats VALUES ('x', 1, 1, '')")
+        asked.wait(10)
+
+    def count(connection):
+        return connection.exec_driver_sql("SELECT count(*) FROM service_heartbeats").scalar()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.write, "beat", slow)
+        await trio.sleep(0.05)
+        assert await reader.read("page", count) == 0
+        asked.set()
+    assert await reader.read("page", count) == 1
+    reader.close()
+
+
+def test_a_reader_follows_the_file_and_makes_none(store):
+    """Removed: it says so. Replaced: it reads what is there now."""
+    reader = store.reader()
+
+    def count(connection):
+        return connection.exec_driver_sql("SELECT count(*) FROM candles").scalar()
+
+    assert reader.read_here(count) == 0
+    path = Path(store.where)
+    path.unlink()
+    with pytest.raises(StoreUnavailable, match="the file is gone"):
+        reader.read_here(count)
+    assert not path.exists()
+    store.read_here(count)
+    assert reader.read_here(count) == 0
+    reader.close()

@@ -34,8 +34,9 @@ def test_the_latest_come_first_and_can_be_chosen(store):
         Run("A", "1m", Trigger.PERIODIC, 3),
         Run("A", "5m", Trigger.PERIODIC, 4),
     ]
-    for run in told:
+    for number, run in enumerate(told, 1):
         write(store, run)
+        run.id = number
 
     def latest(**chosen):
         return store.read_here(lambda db: runs.latest(db, Bar.M1, **chosen))
@@ -44,7 +45,21 @@ def test_the_latest_come_first_and_can_be_chosen(store):
     assert latest(most=1) == [told[2]]
     assert latest(most=9, symbols=["B", "C"]) == [told[1]]
     assert latest(most=9, statuses=[Status.FAILED, Status.PARTIAL]) == [told[1], told[0]]
-    assert store.read_here(lambda db: runs.latest_of_each(db, Bar.M1)) == {
-        "A": told[2],
-        "B": told[1],
-    }
+    assert latest(most=9, before=3) == [told[1], told[0]]
+    assert latest(most=9, before=1) == []
+
+
+def test_the_last_run_of_each_symbol(store):
+    """By when it started; of those asked for that have one, of this bar."""
+    told = [
+        Run("A", "1m", Trigger.PERIODIC, 3),
+        Run("A", "1m", Trigger.HEAL, 1),
+        Run("B", "1m", Trigger.HEAL, 2),
+        Run("A", "5m", Trigger.PERIODIC, 4),
+        Run("C", "1m", Trigger.HEAL, 5),
+    ]
+    for number, run in enumerate(told, 1):
+        write(store, run)
+        run.id = number
+    found = store.read_here(lambda db: runs.latest_of_each(db, Bar.M1, ["A", "B", "D"]))
+    assert found == {"A": told[0], "B": told[2]}

@@ -1,0 +1,223 @@
+"""Board: all that a person sees, as plain data from memory. The page and the API show it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from prometheus_client import Gauge
+
+from blofin_agent.core import budget
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE, Count, Health, History
+from blofin_agent.core.strip import Cells, grid, strip
+from blofin_agent.gaps import Gap, explain
+from blofin_agent.links import Link
+from blofin_agent.metrics import Metrics
+from blofin_agent.passes import Passes
+from blofin_agent.store.runs import Run
+from blofin_agent.throttle import Throttle
+from blofin_agent.trouble import Trouble
+from blofin_agent.verdict import Healing, Outlook, Verdict, judge
+from blofin_agent.watch import Watch, worst_first
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is known of one symbol. Times in ms since the epoch, shares from 0 to 1."""
+
+    symbol: str
+    count: Count
+    newest: int | None
+    """Open time of the newest candle held."""
+    live_share: float | None
+    """Of the candles held, those that came over the websocket; the rest came by REST."""
+    list_time: int | None
+    last_run: Run | None
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Requests that count in one of BloFin's windows, and how many the agent allows itself."""
+
+    label: str
+    seconds: int
+    used: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """No request is sent before `until` (ms)."""
+
+    until: int
+    banned: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How everything is, at `now` (ms)."""
+
+    now: int
+    window: Span
+    loaded: bool
+    verdict: Verdict
+    outlook: Outlook
+    total: Count
+    symbols: int
+    below_good: int
+    below_warn: int
+    budget: Sequence[Used]
+    suspended: Suspended | None
+    links: Sequence[Link]
+    store_up: bool
+    last_pass: float
+    """When the last pass ended, in s since the epoch; 0 when there was none."""
+    last_success: float
+    next_pass: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GapMap:
+    """Symbols by time: each symbol's strip over the same columns, the worst first."""
+
+    columns: Sequence[Span]
+    strips: Sequence[tuple[str, Sequence[Cells]]]
+
+
+class Board:
+    """Asks the parts of the agent. Every method may be called in any thread.
+
+    `links` tells of the websocket connections, `not_ready` why the agent is not ready, in words.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        metrics: Metrics,
+        throttle: Throttle,
+        passes: Passes,
+        trouble: Trouble,
+        not_ready: Callable[[], Sequence[str]],
+        *,
+        version: str,
+        where: str,
+    ) -> None:
+        self.watch = watch
+        self.not_ready = not_ready
+        self.version = version
+        self.where = where
+        """The database, without credentials."""
+        self.links: Callable[[], Sequence[Link]] = list
+        self._metrics = metrics
+        self._throttle = throttle
+        self._passes = passes
+        self._trouble = trouble
+
+    def rows(self) -> list[Row]:
+        """Return every symbol, the worst first; none before the stored candles are counted."""
+        if not self.watch.loaded:
+            return []
+        window = self.watch.window()
+        histories = {history.symbol: history for history in self.watch.all()}
+        counts = {symbol: history.count(window) for symbol, history in histories.items()}
+        return [
+            self._row(histories[symbol], count, window) for symbol, count in worst_first(counts)
+        ]
+
+    def row(self, symbol: str) -> Row | None:
+        """Return one symbol, None when it is not watched."""
+        history = self.watch.histories.get(symbol)
+        if history is None or not self.watch.loaded:
+            return None
+        window = self.watch.window()
+        return self._row(history, history.count(window), window)
+
+    def _row(self, history: History, count: Count, window: Span) -> Row:
+        return Row(
+            history.symbol,
+            count,
+            history.held.newest,
+            history.live_share(window),
+            history.list_time,
+            self.watch.last_runs.get(history.symbol),
+        )
+
+    def overview(self, rows: Sequence[Row] | None = None) -> Overview:
+        """Return how everything is. `rows`: those of now, if they are at hand."""
+        rows = self.rows() if rows is None else rows
+        total = Count(*(sum(figures) for figures in zip(*(row.count for row in rows), strict=True)))
+        now = self.watch.clock()
+        outlook = self._outlook(total, now)
+        verdict = judge([(row.symbol, row.count) for row in rows], self.watch.bar, outlook)
+        if not self.watch.loaded:
+            verdict = Verdict(Health.CRITICAL, "the stored candles are being counted")
+        used, until = self._throttle.used(), self._throttle.suspended_until()
+        state = self._throttle.suspension
+        return Overview(
+            now=now,
+            window=self.watch.window(),
+            loaded=self.watch.loaded,
+            verdict=verdict,
+            outlook=outlook,
+            total=total,
+            symbols=len(rows),
+            below_good=sum(row.count.ratio < GOOD_COVERAGE for row in rows),
+            below_warn=sum(row.count.ratio < WARN_COVERAGE for row in rows),
+            budget=[
+                Used(limit.label, limit.seconds, used[limit.label], limit.requests)
+                for limit in budget.LIMITS
+            ],
+            suspended=Suspended(until, state.banned, state.reason) if until else None,
+            links=list(self.links()),
+            store_up=not self._metrics.store_trouble,
+            last_pass=_value(self._metrics.last_pass),
+            last_success=_value(self._metrics.last_success),
+            next_pass=self._passes.next_at,
+        )
+
+    def _outlook(self, total: Count, now: int) -> Outlook:
+        until, next_at = self._throttle.suspended_until(), self._passes.next_at
+        soon = None if next_at is None else max(0, next_at - now) / 1000
+        tell = partial(Outlook, suspended_until=until, next_pass_seconds=soon)
+        if not total.missing:
+            return tell(Healing.NOTHING_TO_DO, 0.0)
+        eta = self._passes.eta()
+        if self._metrics.store_trouble:
+            return tell(Healing.STORE_AWAY, eta)
+        if until:
+            return tell(Healing.SUSPENDED, eta)
+        if self._trouble.has("REST"):
+            return tell(Healing.EXCHANGE_AWAY, eta)
+        if total.missing == total.unavailable:
+            return tell(Healing.UNAVAILABLE, eta)
+        return tell(Healing.FILLING if self._passes.working else Healing.WAITING, eta)
+
+    def gaps(self, symbols: Sequence[str] | None = None) -> Iterator[Gap]:
+        """Tell each missing stretch and why it is missing, by symbol and time."""
+        if not self.watch.loaded:
+            return
+        window = self.watch.window()
+        for symbol in sorted(self.watch.histories) if symbols is None else sorted(set(symbols)):
+            history = self.watch.histories.get(symbol)
+            if history is not None:
+                yield from explain(history, window, self.watch.last_runs.get(symbol))
+
+    def gap_map(self, most: int, symbols: Sequence[str] | None = None) -> GapMap:
+        """Return the window in at most `most` columns, for these symbols or all of them."""
+        window = self.watch.window()
+        columns = grid(window, self.watch.bar, most)
+        chosen = None if symbols is None else set(symbols)
+        strips = [
+            (row.symbol, strip(history, columns, window))
+            for row in self.rows()
+            if (chosen is None or row.symbol in chosen)
+            and (history := self.watch.histories.get(row.symbol))
+        ]
+        return GapMap(columns, strips)
+
+
+def _value(gauge: Gauge) -> float:
+    """Return what a gauge without labels shows."""
+    (family,) = gauge.collect()
+    return family.samples[0].value
