@@ -9,11 +9,11 @@ from functools import partial
 
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Span
+from blofin_agent.core.run import Run, Status
 from blofin_agent.store import candles, runs
 from blofin_agent.store.candles import Stored
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.runs import Run, Status
 
 
 class ArchiveAway(Exception):

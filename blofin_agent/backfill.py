@@ -19,12 +19,12 @@ from blofin_agent.core.coverage import Span, subtract
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
+from blofin_agent.core.run import Run, Status, Trigger
 from blofin_agent.metrics import Metrics
 from blofin_agent.pager import Pager
 from blofin_agent.store import runs
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.runs import Run, Status, Trigger
 from blofin_agent.text import plural
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Batch, Writer

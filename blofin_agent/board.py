@@ -9,12 +9,12 @@ from prometheus_client import Gauge
 from blofin_agent.core import budget
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE, Count, Health, History
+from blofin_agent.core.run import Run
 from blofin_agent.core.strip import Cells, grid, strip
 from blofin_agent.gaps import Gap, explain
 from blofin_agent.links import Link
 from blofin_agent.metrics import Metrics
 from blofin_agent.passes import Passes
-from blofin_agent.store.runs import Run
 from blofin_agent.throttle import Throttle
 from blofin_agent.trouble import Trouble
 from blofin_agent.verdict import Healing, Outlook, Verdict, judge

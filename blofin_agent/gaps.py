@@ -8,7 +8,7 @@ from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import History
 from blofin_agent.core.proof import Proof
-from blofin_agent.store.runs import Run, Status
+from blofin_agent.core.run import Run, Status
 from blofin_agent.text import clock_text, plural
 
 

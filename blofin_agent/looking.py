@@ -11,9 +11,9 @@ from blofin_agent import gaps as gap_list
 from blofin_agent import tables
 from blofin_agent.clock import wall_ms
 from blofin_agent.console import FAILED, INCOMPLETE, opened, read_settings, say
+from blofin_agent.core.run import Run, Status
 from blofin_agent.options import lookback_option, symbols_option
 from blofin_agent.store import runs as run_list
-from blofin_agent.store.runs import Run, Status
 from blofin_agent.stored import read_coverage
 from blofin_agent.watch import Watch, health_of, worst_first
 

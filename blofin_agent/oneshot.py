@@ -15,6 +15,7 @@ from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
+from blofin_agent.core.run import Run, Trigger
 from blofin_agent.core.symbols import complain, needs_listing
 from blofin_agent.publish import NOWHERE, Targets, publish
 from blofin_agent.report import Need, Report, Teller
@@ -22,7 +23,6 @@ from blofin_agent.retry import Backoff
 from blofin_agent.stopping import DRAIN_S, Stop, until_signal
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.runs import Run, Trigger
 from blofin_agent.watch import Watch, worst_first
 
 TRIES = 5

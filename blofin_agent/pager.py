@@ -14,9 +14,9 @@ from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import ExchangeError, RateLimited, Refused, Stopped
 from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
+from blofin_agent.core.run import Run
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
-from blofin_agent.store.runs import Run
 from blofin_agent.text import plural
 from blofin_agent.throttle import Throttle
 from blofin_agent.trouble import Seldom

@@ -10,9 +10,9 @@ from blofin_agent.backfill import Filler, Progress
 from blofin_agent.core import budget
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import History
+from blofin_agent.core.run import Run, Status, Trigger
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
-from blofin_agent.store.runs import Run, Status, Trigger
 from blofin_agent.text import duration_text, percent, plural
 from blofin_agent.watch import Watch
 

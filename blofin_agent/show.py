@@ -19,8 +19,8 @@ from blofin_agent.console import say
 from blofin_agent.core.answers import Answer
 from blofin_agent.core.history import Count, History
 from blofin_agent.core.plan import Page
+from blofin_agent.core.run import Run, Status
 from blofin_agent.report import Need, Report, Teller
-from blofin_agent.store.runs import Run, Status
 from blofin_agent.text import (
     duration_text,
     minute_text,

@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE, Count
+from blofin_agent.core.run import Run, Status
 from blofin_agent.gaps import Gap
-from blofin_agent.store.runs import Run, Status
 from blofin_agent.text import clock_text, duration_text, minute_text, percent
 from blofin_agent.watch import worst_first
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from blofin_agent.core.candle import DAY, Bar
 from blofin_agent.core.coverage import Span, window
 from blofin_agent.core.history import Count, Health, History, health
-from blofin_agent.store.runs import Run
+from blofin_agent.core.run import Run
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ import random
 from blofin_agent.core.candle import DAY, MINUTE, Bar
 from blofin_agent.core.coverage import Coverage, Span
 from blofin_agent.core.errors import Refused
-from blofin_agent.store.runs import Status, Trigger
+from blofin_agent.core.run import Status, Trigger
 
 
 async def fill(place, symbol="BTC-USDT"):

@@ -8,8 +8,8 @@ from blofin_agent.core.candle import HOUR, MINUTE, Bar
 from blofin_agent.core.coverage import Coverage, Span
 from blofin_agent.core.history import History
 from blofin_agent.core.proof import Proof
+from blofin_agent.core.run import Run, Status, Trigger
 from blofin_agent.gaps import explain
-from blofin_agent.store.runs import Run, Status, Trigger
 
 T = 1_790_000_000_000 // MINUTE * MINUTE
 WINDOW = Span(T, T + 30 * MINUTE)

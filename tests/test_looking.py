@@ -12,9 +12,9 @@ from blofin_agent.core.answers import Instrument
 from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.proof import Proof
+from blofin_agent.core.run import Run, Status, Trigger
 from blofin_agent.store import candles, ledger, runs
 from blofin_agent.store.candles import Rows
-from blofin_agent.store.runs import Run, Status, Trigger
 
 NOW = 1_790_000_000_000 // HOUR * HOUR + 15_000
 START = NOW - 15_000 - HOUR

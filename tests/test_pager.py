@@ -5,7 +5,7 @@ import pytest
 from blofin_agent.core.candle import MINUTE
 from blofin_agent.core.errors import Banned, Invalid, RateLimited, TimedOut
 from blofin_agent.core.plan import Page
-from blofin_agent.store.runs import Run, Trigger
+from blofin_agent.core.run import Run, Trigger
 
 
 async def fetch(place, page, tries=3):

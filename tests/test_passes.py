@@ -8,8 +8,8 @@ import trio
 from blofin_agent.backfill import Progress
 from blofin_agent.core.candle import DAY, HOUR, MINUTE
 from blofin_agent.core.errors import RateLimited, Unreachable
+from blofin_agent.core.run import Status, Trigger
 from blofin_agent.passes import RETRY_S
-from blofin_agent.store.runs import Status, Trigger
 
 RUNS = "SELECT symbol, trigger, status, requests FROM gap_fill_runs ORDER BY id"
 

@@ -1,8 +1,8 @@
 """Laws of the runs that are written down."""
 
 from blofin_agent.core.candle import Bar
+from blofin_agent.core.run import Run, Status, Trigger
 from blofin_agent.store import runs
-from blofin_agent.store.runs import Run, Status, Trigger
 
 
 def write(store, run):
