@@ -12,12 +12,15 @@ import structlog
 import trio
 
 from blofin_agent import __version__, success
+from blofin_agent.archive import Archive
 from blofin_agent.backfill import Filler
+from blofin_agent.board import Board
 from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings
 from blofin_agent.exchange.rest import Rest
 from blofin_agent.heal import Healer
 from blofin_agent.ingest import Ingest
+from blofin_agent.listen import access
 from blofin_agent.metrics import Metrics
 from blofin_agent.pager import Pager
 from blofin_agent.passes import Passes, Policy
@@ -107,7 +110,7 @@ async def run(
     bound: socket.socket,
     announce: Callable[[], None],
 ) -> None:
-    """Run the agent until SIGINT or SIGTERM. `bound`: the socket for the page and /metrics.
+    """Run the agent until SIGINT or SIGTERM. `bound`: where the page and /metrics are served.
 
     `announce` is called once signals are heeded and the socket is served. An unexpected error of
     any task ends them all and is raised.
@@ -120,23 +123,35 @@ async def run(
         what_next="the agent keeps trying, and the page and /metrics stay up; without a route to "
         "BloFin, `make demo` shows the agent at work",
     )
-    app = create_app(parts.metrics.registry, parts.watch, lambda: _not_ready(parts))
+    board = Board(
+        parts.watch,
+        parts.metrics,
+        parts.throttle,
+        parts.passes,
+        parts.trouble,
+        lambda: _not_ready(parts),
+        version=__version__,
+        where=store.where,
+    )
+    archive = Archive(store.reader(), parts.watch.bar)
+    site = create_app(parts.metrics.registry, board, archive, access(settings, bound))
     stop, stopped = Stop(), trio.Event()
     async with trio.open_nursery() as servers:
         async with until_signal(stop) as producers:
-            await servers.start(serve, app, bound, stopped.wait)
+            await servers.start(serve, site.app, bound, stopped.wait)
             servers.start_soon(parts.writer.run)
-            producers.start_soon(_produce, settings, store, parts)
+            producers.start_soon(_produce, settings, store, parts, board)
             announce()
             await trio.sleep_forever()
         servers.cancel_scope.deadline = trio.current_time() + DRAIN_S
         await parts.writer.close()
+        site.close()
         stopped.set()
     stop.done()
     log.info("stopped; every candle counted is stored")
 
 
-async def _produce(settings: Settings, store: Store, parts: Parts) -> None:
+async def _produce(settings: Settings, store: Store, parts: Parts, board: Board) -> None:
     """Read what is stored, then run all that brings candles in."""
     await _load(store, parts)
     parts.watch.loaded = True
@@ -149,6 +164,7 @@ async def _produce(settings: Settings, store: Store, parts: Parts) -> None:
         parts.throttle,
         parts.trouble,
     )
+    board.links = ingest.links.all
     ingest.add(parts.watch.histories)
     # The first pass will come to all of them: healing leaves it what is older than this moment.
     parts.filler.queued |= set(parts.watch.histories)

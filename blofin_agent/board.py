@@ -81,6 +81,7 @@ class Overview:
 class GapMap:
     """Symbols by time: each symbol's strip over the same columns, the worst first."""
 
+    window: Span
     columns: Sequence[Span]
     strips: Sequence[tuple[str, Sequence[Cells]]]
 
@@ -214,7 +215,7 @@ class Board:
             if (chosen is None or row.symbol in chosen)
             and (history := self.watch.histories.get(row.symbol))
         ]
-        return GapMap(columns, strips)
+        return GapMap(window, columns, strips)
 
 
 def _value(gauge: Gauge) -> float:

@@ -1,6 +1,5 @@
 """The command line: every command; what they have in common is in `console`."""
 
-import socket
 import sys
 from functools import partial
 from typing import Any
@@ -22,9 +21,9 @@ from blofin_agent import (
 from blofin_agent.config import Settings, SettingsError
 from blofin_agent.console import FAILED, WRONG_USE, opened, read_settings, say
 from blofin_agent.exchange.rest import client as make_client
+from blofin_agent.listen import ListenError, listen
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreError, WrongUrl
-from blofin_agent.web.serve import bind
 
 
 class _Group(click.Group):
@@ -39,7 +38,7 @@ class _Group(click.Group):
         except (oneshot.UnknownSymbolError, demo.WrongOptionError) as error:
             say(str(error))
             ctx.exit(WRONG_USE)
-        except (StoreError, oneshot.BackfillError, demo.DemoError) as error:
+        except (StoreError, oneshot.BackfillError, demo.DemoError, ListenError) as error:
             say(str(error))
             ctx.exit(FAILED)
         except BrokenPipeError:
@@ -68,7 +67,7 @@ def run() -> None:
     Example: BLOFIN_SYMBOLS=BTC-USDT,ETH-USDT blofin-agent run
     """
     settings = read_settings()
-    bound, url = _bind(settings)
+    bound, url = listen(settings)
     with opened(settings) as store:
 
         async def serve() -> None:
@@ -78,19 +77,6 @@ def run() -> None:
                 )
 
         trio.run(serve)
-
-
-def _bind(settings: Settings) -> tuple[socket.socket, str]:
-    """Return a socket for the page and /metrics, and its URL."""
-    try:
-        bound = bind(settings.api_host, settings.api_port)
-    except OSError as error:
-        say(
-            f"cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror or error}; "
-            "set API_HOST and API_PORT, or end the program that uses them"
-        )
-        raise click.exceptions.Exit(FAILED) from None
-    return bound, _url(settings.api_host, bound.getsockname()[1])
 
 
 def _announce(settings: Settings, store: Store, url: str) -> None:
@@ -103,11 +89,6 @@ def _announce(settings: Settings, store: Store, url: str) -> None:
             f"storing   {store.where}",
         ]
     )
-
-
-def _url(host: str, port: int) -> str:
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared only
-    return f"http://[{shown}]:{port}" if ":" in shown.strip("[]") else f"http://{shown}:{port}"
 
 
 @main.command("check")
@@ -164,7 +145,7 @@ def demo_command() -> None:
     Example: blofin-agent demo
     """
     settings = read_settings()
-    bound, url = _bind(settings)
+    bound, url = listen(settings)
 
     def announce(here: Settings, store: Store) -> None:
         _announce(here, store, url)

@@ -1,12 +1,22 @@
 """Settings: from the environment, or from `.env` in the working directory."""
 
+import re
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from blofin_agent.core.candle import HOUR, Bar
+
+_TOKEN = re.compile(r"[!-~]+")
 
 
 class SettingsError(Exception):
@@ -39,6 +49,8 @@ class Settings(BaseSettings):
     coverage_settle_seconds: float = Field(15, ge=0, le=3600)
     api_host: str = "127.0.0.1"
     api_port: int = Field(8780, ge=0, le=65535)
+    api_token: SecretStr | None = None
+    api_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -46,6 +58,23 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return parse_symbols(value) if isinstance(value, str) else value
+
+    @field_validator("api_allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip().lower() for name in value.split(",") if name.strip())
+
+    @field_validator("api_token")
+    @classmethod
+    def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _TOKEN.fullmatch(value.get_secret_value()):
+            raise ValueError(
+                "it must be printable ASCII without blanks, or no HTTP header can carry it; make "
+                "one with: openssl rand -hex 32"
+            )
+        return value
 
     @field_validator("blofin_rest_url", "blofin_ws_url")
     @classmethod
@@ -110,8 +139,8 @@ def _line(problem: object) -> str:
     if not location:
         return message
     name = str(location[0]).upper()
-    # A URL may hold a password: it is not repeated.
-    shown = "" if name.endswith("_URL") else f"={problem['input']}"  # type: ignore[index]
+    # A URL may hold a password, a token is one: they are not repeated.
+    shown = "" if name.endswith(("_URL", "_TOKEN")) else f"={problem['input']}"  # type: ignore[index]
     if name == "BACKFILL_TIMEFRAME":
         message = f"it must be one of {', '.join(Bar)}"
     return f"{name}{shown}: {message[0].lower()}{message[1:]}"

@@ -1,69 +1,68 @@
-"""The ASGI app. Every answer is made from memory; none waits for the database."""
+"""The ASGI app: what is served where, and who may ask."""
 
-import gzip
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
 
-import trio
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
-from blofin_agent.watch import Watch
-from blofin_agent.web import pages
+from blofin_agent.archive import Archive
+from blofin_agent.board import Board
+from blofin_agent.web.api import PREFIX, create_api
+from blofin_agent.web.endpoints import Endpoints
+from blofin_agent.web.guard import Guard
 
-_HEADERS = {"Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'"}
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may ask; see `guard.Guard`."""
+
+    names: tuple[str, ...] = ()
+    wide: bool = False
+    token: str | None = None
 
 
-def create_app(
-    registry: CollectorRegistry, watch: Watch, not_ready: Callable[[], Sequence[str]]
-) -> Starlette:
-    """Return the app. `not_ready` tells why the agent is not ready, in words; empty when it is."""
-    rendering = trio.CapacityLimiter(1)
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The app, and how to end its streams when the agent stops."""
 
-    async def metrics(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        zipped = "gzip" in request.headers.get("Accept-Encoding", "")
+    app: ASGIApp
+    close: Callable[[], None]
 
-        def render() -> bytes:
-            # Encoding thousands of series takes longer than the event loop may be held.
-            text = encode(registry)
-            return gzip.compress(text, compresslevel=1) if zipped else text
 
-        body = await trio.to_thread.run_sync(render, limiter=rendering)
-        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-        if zipped:
-            headers["Content-Encoding"] = "gzip"
-        return Response(body, headers=headers)
+class _Static(StaticFiles):
+    """Files that the browser asks for anew each time, and mostly has already."""
 
-    async def healthz(_request: Request) -> Response:
-        return PlainTextResponse("alive\n")
+    def file_response(self, *args: object, **how: object) -> Response:
+        answer = super().file_response(*args, **how)  # type: ignore[arg-type]
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
 
-    async def readyz(_request: Request) -> Response:
-        reasons = list(not_ready())
-        return JSONResponse(
-            {"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200
-        )
 
-    async def page(_request: Request) -> Response:
-        return await html(partial(pages.coverage, watch))
-
-    async def runbook(_request: Request) -> Response:
-        return await html(pages.runbook)
-
-    async def html(render: Callable[[], str]) -> Response:
-        text = await trio.to_thread.run_sync(render, limiter=rendering)
-        return HTMLResponse(text, headers=_HEADERS)
-
-    return Starlette(
+def create_app(registry: CollectorRegistry, board: Board, archive: Archive, access: Access) -> Site:
+    """Return the site."""
+    ends = Endpoints(registry, board, archive)
+    app = Starlette(
         routes=[
-            Route("/", page),
-            Route("/runbook", runbook),
-            Route("/metrics", metrics),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-        ]
+            Route("/", ends.overview),
+            Route("/symbols/{symbol}", ends.symbol),
+            Route("/runs", ends.runs),
+            Route("/runbook", ends.runbook),
+            Route("/events", ends.events),
+            Route("/metrics", ends.metrics),
+            Route("/healthz", ends.healthz),
+            Route("/readyz", ends.readyz),
+            Route("/openapi.json", lambda _: RedirectResponse(f"{PREFIX}/openapi.json")),
+            Mount(PREFIX, create_api(board, archive)),
+            Mount("/static", _Static(directory=str(resources.files(__package__) / "static"))),
+        ],
+        exception_handlers={HTTPException: ends.refused},
     )
+    guarded = Guard(app, names=access.names, wide=access.wide, token=access.token)
+    return Site(guarded, ends.live.close)

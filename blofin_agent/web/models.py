@@ -1,17 +1,337 @@
 """Models: the shapes of the JSON API. Times are ms since the epoch, UTC; shares are 0 to 1."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from blofin_agent.board import GapMap as BoardMap
+from blofin_agent.board import Overview, Row
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.history import Health
+from blofin_agent.core.run import Run as PastRun
+from blofin_agent.core.run import Status as RunStatus
+from blofin_agent.core.run import Trigger
+from blofin_agent.gaps import Gap as BoardGap
+from blofin_agent.verdict import Healing
 
 LATEST = 253_402_300_799_999
 """The last millisecond of the year 9999."""
 
 Time = Annotated[int, Field(ge=0, le=LATEST, description="ms since the epoch, UTC")]
-Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9._-]{1,40}$", examples=["BTC-USDT"])]
+Share = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[int, Field(ge=0)]
 
 
 class Model(BaseModel):
     """What all shapes have in common."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Window(Model):
+    """A half-open stretch of time: `end` is not in it."""
+
+    start: Time
+    end: Time
+
+    @classmethod
+    def of(cls, span: Span) -> "Window":
+        """Make it of a span."""
+        return cls(start=span.start, end=span.end)
+
+
+class Figures(Model):
+    """Bars, counted. `unavailable` is the part of `missing` that BloFin was proven not to have."""
+
+    coverage: Share
+    expected: Number
+    present: Number
+    missing: Number
+    unavailable: Number
+
+
+class Run(Model):
+    """What one pass did to one symbol: a row of the table `gap_fill_runs`."""
+
+    id: Number
+    symbol: str
+    bar: str
+    trigger: Trigger
+    status: RunStatus
+    started: Time
+    finished: Time
+    missing_before: Number
+    missing_after: Number
+    gaps_found: Number
+    requests: Number
+    rate_limited: Number
+    rows_fetched: Number
+    rows_inserted: Number
+    first_gap: Time | None
+    last_gap: Time | None
+    coverage_before: Share
+    coverage_after: Share
+    note: str
+
+    @classmethod
+    def of(cls, run: PastRun) -> "Run":
+        """Make it of a run."""
+        return cls(**{name: getattr(run, name) for name in cls.model_fields})
+
+
+class Symbol(Figures):
+    """One symbol. The last run is null before the first one."""
+
+    symbol: str
+    newest: Time | None = Field(description="open time of the newest candle held")
+    live_share: Share | None = Field(
+        description="of the candles held, those that came over the websocket (source blofin_ws); "
+        "the rest came over REST (historical_fill)"
+    )
+    list_time: Time | None = Field(description="when BloFin listed it, if that is known")
+    last_run: Run | None
+
+    @classmethod
+    def of(cls, row: Row) -> "Symbol":
+        """Make it of a row of the board."""
+        return cls(
+            symbol=row.symbol,
+            coverage=row.count.ratio,
+            **row.count._asdict(),
+            newest=row.newest,
+            live_share=row.live_share,
+            list_time=row.list_time,
+            last_run=None if row.last_run is None else Run.of(row.last_run),
+        )
+
+
+class Coverage(Model):
+    """Every symbol asked for, the least complete first."""
+
+    health: Health
+    bar: str
+    window: Window
+    symbols: list[Symbol]
+
+
+class Budget(Model):
+    """Requests that count in one of BloFin's windows, by every process on this store."""
+
+    window: str = Field(examples=["60s"])
+    seconds: Number
+    used: Number
+    limit: Number = Field(description="what the agent allows itself: BloFin's limit less a reserve")
+
+
+class Suspension(Model):
+    """BloFin suspended this address: no request is sent before `until`."""
+
+    until: Time
+    banned: bool = Field(description="whether it is the firewall's ban (403)")
+    reason: str
+
+
+class Connection(Model):
+    """A websocket connection. `since`: when it came into this state."""
+
+    name: str
+    connected: bool
+    symbols: Number
+    subscribed: Number
+    since: Time
+    lost: str = Field(description="why it was lost last; empty when it never was")
+
+
+class Outlook(Model):
+    """What is being done about what is missing."""
+
+    state: Healing
+    eta_seconds: Annotated[float, Field(ge=0)] = Field(
+        description="least time to fetch all that the gaps need"
+    )
+    next_pass: Time | None = Field(description="null while a pass goes on")
+
+
+class Passes(Model):
+    """When the last pass over all symbols ended; null before the first one."""
+
+    last: Time | None
+    last_success: Time | None
+
+
+class Status(Model):
+    """How everything is."""
+
+    version: str
+    now: Time
+    ready: bool
+    not_ready: list[str] = Field(description="why it is not ready, in words")
+    health: Health
+    reason: str = Field(description="why the health is what it is, in one sentence")
+    bar: str
+    window: Window
+    symbols: Number
+    below_good: Number = Field(description="symbols below 99.5 %")
+    below_warn: Number = Field(description="symbols below 97 %")
+    total: Figures
+    healing: Outlook
+    passes: Passes
+    budget: list[Budget]
+    suspension: Suspension | None
+    connections: list[Connection]
+    store_up: bool
+
+    @classmethod
+    def of(cls, overview: Overview, version: str, bar: str, not_ready: list[str]) -> "Status":
+        """Make it of the board's overview."""
+        held = overview.suspended
+        return cls(
+            version=version,
+            now=overview.now,
+            ready=not not_ready,
+            not_ready=not_ready,
+            health=overview.verdict.health,
+            reason=overview.verdict.reason,
+            bar=bar,
+            window=Window.of(overview.window),
+            symbols=overview.symbols,
+            below_good=overview.below_good,
+            below_warn=overview.below_warn,
+            total=Figures(coverage=overview.total.ratio, **overview.total._asdict()),
+            healing=Outlook(
+                state=overview.outlook.healing,
+                eta_seconds=overview.outlook.eta_seconds,
+                next_pass=overview.next_pass,
+            ),
+            passes=Passes(last=_ms(overview.last_pass), last_success=_ms(overview.last_success)),
+            budget=[
+                Budget(window=one.label, seconds=one.seconds, used=one.used, limit=one.limit)
+                for one in overview.budget
+            ],
+            suspension=None
+            if held is None
+            else Suspension(until=held.until, banned=held.banned, reason=held.reason),
+            connections=[
+                Connection(**{name: getattr(link, name) for name in Connection.model_fields})
+                for link in overview.links
+            ],
+            store_up=overview.store_up,
+        )
+
+
+class Gap(Model):
+    """A missing stretch. `unavailable`: BloFin was proven not to have it."""
+
+    symbol: str
+    start: Time
+    end: Time = Field(description="the end, which is not in it")
+    bars: Number
+    unavailable: bool
+    why: str
+
+    @classmethod
+    def of(cls, gap: BoardGap) -> "Gap":
+        """Make it of a gap."""
+        return cls(
+            symbol=gap.symbol,
+            start=gap.span.start,
+            end=gap.span.end,
+            bars=gap.bars,
+            unavailable=gap.unavailable,
+            why=gap.why,
+        )
+
+
+class Gaps(Model):
+    """Missing stretches of the window, by symbol and time."""
+
+    bar: str
+    window: Window
+    gaps: list[Gap]
+    next_url: str | None = Field(description="where the next page is; null on the last one")
+
+
+class Strip(Model):
+    """One symbol's row of the gap map.
+
+    `cells`: `[first column, columns, held, missing, unavailable, not yet listed]`: neighbouring
+    columns of the same content are one entry, whose four counts of bars hold for each of them.
+    `missing` are those that are not proven unavailable.
+    """
+
+    symbol: str
+    cells: list[tuple[Number, Number, Number, Number, Number, Number]]
+
+
+class GapMap(Model):
+    """Symbols by time. `columns`: where each begins; the last one ends with the window."""
+
+    bar: str
+    window: Window
+    columns: list[Time]
+    strips: list[Strip]
+
+    @classmethod
+    def of(cls, found: BoardMap, bar: str) -> "GapMap":
+        """Make it of the board's map."""
+        return cls(
+            bar=bar,
+            window=Window.of(found.window),
+            columns=[column.start for column in found.columns],
+            strips=[
+                Strip(symbol=symbol, cells=[(one.first, one.columns, *one.cell) for one in strip])
+                for symbol, strip in found.strips
+            ],
+        )
+
+
+class Runs(Model):
+    """Past runs, the newest first."""
+
+    runs: list[Run]
+    next_url: str | None = Field(description="where older ones are; null when there are none")
+
+
+class Candle(Model):
+    """A stored candle. `volume` is in contracts."""
+
+    open_time: Time
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    volume_base: float
+    volume_quote: float
+    source: str = Field(examples=["blofin_ws", "historical_fill"])
+
+
+class Candles(Model):
+    """Stored candles of one symbol, the oldest first. What is not held has no row."""
+
+    symbol: str
+    bar: str
+    candles: list[Candle]
+    next_url: str | None = Field(description="where the next page is; null on the last one")
+
+
+class WrongParameter(Model):
+    """A parameter that cannot be."""
+
+    parameter: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """What went wrong, as RFC 9457 has it."""
+
+    type: Literal["about:blank"]
+    title: str
+    status: int
+    detail: str
+    errors: list[WrongParameter] | None = None
+
+
+def _ms(seconds: float) -> int | None:
+    """Return a Prometheus time as ms, None for 0."""
+    return round(seconds * 1000) or None

@@ -1,6 +1,8 @@
-"""The pages as HTML: the coverage at `/`, and the runbook."""
+"""The pages as HTML: the overview at `/`, a symbol's page, the runs, and the runbook."""
 
 import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from itertools import pairwise
@@ -8,32 +10,107 @@ from typing import NamedTuple
 
 import jinja2
 from markdown_it import MarkdownIt
+from markupsafe import Markup
 
-from blofin_agent.text import minute_text, percent
-from blofin_agent.watch import Watch, health_of, worst_first
+from blofin_agent import __version__
+from blofin_agent.board import Board, Overview, Row
+from blofin_agent.core.history import health
+from blofin_agent.core.run import Run, Status
+from blofin_agent.gaps import Gap
+from blofin_agent.text import clock_text, duration_text, minute_text, percent
+from blofin_agent.verdict import bars_text
+
+MOST_GAPS = 200
+"""Gaps that a symbol's page lists; the API has them all."""
 
 _templates = jinja2.Environment(
     loader=jinja2.PackageLoader("blofin_agent.web"),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
-_templates.filters |= {"percent": percent, "minute": minute_text}
 
 
-def coverage(watch: Watch) -> str:
-    """Return the page of every symbol's figures as of now, the worst first."""
-    counts = worst_first(watch.counts()) if watch.loaded else []
-    return _templates.get_template("page.html").render(
-        health=health_of(count for _, count in counts).value.upper(),
-        rows=[
-            (symbol, count, history.held.newest)
-            for symbol, count in counts
-            if (history := watch.histories.get(symbol))
-        ],
-        window=watch.window(),
-        bar=watch.bar.value,
-        loaded=watch.loaded,
+def _time(time_ms: float, *, ago: bool = False) -> Markup:
+    """Return a moment for machines and people; with `ago`, the script shows its age instead."""
+    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    short = moment.strftime("%Y-%m-%d %H:%M")
+    return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(
+        moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        clock_text(int(time_ms)),
+        Markup(" data-ago") if ago else "",
+        short,
     )
+
+
+_templates.filters |= {
+    "percent": percent,
+    "minute": minute_text,
+    "duration": duration_text,
+    "time": _time,
+    "number": "{:,}".format,
+    "health": health,
+}
+_templates.globals |= {"version": __version__, "bars_text": bars_text}
+
+
+def _macro(name: str, *values: object) -> str:
+    return str(getattr(_templates.get_template("parts.html").module, name)(*values))
+
+
+def row_html(row: Row) -> str:
+    """Return one symbol's row of the table."""
+    return _macro("symbol_row", row)
+
+
+def overview_html(overview: Overview, board: Board) -> str:
+    """Return what stands above the gap map."""
+    return _macro("overview", overview, board.watch.bar, list(board.not_ready()), board.where)
+
+
+def coverage(board: Board, runs: Sequence[Run] | None) -> str:
+    """Return the page at `/`. `runs`: the last ones, None when they cannot be read now."""
+    rows = board.rows()
+    return _templates.get_template("page.html").render(
+        overview=board.overview(rows),
+        not_ready=list(board.not_ready()),
+        rows=rows,
+        runs=runs,
+        bar=board.watch.bar,
+        where=board.where,
+    )
+
+
+def symbol(board: Board, row: Row, runs: Sequence[Run] | None) -> str:
+    """Return the page of one symbol: its figures, gaps, candles and runs."""
+    gaps = list(board.gaps([row.symbol]))
+    return _templates.get_template("symbol.html").render(
+        row=row,
+        gaps=_newest_first(gaps)[:MOST_GAPS],
+        more=max(0, len(gaps) - MOST_GAPS),
+        runs=runs,
+        window=board.watch.window(),
+        bar=board.watch.bar,
+    )
+
+
+def _newest_first(gaps: Sequence[Gap]) -> list[Gap]:
+    return sorted(gaps, key=lambda gap: gap.span.start, reverse=True)
+
+
+def past_runs(
+    runs: Sequence[Run] | None, older: int | None, symbol: str | None, status: Status | None
+) -> str:
+    """Return the page of past runs. `older`: the id before which there are more."""
+    return _templates.get_template("runs.html").render(
+        runs=runs, older=older, symbol=symbol or "", status=status, statuses=list(Status)
+    )
+
+
+def missing(path: str) -> str:
+    """Return the page for what is not there."""
+    return _templates.get_template("missing.html").render(path=path)
 
 
 @cache

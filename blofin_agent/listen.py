@@ -1,0 +1,49 @@
+"""Listen: where the page and /metrics are, and who may ask for them."""
+
+import socket
+
+from blofin_agent.config import Settings, SettingsError
+from blofin_agent.web.app import Access
+from blofin_agent.web.guard import is_loopback
+from blofin_agent.web.serve import bind
+
+
+class ListenError(Exception):
+    """The address cannot be listened on. The text is a sentence for a person."""
+
+
+def listen(settings: Settings) -> tuple[socket.socket, str]:
+    """Return a socket for the page and /metrics, and its URL.
+
+    Raises ListenError, and SettingsError for one that leads outside without a token.
+    """
+    try:
+        bound = bind(settings.api_host, settings.api_port)
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror or error}; "
+            "set API_HOST and API_PORT, or end the program that uses them"
+        ) from None
+    if settings.api_token is None and not is_loopback(bound.getsockname()[0]):
+        bound.close()
+        raise SettingsError(
+            f"API_HOST={settings.api_host} lets other machines ask this agent, and API_TOKEN is "
+            "not set: anybody there could read everything. Set API_TOKEN (openssl rand -hex 32 "
+            "makes one), or keep API_HOST=127.0.0.1"
+        )
+    return bound, _url(settings.api_host, bound.getsockname()[1])
+
+
+def access(settings: Settings, bound: socket.socket) -> Access:
+    """Return who may ask at this socket."""
+    token = settings.api_token
+    return Access(
+        names=(settings.api_host, socket.gethostname(), *settings.api_allowed_hosts),
+        wide=not is_loopback(bound.getsockname()[0]),
+        token=token.get_secret_value() if token else None,
+    )
+
+
+def _url(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared only
+    return f"http://[{shown}]:{port}" if ":" in shown.strip("[]") else f"http://{shown}:{port}"

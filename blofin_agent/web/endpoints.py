@@ -1,0 +1,132 @@
+"""Endpoints: the pages, /metrics and health.
+
+Figures are from memory. Past runs are read from the store, through a connection of its own, so
+that nobody who looks holds a commit up. What is rendered is rendered in a worker thread.
+"""
+
+import gzip
+from collections.abc import Callable, Sequence
+from functools import partial
+from http import HTTPStatus
+
+import trio
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+
+from blofin_agent.archive import Archive, ArchiveAway
+from blofin_agent.board import Board
+from blofin_agent.core.run import Run, Status
+from blofin_agent.web import pages
+from blofin_agent.web.live import Live
+
+RECENT_RUNS = 10
+PAST_RUNS = 100
+_LONGEST_ID = 15
+"""Digits of a run's number that are believed."""
+
+
+class Endpoints:
+    """Each method answers one path. Those of the API are in `api`."""
+
+    def __init__(self, registry: CollectorRegistry, board: Board, archive: Archive) -> None:
+        self.live = Live(board)
+        self._registry = registry
+        self._board = board
+        self._archive = archive
+        self._rendering = trio.CapacityLimiter(1)
+
+    async def overview(self, _request: Request) -> Response:
+        """Show health, gap map, symbols and recent runs."""
+        runs = await self._runs(RECENT_RUNS)
+        return await self._html(partial(pages.coverage, self._board, runs))
+
+    async def symbol(self, request: Request) -> Response:
+        """Show one symbol: its gaps, candles and runs."""
+        name = request.path_params["symbol"]
+        row = self._board.row(name)
+        if row is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        runs = await self._runs(RECENT_RUNS, symbols=[name])
+        return await self._html(partial(pages.symbol, self._board, row, runs))
+
+    async def runs(self, request: Request) -> Response:
+        """Show past runs, a page of them. Parameters that cannot be are passed over."""
+        query = request.query_params
+        name = query.get("symbol", "").strip().upper() or None
+        before, status = query.get("before", ""), query.get("status", "")
+        chosen = Status(status) if status in list(Status) else None
+        most = RECENT_RUNS if "recent" in query else PAST_RUNS
+        known = before.isascii() and before.isdecimal() and len(before) <= _LONGEST_ID
+        found = await self._runs(
+            most + 1,
+            symbols=[name] if name else None,
+            statuses=[chosen] if chosen else None,
+            before=int(before) if known else None,
+        )
+        page = None if found is None else found[:most]
+        older = page[-1].id if found and page and len(found) > most else None
+        return await self._html(partial(pages.past_runs, page, older, name, chosen))
+
+    async def runbook(self, _request: Request) -> Response:
+        """Show what to do when an alert fires."""
+        return await self._html(pages.runbook)
+
+    async def events(self, _request: Request) -> Response:
+        """Stream what changes on the pages."""
+        return self.live.response()
+
+    async def metrics(self, request: Request) -> Response:
+        """Give Prometheus its figures."""
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        zipped = "gzip" in request.headers.get("Accept-Encoding", "")
+
+        def render() -> bytes:
+            # Encoding thousands of series takes longer than the event loop may be held.
+            text = encode(self._registry)
+            return gzip.compress(text, compresslevel=1) if zipped else text
+
+        body = await trio.to_thread.run_sync(render, limiter=self._rendering)
+        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        if zipped:
+            headers["Content-Encoding"] = "gzip"
+        return Response(body, headers=headers)
+
+    async def healthz(self, _request: Request) -> Response:
+        """Tell that the process lives."""
+        return PlainTextResponse("alive\n")
+
+    async def readyz(self, _request: Request) -> Response:
+        """Tell whether it is ready, and if not, why."""
+        reasons = list(self._board.not_ready())
+        return JSONResponse(
+            {"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200
+        )
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """Answer what cannot be answered."""
+        assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
+        if error.status_code != HTTPStatus.NOT_FOUND:
+            text = f"{error.status_code} {error.detail}\n"
+            return PlainTextResponse(text, error.status_code, error.headers)
+        return await self._html(partial(pages.missing, request.url.path), HTTPStatus.NOT_FOUND)
+
+    async def _runs(
+        self,
+        most: int,
+        *,
+        symbols: Sequence[str] | None = None,
+        statuses: Sequence[Status] | None = None,
+        before: int | None = None,
+    ) -> list[Run] | None:
+        """Return past runs, None when the database cannot be read now."""
+        try:
+            return await self._archive.runs(most, symbols=symbols, statuses=statuses, before=before)
+        except ArchiveAway:
+            return None
+
+    async def _html(self, render: Callable[[], str], status: int = HTTPStatus.OK) -> Response:
+        text = await trio.to_thread.run_sync(render, limiter=self._rendering)
+        return HTMLResponse(text, status)

@@ -1,0 +1,132 @@
+"""Live: the page's updates as server-sent events.
+
+What changed is rendered once for all who look, at most once a second, by the templates that made
+the page; a page that lost the agent reconnects by itself, which is the browser's own work.
+"""
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+import msgspec
+import trio
+from starlette.responses import StreamingResponse
+
+from blofin_agent.board import Board, Row
+from blofin_agent.web import pages
+
+EVERY_S = 1.0
+ALIVE_EVERY_S = 5.0
+"""So often something is sent, so that a page can tell a quiet agent from a lost one."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """What the page's script goes by. Times in ms since the epoch."""
+
+    version: str
+    health: str
+    reason: str
+    window: tuple[int, int]
+    latest_run: int
+    """When the last run of all ended, 0 without any: then there is a new one to show."""
+
+
+class View(msgspec.Struct, frozen=True):
+    """What a page shows at one moment."""
+
+    state: State
+    overview: str
+    rows: dict[str, str]
+    """The HTML of each symbol's row."""
+
+
+class Live:
+    """Makes views of the board, and streams what changed."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._rendering = trio.CapacityLimiter(1)
+        self._lock = trio.Lock()
+        self._view: View | None = None
+        self._made_at = -EVERY_S
+        self._known: dict[str, tuple[Row, str]] = {}
+        self._closing = trio.Event()
+
+    def close(self) -> None:
+        """End every stream: the agent stops."""
+        self._closing.set()
+
+    async def view(self) -> View:
+        """Return the view of now, at most a second old."""
+        async with self._lock:
+            now = trio.current_time()
+            if self._view is None or now - self._made_at >= EVERY_S:
+                self._view = await trio.to_thread.run_sync(self._make, limiter=self._rendering)
+                self._made_at = now
+            return self._view
+
+    def _make(self) -> View:
+        rows = self._board.rows()
+        overview = self._board.overview(rows)
+        known = {}
+        for row in rows:
+            before = self._known.get(row.symbol)
+            same = before is not None and before[0] == row
+            known[row.symbol] = before if same and before else (row, pages.row_html(row))
+        self._known = known
+        runs = (row.last_run.finished for row in rows if row.last_run)
+        state = State(
+            self._board.version,
+            overview.verdict.health.value,
+            overview.verdict.reason,
+            overview.window,
+            max(runs, default=0),
+        )
+        html = {symbol: text for symbol, (_, text) in known.items()}
+        return View(state, pages.overview_html(overview, self._board), html)
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Yield the events of one page: all of it first, then what changed."""
+        shown: View | None = None
+        told_at = -ALIVE_EVERY_S
+        yield b"retry: 2000\n\n"
+        while not self._closing.is_set():
+            view = await self.view()
+            now = trio.current_time()
+            found = _changes(shown, view)
+            if found or now - told_at >= ALIVE_EVERY_S:
+                yield b"".join(found) or b"event: alive\ndata: \n\n"
+                told_at = now
+            shown = view
+            with trio.move_on_after(EVERY_S):
+                await self._closing.wait()
+
+    def response(self) -> StreamingResponse:
+        """Return the answer that never ends by itself."""
+        return StreamingResponse(
+            self.events(),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+
+def _changes(before: View | None, after: View) -> list[bytes]:
+    """Return the events that make the one view the other."""
+    found = []
+    if before is None or before.rows != after.rows:
+        known = before.rows if before else {}
+        rows = {name: html for name, html in after.rows.items() if known.get(name) != html}
+        gone = [name for name in known if name not in after.rows]
+        found.append(_event("rows", {"rows": rows, "gone": gone}))
+    if before is None or before.overview != after.overview:
+        found.append(_event("overview", after.overview))
+    if before is None or before.state != after.state:
+        found.append(_event("state", after.state))
+    return found
+
+
+_encode = partial(msgspec.json.encode, order="deterministic")
+
+
+def _event(name: str, data: object) -> bytes:
+    # JSON has no line breaks of its own, which would end the field.
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), _encode(data))
