@@ -147,7 +147,9 @@ class Board:
     def overview(self, rows: Sequence[Row] | None = None) -> Overview:
         """Return how everything is. `rows`: those of now, if they are at hand."""
         rows = self.rows() if rows is None else rows
-        total = Count(*(sum(figures) for figures in zip(*(row.count for row in rows), strict=True)))
+        none = Count(0, 0, 0, 0)
+        counts = (none, *(row.count for row in rows))
+        total = Count(*(sum(figures) for figures in zip(*counts, strict=True)))
         now = self.watch.clock()
         outlook = self._outlook(total, now)
         verdict = judge([(row.symbol, row.count) for row in rows], self.watch.bar, outlook)

@@ -20,7 +20,7 @@ from blofin_agent.archive import Archive, ArchiveAway
 from blofin_agent.board import Board
 from blofin_agent.core.run import Run, Status
 from blofin_agent.web import pages
-from blofin_agent.web.live import Live
+from blofin_agent.web.live import Live, Stream
 
 RECENT_RUNS = 10
 PAST_RUNS = 100
@@ -76,7 +76,7 @@ class Endpoints:
 
     async def events(self, _request: Request) -> Response:
         """Stream what changes on the pages."""
-        return self.live.response()
+        return Stream(self.live)
 
     async def metrics(self, request: Request) -> Response:
         """Give Prometheus its figures."""

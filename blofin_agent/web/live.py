@@ -4,12 +4,13 @@ What changed is rendered once for all who look, at most once a second, by the te
 the page; a page that lost the agent reconnects by itself, which is the browser's own work.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import msgspec
 import trio
-from starlette.responses import StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from blofin_agent.board import Board, Row
 from blofin_agent.web import pages
@@ -84,29 +85,58 @@ class Live:
         html = {symbol: text for symbol, (_, text) in known.items()}
         return View(state, pages.overview_html(overview, self._board), html)
 
-    async def events(self) -> AsyncIterator[bytes]:
-        """Yield the events of one page: all of it first, then what changed."""
+    async def tell(self, say: Callable[[bytes], Awaitable[None]]) -> None:
+        """Say the events of one page: all of it first, then what changed, until `close`."""
         shown: View | None = None
-        told_at = -ALIVE_EVERY_S
-        yield b"retry: 2000\n\n"
+        told_at = trio.current_time()
+        await say(b"retry: 2000\n\n")
         while not self._closing.is_set():
             view = await self.view()
             now = trio.current_time()
             found = _changes(shown, view)
             if found or now - told_at >= ALIVE_EVERY_S:
-                yield b"".join(found) or b"event: alive\ndata: \n\n"
+                await say(b"".join(found) or b"event: alive\ndata: \n\n")
                 told_at = now
             shown = view
             with trio.move_on_after(EVERY_S):
                 await self._closing.wait()
 
-    def response(self) -> StreamingResponse:
-        """Return the answer that never ends by itself."""
-        return StreamingResponse(
-            self.events(),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+
+class Stream(Response):
+    """The answer that never ends by itself."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, live: Live) -> None:
+        super().__init__(headers={"X-Accel-Buffering": "no"})
+        del self.headers["Content-Length"]
+        self._live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Tell until the page is gone or the agent stops."""
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
         )
+
+        async def say(body: bytes) -> None:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+        async with trio.open_nursery() as nursery:
+
+            async def until_gone() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(until_gone)
+            if scope["method"] != "HEAD":
+                await self._live.tell(say)
+            nursery.cancel_scope.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _changes(before: View | None, after: View) -> list[bytes]:

@@ -158,7 +158,7 @@ def test_the_agent_is_where_the_others_look_for_it():
     agent = SERVICES["agent"]
     assert agent["env_file"] == [{"path": "../.env", "required": False}]
     assert agent["environment"] == {
-        "API_HOST": "0.0.0.0",  # noqa: S104 - in a container
+        "API_HOST": "0.0.0.0",
         "API_PORT": str(DEFAULTS["api_port"]),
         "BLOFIN_DATABASE_URL": DEFAULTS["blofin_database_url"],
     }

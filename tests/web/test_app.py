@@ -11,48 +11,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.core.coverage import Coverage, Span
-from blofin_agent.core.history import History
+from blofin_agent.core.coverage import Span
 from blofin_agent.core.proof import Proof
-from blofin_agent.metrics import Metrics
-from blofin_agent.watch import Watch
-from blofin_agent.web.app import create_app
+from blofin_agent.core.run import Status
+from blofin_agent.web import pages
 from blofin_agent.web.serve import bind, serve
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
-
-
-class Site:
-    """The app over a watch of two symbols, served on a real socket."""
-
-    def __init__(self, end):
-        self.watch = Watch(Bar.M1, 1, 15_000, lambda: end + 15_000)
-        self.metrics = Metrics(self.watch, "1.2.3", "sqlite")
-        self.reasons = []
-        for symbol in ("BTC-USDT", "ETH-USDT"):
-            self.add(symbol)
-        self.app = create_app(self.metrics.registry, self.watch, lambda: self.reasons)
-
-    def add(self, symbol):
-        self.watch.histories[symbol] = History(symbol, Bar.M1)
-        self.metrics.add_symbol(symbol)
-
-
-@pytest.fixture
-def site(end):
-    return Site(end)
-
-
-@pytest.fixture
-async def http(site, nursery):
-    """Serve the site under hypercorn on a free port; yield a client for it."""
-    bound = bind("127.0.0.1", 0)
-    port = bound.getsockname()[1]
-    stop = trio.Event()
-    await nursery.start(serve, site.app, bound, stop.wait)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-        yield client
-    stop.set()
 
 
 async def test_metrics_in_text(site, http):
@@ -102,30 +67,49 @@ async def test_ready_says_why_not(site, http):
 
 
 def cells(text):
-    """Return the page's table, row by row."""
-    rows = re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)
-    return [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in rows[1:]]
+    """Return the table of symbols, row by row, as text."""
+    body = re.search(r'<table id="symbols">.*?<tbody>(.*?)</tbody>', text, re.DOTALL)[1]
+    rows = re.findall(r"<tr.*?>(.*?)</tr>", body, re.DOTALL)
+    return [
+        [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row)]
+        for row in rows
+    ]
 
 
 async def test_the_page_shows_the_figures_worst_first(site, http, end):
-    """Coverage, held, expected, missing, unavailable, newest candle; and the worst one's health."""
-    site.watch.loaded = True
-    whole, half = site.watch.histories["BTC-USDT"], site.watch.histories["ETH-USDT"]
-    whole.held = Coverage.of(Bar.M1, range(end - 60 * MINUTE, end, MINUTE))
-    half.held = Coverage.of(Bar.M1, range(end - 30 * MINUTE, end, MINUTE))
-    half.proofs = [Proof(Span(end - 33 * MINUTE, end - 31 * MINUTE), end, 1, end)]
+    """Coverage, missing, unavailable, newest, live, last pass; the worst one's health and why."""
+    site.hold("BTC-USDT")
+    half = site.hold("ETH-USDT", but=range(1, 31))
+    half.proofs = [Proof(Span(end - 13 * MINUTE, end - 11 * MINUTE), end, 1, end)]
+    half.hold([end - 31 * MINUTE], live=True)
     site.add("NEW-USDT")
+    site.ran("ETH-USDT", Status.PARTIAL)
+    site.passes.working = True
     answer = await http.get("/")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/html")
-    newest = "2026-09-21 14:12"
     assert cells(answer.text) == [
-        ["NEW-USDT", "0.0 %", "0", "60", "60", "0", "none"],
-        ["ETH-USDT", "50.0 %", "30", "60", "30", "2", newest],
-        ["BTC-USDT", "100.0 %", "60", "60", "0", "0", newest],
+        ["NEW-USDT", "0.0 %", "60", "0", "none", "none", "none"],
+        ["ETH-USDT", "50.0 %", "30", "2", "2026-09-21 13:42", "0.0 %", "partial 2026-09-21 14:13"],
+        ["BTC-USDT", "100.0 %", "0", "0", "2026-09-21 14:12", "0.0 %", "none"],
     ]
-    assert '<span class="CRITICAL">CRITICAL</span>' in answer.text
+    assert '<span class="badge critical">CRITICAL</span>' in answer.text
+    assert (
+        "NEW-USDT 0.0 %, 60 minutes missing, and 1 more symbol below 99.5 %; "
+        "filling, about 40 s left" in answer.text
+    )
     assert "Missing minutes" in answer.text
+    assert "12 <small>of 475</small>" in answer.text
+
+
+async def test_bars_are_called_minutes_only_when_they_are(make_site, client_of):
+    """An hour's bars are bars."""
+    site = make_site(bar=Bar.M5)
+    site.watch.loaded = True
+    text = (await client_of(site.app).get("/")).text
+    assert "Missing bars" in text
+    assert "12 5m bars missing" in text
+    assert "minutes" not in text
 
 
 async def test_a_page_without_symbols_is_not_well(site, http):
@@ -135,31 +119,49 @@ async def test_a_page_without_symbols_is_not_well(site, http):
     answer = await http.get("/")
     assert answer.status_code == 200
     assert cells(answer.text) == []
-    assert '<span class="CRITICAL">' in answer.text
+    assert '<span class="badge critical">' in answer.text
+    assert "no symbol is watched" in answer.text
 
 
-async def test_the_page_says_that_the_store_is_still_read(http):
+async def test_the_page_says_that_the_store_is_still_read(site, http):
     """No figure before there is one."""
+    site.reasons = ["the stored candles are being counted"]
     answer = await http.get("/")
-    assert "reading the store" in answer.text
+    assert "Not ready: the stored candles are being counted" in answer.text
     assert cells(answer.text) == []
 
 
-async def test_the_page_escapes_what_the_exchange_named(site, http):
-    """A symbol is foreign text."""
-    site.watch.loaded = True
-    site.add("<script>alert(1)</script>")
-    answer = await http.get("/")
-    assert "<script>" not in answer.text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in answer.text
-    assert "script-src" not in answer.headers["Content-Security-Policy"]
-    assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
+@pytest.mark.parametrize("path", ["/", "/symbols/", "/runs", "/api/v1/coverage", "/events"])
+async def test_foreign_text_is_escaped(site, client_of, path):
+    """A symbol, and what BloFin said of it, are foreign text."""
+    trap = "<script>alert(1)</script>"
+    site.hold("BTC-USDT")
+    site.add(trap)
+    site.ran(trap, note=trap)
+    site.watch.last_runs["BTC-USDT"] = site.archive.past[-1]
+    site.archive.past.append(site.ran("BTC-USDT", note=trap))
+    if path == "/events":
+        told = pages.row_html(site.board.row(trap))
+    elif path == "/symbols/":
+        told = (await client_of(site.app).get("/symbols/BTC-USDT")).text
+    else:
+        told = (await client_of(site.app).get(path)).text
+    if path == "/api/v1/coverage":
+        assert trap in told  # as JSON, which nobody runs
+        return
+    assert trap not in told
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in told
 
 
 async def test_nothing_else_is_served(http):
     """404 for other paths, 405 for other methods."""
-    assert (await http.get("/etc/passwd")).status_code == 404
-    assert (await http.post("/metrics")).status_code == 405
+    answer = await http.get("/etc/passwd")
+    assert answer.status_code == 404
+    assert "There is nothing at /etc/passwd" in answer.text
+    refused = await http.post("/metrics")
+    assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
+    assert (await http.get("/symbols/NOPE")).status_code == 404
+    assert (await http.get("/static/../pages.py")).status_code == 404
     assert (await http.head("/healthz")).status_code == 200
 
 
@@ -185,8 +187,77 @@ async def test_many_clients_at_once_are_served(site, http):
 async def test_the_app_works_without_a_socket_too(site):
     """It is plain ASGI."""
     transport = httpx.ASGITransport(app=site.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://agent") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert (await client.get("/metrics")).status_code == 200
+
+
+async def test_nothing_is_taken_from_elsewhere(site, http):
+    """Every script, style and picture is the agent's own, and nothing stands inline."""
+    site.hold("BTC-USDT")
+    site.hold("ETH-USDT", but=(3,))
+    for path in ("/", "/symbols/ETH-USDT", "/runs", "/runbook", "/nothing"):
+        text = (await http.get(path)).text
+        sources = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="([^"]+)"', text)
+        assert sources
+        for source in sources:
+            assert source.startswith("/static/")
+            assert (await http.get(source)).status_code == 200
+        assert not re.search(r"<script(?![^>]*src=)|<style|style=|\son[a-z]+=", text)
+
+
+async def test_a_symbols_page_lists_its_gaps_and_runs(site, http, end):
+    """The newest first, each with why; and its own runs only."""
+    site.hold("BTC-USDT")
+    history = site.hold("ETH-USDT", but=(5, 20, 21))
+    history.proofs = [Proof(Span(end - 21 * MINUTE, end - 19 * MINUTE), end, 2, end + MINUTE)]
+    site.ran("ETH-USDT", Status.FAILED, "BloFin did not answer", requests=7)
+    site.ran("BTC-USDT", note="not this one")
+    text = (await http.get("/symbols/ETH-USDT")).text
+    gaps = re.search(r'<section id="gaps".*?</section>', text, re.DOTALL)[0]
+    rows = [
+        [re.sub(r"<.*?>", "", cell).strip() for cell in re.findall(r"<td.*?>(.*?)</td>", row)]
+        for row in re.findall(r"<tr>(.*?)</tr>", gaps, re.DOTALL)[1:]
+    ]
+    assert [row[:4] for row in rows] == [
+        ["2026-09-21 14:08", "2026-09-21 14:08", "1", "missing"],
+        ["2026-09-21 13:52", "2026-09-21 13:53", "2", "unavailable"],
+    ]
+    assert rows[0][4] == "BloFin did not answer"
+    assert rows[1][4].startswith("BloFin has no such candles (seen 2 times)")
+    assert "BloFin did not answer" in text
+    assert "not this one" not in text
+    assert "95.0 %" in text
+
+
+async def test_a_database_that_is_away_costs_the_runs_only(site, http):
+    """All else is from memory."""
+    site.hold("BTC-USDT")
+    site.archive.away = "database x: locked"
+    for path in ("/", "/symbols/BTC-USDT", "/runs"):
+        answer = await http.get(path)
+        assert answer.status_code == 200
+        assert "The database cannot be read now." in answer.text
+
+
+async def test_past_runs_are_shown_a_page_at_a_time(site, http):
+    """By symbol and status; a link leads to the older ones; odd parameters do no harm."""
+    for number in range(150):
+        status = Status.FAILED if number % 3 == 0 else Status.COMPLETE
+        site.ran("BTC-USDT" if number % 2 else "ETH-USDT", status)
+
+    async def shown(path):
+        text = (await http.get(path)).text
+        found = re.search(r'rel="next" href="([^"]+)"', text)
+        older = found[1].replace("&amp;", "&") if found else None
+        return len(re.findall(r"<tr><td>", text)), older
+
+    assert await shown("/runs") == (100, "/runs?before=51")
+    assert await shown("/runs?before=51") == (50, None)
+    assert await shown("/runs?symbol=btc-usdt&status=failed") == (25, None)
+    assert (await shown("/runs?recent"))[0] == 10
+    assert await shown("/runs?before=x&status=odd") == (100, "/runs?before=51")
+    assert (await shown("/runs?before=" + "9" * 400))[0] == 100
+    assert await shown("/runs?symbol=%3Cb%3E") == (0, None)
 
 
 async def test_the_server_ends_when_it_is_told(site):

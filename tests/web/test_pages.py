@@ -2,14 +2,9 @@
 
 import re
 
-import httpx
 import pytest
 
-from blofin_agent.core.candle import Bar
-from blofin_agent.metrics import Metrics
-from blofin_agent.watch import Watch
 from blofin_agent.web import pages
-from blofin_agent.web.app import create_app
 
 BOOK = """# When an alert fires
 
@@ -38,12 +33,8 @@ $ blofin-agent backfill
 
 
 @pytest.fixture
-async def http(end):
-    watch = Watch(Bar.M1, 1, 15_000, lambda: end)
-    app = create_app(Metrics(watch, "1", "sqlite").registry, watch, list)
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://agent") as client:
-        yield client
+async def http(site, client_of):
+    return client_of(site.app)
 
 
 def ids(html):
@@ -91,7 +82,7 @@ async def test_the_runbook_is_served_with_a_list_of_its_sections(http):
     assert answer.headers["Content-Type"].startswith("text/html")
     source = pages.resources.files("blofin_agent.web").joinpath("runbook.md").read_text()
     titles = re.findall(r"^## (.+)$", source, re.MULTILINE)
-    nav = re.search(r"<nav.*?</nav>", answer.text, re.DOTALL)[0]
+    nav = re.search(r'<nav aria-label="Alerts".*?</nav>', answer.text, re.DOTALL)[0]
     links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', nav)
     assert [title for _, title in links] == titles
     assert ("blofincoveragelow", "BlofinCoverageLow") in links
@@ -106,7 +97,8 @@ async def test_the_runbook_may_not_run_anything(http):
         (await http.get(path)).headers["Content-Security-Policy"] for path in ("/", "/runbook")
     ]
     assert policies[0] == policies[1]
-    assert "script-src" not in policies[1]
+    assert "default-src 'none'; script-src 'self'; style-src 'self';" in policies[1]
+    assert "unsafe" not in policies[1]
 
 
 async def test_the_runbook_is_made_once(http, monkeypatch):
@@ -125,5 +117,5 @@ async def test_the_runbook_is_made_once(http, monkeypatch):
 
 async def test_the_page_links_to_the_runbook_and_back(http):
     """Whoever looks at one finds the other."""
-    assert '<a href="/runbook">' in (await http.get("/")).text
-    assert '<a href="/">' in (await http.get("/runbook")).text
+    assert '<a href="/runbook">Runbook</a>' in (await http.get("/")).text
+    assert '<a href="/">Coverage</a>' in (await http.get("/runbook")).text

@@ -1,0 +1,145 @@
+"""Laws of the board: what a person sees is what the parts of the agent know."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import trio
+
+from blofin_agent.archive import Archive, ArchiveAway
+from blofin_agent.board import Board
+from blofin_agent.core.budget import Suspension
+from blofin_agent.core.candle import HOUR, MINUTE, Bar, Source
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.proof import Proof
+from blofin_agent.core.run import Status, Trigger
+from blofin_agent.core.subscriptions import Subscriptions
+from blofin_agent.links import Links
+from blofin_agent.store import candles
+from blofin_agent.store.candles import Rows
+from blofin_agent.verdict import Healing
+
+
+@pytest.fixture
+def board(house):
+    """A board over the agent's real parts; `board.place` is the house."""
+    place = house(hours=1, watched=("BTC-USDT", "ETH-USDT"))
+    made = Board(
+        place.watch,
+        place.metrics,
+        place.throttle,
+        place.passes,
+        place.trouble,
+        list,
+        version="1.2.3",
+        where=place.store.where,
+    )
+    made.place = place
+    return made
+
+
+def hold_all(board, hold, *, but=()):
+    for history in board.watch.all():
+        hold(history, board.watch.window(), but=but if history.symbol == "ETH-USDT" else ())
+
+
+async def test_what_is_being_done_follows_the_agent(board, hold, end):
+    """From nothing to do, over waiting and filling, to each thing that is in the way."""
+    place = board.place
+
+    def healing():
+        return board.overview().outlook.healing
+
+    hold_all(board, hold)
+    assert healing() is Healing.NOTHING_TO_DO
+    hold_all(board, hold, but=(end - 5 * MINUTE,))
+    assert healing() is Healing.WAITING
+    place.filler.queued.add("ETH-USDT")
+    assert healing() is Healing.FILLING
+    hole = Span(end - 5 * MINUTE, end - 4 * MINUTE)
+    place.watch.histories["ETH-USDT"].proofs = [Proof(hole, end, 1, end + HOUR)]
+    assert healing() is Healing.UNAVAILABLE
+    place.trouble.seen("timeout", "REST")
+    assert healing() is Healing.EXCHANGE_AWAY
+    place.throttle.suspension = Suspension(place.wall() + 60_000, 1, 0, False, "429")
+    overview = board.overview()
+    assert overview.outlook.healing is Healing.SUSPENDED
+    assert overview.suspended.reason == "429"
+    place.metrics.store_trouble.seen("locked", "insert")
+    assert healing() is Healing.STORE_AWAY
+    assert board.overview().store_up is False
+    hold_all(board, hold)
+    assert healing() is Healing.NOTHING_TO_DO
+
+
+async def test_a_lost_websocket_does_not_stop_the_filling(board, hold, end):
+    """Only REST fills."""
+    hold_all(board, hold, but=(end - 5 * MINUTE,))
+    board.place.trouble.seen("closed", "websocket connection 1")
+    assert board.overview().outlook.healing is Healing.WAITING
+
+
+async def test_it_tells_when_the_next_pass_comes(board, nursery, hold, exchange):
+    """None while one goes on; the last one's end, as /metrics has it."""
+    place = board.place
+    exchange.listed["ETH-USDT"] = exchange.listed["BTC-USDT"]
+    told = []
+    place.exchange.script.append(lambda rows: told.append(board.overview()) or rows)
+    began = place.wall()
+    nursery.start_soon(place.passes.run, 1800)
+    while not place.passes.next_at:  # noqa: ASYNC110 - what a person would see, seen as it is
+        await trio.sleep(1)
+    after = board.overview()
+    assert after.next_pass == pytest.approx(began + 1_800_000, abs=1_000)
+    assert after.last_pass == place.figure("blofin_backfill_last_pass_timestamp_seconds")
+    assert after.total.missing == 0
+    runs = [row.last_run for row in board.rows()]
+    assert [run.trigger for run in runs] == [Trigger.START, Trigger.START]
+    assert [run.status for run in runs] == [Status.COMPLETE, Status.COMPLETE]
+
+
+async def test_links_tell_the_state_of_each_connection(wall):
+    """Since when, with how many symbols, and why it was lost last."""
+    links = Links(wall)
+    ones = Subscriptions(["A", "B"])
+    links.add("1", ones)
+    assert [(one.connected, one.symbols, one.subscribed, one.lost) for one in links.all()] == [
+        (False, 2, 0, "")
+    ]
+    wall.ahead_ms += 1_000
+    links.lost("1", "unreachable")
+    assert links.all()[0].since == wall() - 1_000
+    links.opened("1")
+    ones.opened(0)
+    ones.acked("A", 0)
+    (up,) = links.all()
+    assert (up.connected, up.subscribed, up.since, up.lost) == (True, 1, wall(), "unreachable")
+    wall.ahead_ms += 5_000
+    links.lost("1", "closed")
+    (down,) = links.all()
+    assert (down.connected, down.since, down.lost) == (False, wall(), "closed")
+    links.remove("1")
+    assert links.all() == []
+
+
+async def test_the_archive_reads_what_the_store_has(house, candle, end):
+    """Runs and candles of its bar, while the writer is at work; away is told in words."""
+    place = house(hours=1)
+    archive = Archive(place.store.reader(), Bar.M1)
+    rows = [candle(end - ago * MINUTE) for ago in (3, 2, 1)]
+    batch = await place.writer.put("BTC-USDT", rows)
+    await batch.committed.wait()
+    other = partial(
+        candles.insert, bar=Bar.M5, batches=[Rows("BTC-USDT", Source.FILL, [candle(end)])]
+    )
+    await place.store.write("insert", other)
+    found = await archive.candles("BTC-USDT", Span(end - 3 * MINUTE, end), 2)
+    assert [tuple(one[:-1]) for one in found] == [tuple(one) for one in rows[:2]]
+    assert {one.source for one in found} == {"historical_fill"}
+    await place.filler.fill(place.watch.histories["BTC-USDT"], place.watch.window(), Trigger.HEAL)
+    (run,) = await archive.runs(5)
+    assert replace(run, id=0) == place.watch.last_runs["BTC-USDT"]
+    assert await archive.runs(5, before=run.id) == []
+    place.other("DROP TABLE gap_fill_runs")
+    with pytest.raises(ArchiveAway, match=r"^database .*gap_fill_runs"):
+        await archive.runs(5)

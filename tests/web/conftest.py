@@ -1,0 +1,167 @@
+"""A site over a watch of two symbols, with stand-ins for what asks BloFin and the store."""
+
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+import trio
+
+from blofin_agent.archive import ArchiveAway
+from blofin_agent.board import Board
+from blofin_agent.core.budget import Suspension
+from blofin_agent.core.candle import MINUTE, Bar
+from blofin_agent.core.coverage import Coverage
+from blofin_agent.core.history import History
+from blofin_agent.core.run import Run, Status, Trigger
+from blofin_agent.metrics import Metrics
+from blofin_agent.store.candles import Stored
+from blofin_agent.trouble import Trouble
+from blofin_agent.watch import Watch
+from blofin_agent.web.app import Access, create_app
+from blofin_agent.web.serve import bind, serve
+
+
+@dataclass
+class Throttle:
+    """What the throttle tells."""
+
+    requests: dict[str, int] = field(default_factory=lambda: {"60s": 12, "300s": 34})
+    suspension: Suspension = field(default_factory=Suspension)
+    until: int = 0
+
+    def used(self):
+        return self.requests
+
+    def suspended_until(self):
+        return self.until
+
+
+@dataclass
+class Passes:
+    """What the passes tell."""
+
+    working: bool = False
+    next_at: int | None = None
+    eta_s: float = 40.0
+
+    def eta(self):
+        return self.eta_s
+
+
+@dataclass
+class Archive:
+    """Runs and candles in memory; `away` is why they cannot be read."""
+
+    past: list[Run] = field(default_factory=list)
+    stored: dict[str, list[Stored]] = field(default_factory=dict)
+    away: str = ""
+
+    async def runs(self, most, *, symbols=None, statuses=None, before=None):
+        await self._read()
+        found = [
+            run
+            for run in reversed(self.past)
+            if (symbols is None or run.symbol in symbols)
+            and (statuses is None or run.status in statuses)
+            and (before is None or run.id < before)
+        ]
+        return found[:most]
+
+    async def candles(self, symbol, span, most):
+        await self._read()
+        rows = self.stored.get(symbol, ())
+        return [row for row in rows if span.start <= row.open_time < span.end][:most]
+
+    async def _read(self):
+        await trio.lowlevel.checkpoint()
+        if self.away:
+            raise ArchiveAway(self.away)
+
+
+class Site:
+    """The site, and all that it asks."""
+
+    def __init__(self, end, access=None, bar=Bar.M1):
+        self.end = end
+        self.now = end + 15_000
+        self.watch = Watch(bar, 1, 15_000, lambda: self.now)
+        self.metrics = Metrics(self.watch, "1.2.3", "sqlite")
+        self.throttle, self.passes, self.archive = Throttle(), Passes(), Archive()
+        self.trouble = Trouble("it goes on", "it is back")
+        self.reasons = []
+        for symbol in ("BTC-USDT", "ETH-USDT"):
+            self.add(symbol)
+        self.board = Board(
+            self.watch,
+            self.metrics,
+            self.throttle,
+            self.passes,
+            self.trouble,
+            lambda: self.reasons,
+            version="1.2.3",
+            where="data/blofin.db",
+        )
+        site = create_app(
+            self.metrics.registry, self.board, self.archive, access or Access(names=("agent",))
+        )
+        self.app, self.close = site.app, site.close
+
+    def add(self, symbol):
+        history = self.watch.histories[symbol] = History(symbol, self.watch.bar)
+        self.metrics.add_symbol(symbol)
+        return history
+
+    def hold(self, symbol, *, but=()):
+        """Hold all minutes of the window's hour but those so many minutes before its end."""
+        held = {self.end - ago * MINUTE for ago in range(1, 61) if ago not in but}
+        history = self.watch.histories[symbol]
+        history.held = Coverage.of(history.bar, held)
+        self.watch.loaded = True
+        return history
+
+    def ran(self, symbol, status=Status.COMPLETE, note="", **figures):
+        """Let a run have ended now."""
+        run = Run(symbol, "1m", Trigger.PERIODIC, self.now - 2_000, self.now, **figures)
+        run.status, run.note, run.id = status, note, len(self.archive.past) + 1
+        self.archive.past.append(run)
+        self.watch.last_runs[symbol] = run
+        return run
+
+
+@pytest.fixture
+def site(end):
+    return Site(end)
+
+
+@pytest.fixture
+def make_site(end):
+    """Return a function that makes a site with another access or bar."""
+    return lambda **how: Site(end, **how)
+
+
+@pytest.fixture
+async def http(site, nursery):
+    """Serve the site under hypercorn on a free port; yield a client for it."""
+    bound = bind("127.0.0.1", 0)
+    port = bound.getsockname()[1]
+    stop = trio.Event()
+    await nursery.start(serve, site.app, bound, stop.wait)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        yield client
+    site.close()
+    stop.set()
+
+
+@pytest.fixture
+async def client_of():
+    """Return a function that gives a client of an app, without a socket."""
+    clients = []
+
+    def client(app, host="agent"):
+        made = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=f"http://{host}")
+        clients.append(made)
+        return made
+
+    yield client
+    for each in clients:
+        await each.aclose()
