@@ -1,0 +1,164 @@
+"""A real Chromium, Debian's own, before a real agent that a real simulator feeds."""
+
+import sqlite3
+import time
+import urllib.request
+from contextlib import closing
+
+import pytest
+
+from blofin_agent.core.candle import HOUR, MINUTE, Bar, Source
+from blofin_agent.core.coverage import window
+from blofin_agent.store import candles
+from blofin_agent.store.candles import Rows
+from blofin_agent.store.engine import open_store
+from tests.processes import Place, end, settings, start_agent, start_simulator, until
+
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+HOURS = 6
+WITHHELD, HOLED = "ETH-USDT", "SOL-USDT"
+SYMBOLS = f"BTC-USDT,{WITHHELD},{HOLED}"
+
+
+@pytest.fixture(scope="session")
+def chromium(debian):
+    """A browser for all tests; left out without Debian's chromium."""
+    path = debian("chromium")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only where it is used
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Scene:
+    """An agent beside a simulator: one symbol stopped two hours ago, one with holes of BloFin's."""
+
+    def __init__(self, folder, processes, symbols=SYMBOLS, hours=HOURS, **env):
+        self.processes = processes
+        self.place = Place(
+            folder,
+            settings(
+                **{
+                    "BLOFIN_SYMBOLS": symbols,
+                    "BACKFILL_LOOKBACK_HOURS": str(hours),
+                    "COVERAGE_SETTLE_SECONDS": "2",
+                    **env,
+                }
+            ),
+        )
+        self.simulator = start_simulator(self.place, symbols, holes=0.01, options=("--no-limits",))
+        processes.append(self.simulator.process)
+        self.agent = None
+
+    def start(self, **env):
+        self.agent = start_agent(self.place, started=self.processes, **env)
+        return self.agent
+
+    def withhold(self, symbol, *, since=None):
+        """Stop giving a symbol; without `since` (ms), give it again."""
+        url = f"{self.simulator.rest_url}/control/faults/withhold/{symbol}"
+        if since is not None:
+            url += f"?since={since}"
+        method = "DELETE" if since is None else "PUT"
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=10):
+            pass
+
+    def filled(self):
+        """Wait until the first pass has ended."""
+        until(lambda: self.agent.samples()["blofin_backfill_last_pass_timestamp_seconds"])
+
+    def fill(self, hours):
+        """Store the market's own candles before the agent starts, as it would itself."""
+        span = window(int(time.time() * 1000), Bar.M1, hours, 2_000)
+        market = self.simulator.market
+        (self.place.folder / "data").mkdir()
+        store = open_store(f"sqlite:///{self.place.folder / 'data/blofin.db'}")
+        rows = [
+            Rows(
+                symbol,
+                Source.FILL,
+                [
+                    candle
+                    for at in range(span.start, span.end, MINUTE)
+                    if (candle := market.candle(symbol, Bar.M1, at))
+                ],
+            )
+            for symbol in market.symbols
+        ]
+        with store.engine.begin() as connection:
+            candles.insert(connection, Bar.M1, rows)
+        store.close()
+
+
+@pytest.fixture(scope="module")
+def processes():
+    started = []
+    yield started
+    end(started)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory, processes, debian):
+    """The scene, filled; shared by the tests that only look."""
+    debian("chromium")
+    made = Scene(tmp_path_factory.mktemp("scene"), processes)
+    made.stopped = int(time.time() * 1000) // HOUR * HOUR - 2 * HOUR + 17 * MINUTE
+    made.withhold(WITHHELD, since=made.stopped)
+    made.start()
+    made.filled()
+    return made
+
+
+@pytest.fixture
+def own_scene(tmp_path, debian):
+    """Return a function that makes a scene which one test may change."""
+    debian("chromium")
+    started = []
+    yield lambda **how: Scene(tmp_path, started, **how)
+    end(started)
+
+
+@pytest.fixture
+def browse(chromium):
+    """Return a function that opens a page; an error in its console fails the test."""
+    contexts, complaints = [], []
+
+    def open_page(url, *, quiet=(), **how):
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+
+        def told(message):
+            # These tests read pixels, which the page does not.
+            known = any(words in message.text for words in ("willReadFrequently", *quiet))
+            if message.type in ("error", "warning") and not known:
+                complaints.append(message.text)
+
+        page.on("console", told)
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def delete():
+    """Return a function that takes stored candles away, as a person with an SQL prompt may."""
+
+    def work(place, symbol, before):
+        path = place.folder / "data/blofin.db"
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(
+                "DELETE FROM candles WHERE symbol = ? AND open_time < ?", (symbol, before)
+            )
+
+    return work
