@@ -10,7 +10,7 @@ from blofin_agent.core import budget
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE, Count, Health, History
 from blofin_agent.core.run import Run
-from blofin_agent.core.strip import Cells, grid, strip
+from blofin_agent.core.strip import Cells, Grid, grid, strip
 from blofin_agent.gaps import Gap, explain
 from blofin_agent.links import Link
 from blofin_agent.metrics import Metrics
@@ -81,8 +81,7 @@ class Overview:
 class GapMap:
     """Symbols by time: each symbol's strip over the same columns, the worst first."""
 
-    window: Span
-    columns: Sequence[Span]
+    grid: Grid
     strips: Sequence[tuple[str, Sequence[Cells]]]
 
 
@@ -209,15 +208,15 @@ class Board:
     def gap_map(self, most: int, symbols: Sequence[str] | None = None) -> GapMap:
         """Return the window in at most `most` columns, for these symbols or all of them."""
         window = self.watch.window()
-        columns = grid(window, self.watch.bar, most)
+        over = grid(window, self.watch.bar, most)
         chosen = None if symbols is None else set(symbols)
         strips = [
-            (row.symbol, strip(history, columns, window))
+            (row.symbol, strip(history, over))
             for row in self.rows()
             if (chosen is None or row.symbol in chosen)
             and (history := self.watch.histories.get(row.symbol))
         ]
-        return GapMap(window, columns, strips)
+        return GapMap(over, strips)
 
 
 def _value(gauge: Gauge) -> float:

@@ -1,6 +1,7 @@
 """Settings: from the environment, or from `.env` in the working directory."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -17,6 +18,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from blofin_agent.core.candle import HOUR, Bar
 
 _TOKEN = re.compile(r"[!-~]+")
+
+
+SECRETS = Path("/run/secrets")
+"""Where Docker, Compose and Podman put secrets, a file each."""
 
 
 class SettingsError(Exception):
@@ -124,9 +129,14 @@ def split_url(text: str, *schemes: str) -> SplitResult:
 
 
 def load(**overrides: object) -> Settings:
-    """Read the settings; `overrides` win. Raises SettingsError."""
+    """Read the settings; `overrides` win. Raises SettingsError.
+
+    What neither the environment nor .env has may be a secret that a container was given: the
+    token in a file `api_token`, say.
+    """
+    secrets = SECRETS if SECRETS.is_dir() else None
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return Settings(_secrets_dir=secrets, **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("\n".join(_line(problem) for problem in error.errors())) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -21,6 +21,8 @@ DEFAULTS = {
     "COVERAGE_SETTLE_SECONDS": 15,
     "API_HOST": "127.0.0.1",
     "API_PORT": 8_780,
+    "API_TOKEN": None,
+    "API_ALLOWED_HOSTS": (),
     "LOG_FORMAT": "console",
     "LOG_LEVEL": "info",
 }
@@ -179,3 +181,33 @@ def test_symbols_that_name_none_are_refused():
     """An empty list would watch nothing and look healthy."""
     with pytest.raises(ValueError, match="names no symbol"):
         parse_symbols("")
+
+
+def test_a_token_is_never_shown(monkeypatch):
+    """Neither in what is said of a wrong one, nor where the settings are printed."""
+    monkeypatch.setenv("API_TOKEN", "open sesame")
+    assert complaint() == (
+        "API_TOKEN: it must be printable ASCII without blanks, or no HTTP header can carry it; "
+        "make one with: openssl rand -hex 32"
+    )
+    monkeypatch.setenv("API_TOKEN", "open-sesame")
+    settings = load()
+    assert settings.api_token.get_secret_value() == "open-sesame"
+    assert "sesame" not in repr(settings)
+    monkeypatch.setenv("API_TOKEN", "")
+    assert load().api_token is None
+
+
+def test_allowed_hosts_are_a_list(monkeypatch):
+    """In small letters, as they are compared."""
+    monkeypatch.setenv("API_ALLOWED_HOSTS", " Candles.example, agent,")
+    assert load().api_allowed_hosts == ("candles.example", "agent")
+
+
+def test_a_container_may_be_given_secrets(monkeypatch, tmp_path):
+    """A file each, by the setting's name; the environment wins."""
+    monkeypatch.setattr("blofin_agent.config.SECRETS", tmp_path)
+    (tmp_path / "api_token").write_text("from-a-file\n")
+    assert load().api_token.get_secret_value() == "from-a-file"
+    monkeypatch.setenv("API_TOKEN", "from-outside")
+    assert load().api_token.get_secret_value() == "from-outside"

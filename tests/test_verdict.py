@@ -57,7 +57,7 @@ def test_what_is_missing_is_told_with_what_is_done(counts, health, reason):
 def test_what_is_complete_is_told_as_such():
     """Nothing is said of what is being done: nothing is."""
     done = Outlook(Healing.NOTHING_TO_DO, 0)
-    assert judge(of(A=0, B=0, C=0), Bar.M1, done).reason == "all 3 are complete"
+    assert judge(of(A=0, B=0, C=0), Bar.M1, done).reason == "all 3 symbols are complete"
     assert judge(of(A=0), Bar.M1, done).reason == "the one symbol is complete"
     assert judge(of(A=0), Bar.M1, done).health is Health.GOOD
 

@@ -1,6 +1,8 @@
 """Strip: a stretch of one symbol's history in few columns, for the gap map and the terminal."""
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar
@@ -31,7 +33,19 @@ class Cells(NamedTuple):
     cell: Cell
 
 
-def grid(window: Span, bar: Bar, most: int) -> list[Span]:
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A window in columns. `bars`: how many open in each; `whole`: a strip that holds them all."""
+
+    window: Span
+    bar: Bar
+    columns: Sequence[Span]
+    starts: Sequence[int]
+    bars: Sequence[int]
+    whole: Sequence[Cells]
+
+
+def grid(window: Span, bar: Bar, most: int) -> Grid:
     """Return the window in at most `most` columns of equal length, oldest first.
 
     They lie on a grid of their own in time, so that they stay where they are while the window
@@ -39,46 +53,51 @@ def grid(window: Span, bar: Bar, most: int) -> list[Span]:
     """
     step, anchor = _step(window, bar, most), bar.floor(0)
     first = anchor + (window.start - anchor) // step * step
-    columns = (Span(start, start + step) for start in range(first, window.end, step))
-    return [column.meet(window) for column in columns]
+    columns = [Span(start, start + step).meet(window) for start in range(first, window.end, step)]
+    bars = [column.bars(bar) for column in columns]
+    starts = [column.start for column in columns]
+    return Grid(window, bar, columns, starts, bars, _join(Cell(total, 0, 0, 0) for total in bars))
 
 
-def strip(history: History, columns: Iterable[Span], window: Span) -> list[Cells]:
+def strip(history: History, over: Grid) -> Sequence[Cells]:
     """Return what the columns hold, neighbours of the same content joined, oldest first."""
-    found: list[Cells] = []
-    expected = history.expected(window)
+    expected = history.expected(over.window)
+    gaps = history.missing(over.window)
+    before = over.window.less(expected)
     # Most symbols are whole most of the time: then there is nothing to look for.
-    gaps = history.missing(window)
+    if not gaps and not before:
+        return over.whole
     proven = shared(gaps, [proof.span for proof in history.proofs])
-    missing, unavailable = _Counter(gaps, history.bar), _Counter(proven, history.bar)
-    for number, column in enumerate(columns):
-        total = column.bars(history.bar)
-        listed = column.meet(expected).bars(history.bar)
-        lacking, known = missing.upto(column.end), unavailable.upto(column.end)
-        cell = Cell(listed - lacking, lacking - known, known, total - listed)
-        if found and found[-1].cell == cell:
-            found[-1] = found[-1]._replace(columns=found[-1].columns + 1)
-        else:
-            found.append(Cells(number, 1, cell))
+    lacking, known, unlisted = (_spread(spans, over) for spans in (gaps, proven, before))
+    return _join(
+        Cell(total - gone - early, gone - sure, sure, early)
+        for total, gone, sure, early in zip(over.bars, lacking, known, unlisted, strict=True)
+    )
+
+
+def _spread(spans: Iterable[Span], over: Grid) -> list[int]:
+    """Return how many bars of the spans, which lie in the window, open in each column."""
+    found = [0] * len(over.columns)
+    for span in spans:
+        start, number = span.start, bisect_right(over.starts, span.start) - 1
+        while start < span.end:
+            end = min(span.end, over.columns[number].end)
+            found[number] += (end - start) // over.bar.ms
+            start, number = end, number + 1
     return found
 
 
-class _Counter:
-    """Counts the bars of stretches that come oldest first, column by column."""
-
-    def __init__(self, spans: Iterable[Span], bar: Bar) -> None:
-        self._spans = list(spans)[::-1]
-        self._bar = bar
-
-    def upto(self, end: int) -> int:
-        """Return how many bars open before `end` (ms) that were not counted yet."""
-        bars = 0
-        while self._spans and self._spans[-1].start < end:
-            span = self._spans.pop()
-            bars += span.meet(Span(span.start, end)).bars(self._bar)
-            if span.end > end:
-                self._spans.append(Span(end, span.end))
-        return bars
+def _join(cells: Iterable[Cell]) -> list[Cells]:
+    found: list[Cells] = []
+    last, first, number = None, 0, 0
+    for number, cell in enumerate(cells):
+        if cell != last:
+            if last is not None:
+                found.append(Cells(first, number - first, last))
+            last, first = cell, number
+    if last is not None:
+        found.append(Cells(first, number + 1 - first, last))
+    return found
 
 
 def _step(window: Span, bar: Bar, most: int) -> int:

@@ -276,8 +276,8 @@ class GapMap(Model):
         """Make it of the board's map."""
         return cls(
             bar=bar,
-            window=Window.of(found.window),
-            columns=[column.start for column in found.columns],
+            window=Window.of(found.grid.window),
+            columns=list(found.grid.starts),
             strips=[
                 Strip(symbol=symbol, cells=[(one.first, one.columns, *one.cell) for one in strip])
                 for symbol, strip in found.strips

@@ -21,8 +21,8 @@ def history_of(held, *, listed=None, proven=()):
 
 def cells(history, window, most):
     """Return the strip written out, a cell a column."""
-    columns = grid(window, history.bar, most)
-    return [one.cell for one in strip(history, columns, window) for _ in range(one.columns)]
+    over = grid(window, history.bar, most)
+    return [one.cell for one in strip(history, over) for _ in range(one.columns)]
 
 
 @given(
@@ -35,7 +35,9 @@ def test_columns_tile_the_window(bar, first, bars, most):
     """No more than asked for, on the bar's grid, none empty."""
     start = bar.floor(first * bar.ms)
     window = Span(start, start + bars * bar.ms)
-    columns = grid(window, bar, most)
+    over = grid(window, bar, most)
+    columns = over.columns
+    assert over.bars == [column.bars(bar) for column in columns]
     assert len(columns) <= most
     assert [a.end for a in columns[:-1]] == [b.start for b in columns[1:]]
     assert all(column and bar.floor(column.start) == column.start for column in columns)
@@ -48,17 +50,17 @@ def test_columns_tile_the_window(bar, first, bars, most):
 def test_a_week_of_minutes_reads_in_half_hours():
     """336 half hours, and one more while the window lies across them."""
     week = Span(START, START + 7 * DAY)
-    assert grid(week, Bar.M1, 400)[1] == Span(START + HOUR // 2, START + HOUR)
+    assert grid(week, Bar.M1, 400).columns[1] == Span(START + HOUR // 2, START + HOUR)
     later = Span(week.start + 7 * MINUTE, week.end + 7 * MINUTE)
-    columns = grid(later, Bar.M1, 400)
+    columns = grid(later, Bar.M1, 400).columns
     assert len(columns) == 337
-    assert columns[1:-1] == grid(week, Bar.M1, 400)[1:]
+    assert columns[1:-1] == grid(week, Bar.M1, 400).columns[1:]
 
 
 def test_columns_longer_than_a_day_are_whole_days():
     """A year in 100 columns."""
-    assert grid(Span(START, START + 365 * DAY), Bar.H1, 100)[5].bars(Bar.D1) == 4
-    assert len(grid(Span(START, START + 365 * DAY), Bar.W1, 100)) <= 53
+    assert grid(Span(START, START + 365 * DAY), Bar.H1, 100).columns[5].bars(Bar.D1) == 4
+    assert len(grid(Span(START, START + 365 * DAY), Bar.W1, 100).columns) <= 53
 
 
 times = st.sets(st.integers(0, 299).map(lambda n: START + n * MINUTE))
@@ -82,7 +84,7 @@ def test_the_columns_add_up_to_the_count(held, listed, edges, most):
         count.unavailable,
         300 - count.expected,
     ]
-    for column, cell in zip(grid(window, Bar.M1, most), found, strict=True):
+    for column, cell in zip(grid(window, Bar.M1, most).columns, found, strict=True):
         assert cell.held == history.held.count(column.meet(history.expected(window)))
         assert sum(cell) == column.bars(Bar.M1)
         assert min(cell) >= 0
@@ -92,10 +94,10 @@ def test_neighbours_of_one_content_are_joined():
     """A whole symbol is one entry, whatever the number of columns."""
     window = Span(START, START + 2 * HOUR)
     whole = history_of(range(START, window.end, MINUTE))
-    columns = grid(window, Bar.M1, 13)
-    assert strip(whole, columns, window) == [Cells(0, 12, Cell(10, 0, 0, 0))]
+    over = grid(window, Bar.M1, 13)
+    assert strip(whole, over) == [Cells(0, 12, Cell(10, 0, 0, 0))]
     whole.held = Coverage.of(Bar.M1, set(range(START, window.end, MINUTE)) - {START + 25 * MINUTE})
-    assert strip(whole, columns, window) == [
+    assert strip(whole, over) == [
         Cells(0, 2, Cell(10, 0, 0, 0)),
         Cells(2, 1, Cell(9, 1, 0, 0)),
         Cells(3, 9, Cell(10, 0, 0, 0)),

@@ -116,6 +116,7 @@ def build(folder):
     (folder / "tmp").mkdir()
     env = {name: value.replace(VENV, str(venv)) for name, value in pairs("ENV").items()}
     env["PATH"] = env["PATH"].replace("$PATH", os.environ["PATH"])
+    env["API_TOKEN"] = "wanted, as it listens for others".replace(" ", "-")
     image = Image(folder, env | {"HOME": str(folder), "TMPDIR": str(folder / "tmp")})
     (image.work / "data").mkdir(parents=True)
     return image

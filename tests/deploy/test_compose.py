@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from blofin_agent import __version__
+from blofin_agent import __version__, config
 from blofin_agent.config import Settings
 from blofin_agent.stopping import STOP_S
 
@@ -31,7 +31,7 @@ PORTS = {"agent": DEFAULTS["api_port"], "prometheus": 9090, "alertmanager": 9093
 KEYS = {
     *("image", "build", "user", "command", "environment", "env_file", "volumes", "tmpfs", "ports"),
     *("mem_limit", "healthcheck", "depends_on", "restart", "read_only", "cap_drop"),
-    *("security_opt", "logging", "stop_grace_period"),
+    *("security_opt", "logging", "stop_grace_period", "secrets"),
 }
 
 each = pytest.mark.parametrize("name", SERVICES)
@@ -49,7 +49,7 @@ def seconds(text):
 
 def test_only_known_keys_are_used():
     """Compose refuses a file with a key that it does not know."""
-    assert set(COMPOSE) == {"name", "x-service", "services", "volumes"}
+    assert set(COMPOSE) == {"name", "x-service", "services", "secrets", "volumes"}
     assert set(SERVICES) == set(PORTS)
     assert [key for one in SERVICES.values() for key in one if key not in KEYS] == []
     for one in SERVICES.values():
@@ -160,6 +160,8 @@ def test_the_agent_is_where_the_others_look_for_it():
     assert agent["environment"] == {
         "API_HOST": "0.0.0.0",
         "API_PORT": str(DEFAULTS["api_port"]),
+        "API_ALLOWED_HOSTS": "agent",
+        "API_TOKEN": "",
         "BLOFIN_DATABASE_URL": DEFAULTS["blofin_database_url"],
     }
     assert seconds(agent["stop_grace_period"]) > STOP_S
@@ -174,10 +176,33 @@ def test_prometheus_has_the_same_configuration_but_for_the_addresses():
     job["static_configs"] = [
         {"targets": [f"agent:{PORTS['agent']}"], "labels": {"instance": known_as}}
     ]
+    job["authorization"] = {"credentials_file": "/run/secrets/api_token"}
     managers = expected["alerting"]["alertmanagers"]
     assert managers == [{"static_configs": [{"targets": [f"127.0.0.1:{PORTS['alertmanager']}"]}]}]
     managers[0]["static_configs"][0]["targets"] = [f"alertmanager:{PORTS['alertmanager']}"]
     assert here == expected
+
+
+def test_agent_and_prometheus_share_one_secret(tmp_path, monkeypatch):
+    """The agent's settings find it under the name that it has; git leaves it out."""
+    having = {name for name, one in SERVICES.items() if "secrets" in one}
+    assert having == {"agent", "prometheus"}
+    (name,) = SERVICES["agent"]["secrets"]
+    assert SERVICES["prometheus"]["secrets"] == [name]
+    assert COMPOSE["secrets"] == {name: {"file": f"./docker/{name}"}}
+    assert f"deploy/docker/{name}" in (ROOT / ".gitignore").read_text().split()
+    job = read("docker/prometheus.yml")["scrape_configs"][0]
+    assert job["authorization"]["credentials_file"] == str(config.SECRETS / name)
+    (tmp_path / name).write_text("0123abcd\n")
+    monkeypatch.setattr(config, "SECRETS", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for variable, value in SERVICES["agent"]["environment"].items():
+        monkeypatch.setenv(variable, value)
+    settings = config.load()
+    assert settings.api_token.get_secret_value() == "0123abcd"
+    assert settings.api_allowed_hosts == ("agent",)
+    agent = read("docker/prometheus.yml")["scrape_configs"][0]["static_configs"][0]["targets"]
+    assert agent == [f"{settings.api_allowed_hosts[0]}:{PORTS['agent']}"]
 
 
 @pytest.mark.debian
