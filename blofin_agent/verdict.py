@@ -52,9 +52,8 @@ def judge(worst_first: Sequence[tuple[str, Count]], bar: Bar, outlook: Outlook) 
     state = health(worst.ratio)
     short = [count for _, count in worst_first if count.missing]
     if not short:
-        whole = (
-            "the one symbol is" if len(worst_first) == 1 else f"all {len(worst_first)} symbols are"
-        )
+        count = len(worst_first)
+        whole = "the one symbol is" if count == 1 else f"all {count} symbols are"
         return Verdict(state, f"{whole} complete")
     if state is Health.GOOD:
         where = symbol if len(short) == 1 else plural(len(short), "symbol")

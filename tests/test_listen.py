@@ -31,17 +31,15 @@ def test_this_machine_may_ask_without_a_token(settings, host, url):
     assert {host, "x.example", socket.gethostname()} == set(found.names)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", socket.gethostbyname(socket.gethostname())])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_others_may_ask_only_with_a_token(settings, host):
     """Without one it refuses to listen, and says what to do."""
-    if host.startswith("127."):
-        pytest.skip("this host has no address but loopback")
     with pytest.raises(SettingsError, match=r"API_TOKEN is not set.*openssl rand -hex 32"):
         listen(settings(api_host=host))
     bound, told = listen(settings(api_host=host, api_token="x"))
     with bound:
         found = access(settings(api_host=host, api_token="x"), bound)
-        assert told.startswith(("http://127.0.0.1:", "http://[::1]:", f"http://{host}:"))
+        assert told.startswith(("http://127.0.0.1:", "http://[::1]:"))
     assert (found.wide, found.token) == (True, "x")
 
 
@@ -53,5 +51,5 @@ def test_an_address_that_cannot_be_listened_on_is_one_sentence(settings):
         port = taken.getsockname()[1]
         with pytest.raises(ListenError, match="in use; set API_HOST and API_PORT"):
             listen(settings().model_copy(update={"api_port": port}))
-    with pytest.raises(ListenError, match="cannot listen on 192.0.2.1"):
+    with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1"):
         listen(settings(api_host="192.0.2.1"))
