@@ -18,6 +18,7 @@ from blofin_agent import (
     oneshot_command,
     show,
 )
+from blofin_agent.completion import completion
 from blofin_agent.config import Settings, SettingsError
 from blofin_agent.console import FAILED, WRONG_USE, opened, read_settings, say
 from blofin_agent.exchange.rest import client as make_client
@@ -56,7 +57,13 @@ def main() -> None:
     """
 
 
-for _command in (oneshot_command.backfill, looking.coverage, looking.gaps, looking.runs):
+for _command in (
+    oneshot_command.backfill,
+    looking.coverage,
+    looking.gaps,
+    looking.runs,
+    completion,
+):
     main.add_command(_command)
 
 

@@ -27,6 +27,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 def coverage(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_json: bool) -> None:
     """Show how complete each symbol is, the worst first. Reads the store only.
 
+    The bar is the window: a full block is held, a lighter one lacks something (yellow: BloFin does
+    not have it), a dot is not yet listed.
+
     Exits with 0 when nothing is missing, 3 when something is.
 
     Example: blofin-agent coverage --symbols BTC-USDT --lookback-hours 24
@@ -39,8 +42,7 @@ def coverage(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_
         click.echo(json.dumps(_coverage_json(watch)))
     else:
         _known(watch)
-        newest = {history.symbol: history.held.newest for history in watch.all()}
-        tables.print_table(tables.coverage_table(counts, newest))
+        tables.print_table(tables.coverage_table(watch, tables.bar_columns()))
     if any(count.missing for count in counts.values()):
         raise click.exceptions.Exit(INCOMPLETE)
 

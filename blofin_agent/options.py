@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from blofin_agent import config, pushgateway, textfile
+from blofin_agent.completion import complete_symbols
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ def _read_by(parse: Callable[[str], T]) -> Callable[[Any, Any, str | None], T | 
 symbols_option = click.option(
     "--symbols",
     callback=_read_by(config.parse_symbols),
+    shell_complete=complete_symbols,
     metavar="LIST",
     help="Instead of BLOFIN_SYMBOLS, e.g. BTC-USDT,ETH-USDT.",
 )

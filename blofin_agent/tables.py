@@ -5,16 +5,23 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE, Count
+from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
 from blofin_agent.core.run import Run, Status
+from blofin_agent.core.strip import Cells, grid, strip
 from blofin_agent.gaps import Gap
 from blofin_agent.text import clock_text, duration_text, minute_text, percent
-from blofin_agent.watch import worst_first
+from blofin_agent.watch import Watch, worst_first
 
 _COLOURS = ((GOOD_COVERAGE, "green"), (WARN_COVERAGE, "yellow"), (0.0, "red"))
 WIDTH = 10_000
 """Columns where no terminal shows a table: there each row is one line."""
+_PARTS = "_░▒▓"
+"""Columns in which something is missing, by the share that is held."""
+_BESIDE_BAR = 71
+"""Columns that the other figures of the coverage take; the bar has the rest."""
+_BAR = (10, 60)
 _STATUS_COLOURS = {
     Status.COMPLETE: "green",
     Status.PARTIAL: "yellow",
@@ -23,20 +30,41 @@ _STATUS_COLOURS = {
 }
 
 
-def coverage_table(counts: dict[str, Count], newest: dict[str, int | None]) -> Table:
-    """Return the table of `blofin-agent coverage`, worst first."""
-    figures = ("coverage", "held", "expected", "missing", "unavailable")
-    table = _table(["symbol"], figures, ["newest candle"])
-    for symbol, count in worst_first(counts):
+def coverage_table(watch: Watch, columns: int) -> Table:
+    """Return the table of `blofin-agent coverage`, worst first.
+
+    `columns`: how long the bar is that shows each symbol's window.
+    """
+    table = _table(
+        ["symbol"], ("coverage", "held", "missing", "unavailable"), ["newest candle", "window"]
+    )
+    over = grid(watch.window(), watch.bar, columns)
+    for symbol, count in worst_first(watch.counts()):
         colour = next(name for least, name in _COLOURS if count.ratio >= least)
-        last = newest[symbol]
+        history = watch.histories[symbol]
+        last = history.held.newest
         table.add_row(
             symbol,
             f"[{colour}]{percent(count.ratio)}[/]",
-            *(str(n) for n in (count.present, count.expected, count.missing, count.unavailable)),
-            "none" if last is None else clock_text(last),
+            *(str(n) for n in (count.present, count.missing, count.unavailable)),
+            "none" if last is None else minute_text(last),
+            _strip_bar(strip(history, over)),
         )
     return table
+
+
+def _strip_bar(cells: Iterable[Cells]) -> Text:
+    """Return a window as one line: a full block is held, less is missing, dots not yet listed."""
+    text = Text()
+    for one in cells:
+        held, missing, unavailable, _ = one.cell
+        if missing or unavailable:
+            part = held / (held + missing + unavailable)
+            sign = _PARTS[int(part * len(_PARTS))]
+            text.append(sign * one.columns, style="red" if missing else "yellow")
+        else:
+            text.append(("█" if held else "·") * one.columns, style="green" if held else "dim")
+    return text
 
 
 def gaps_table(gaps: Iterable[Gap]) -> Table:
@@ -93,6 +121,13 @@ def _table(
     if text:
         table.add_column(text, overflow="fold")
     return table
+
+
+def bar_columns() -> int:
+    """Return how long a window's bar may be on this terminal."""
+    console = Console()
+    room = console.width - _BESIDE_BAR if console.is_terminal else 0
+    return max(_BAR[0], min(_BAR[1], room)) if room else _BAR[1] // 2
 
 
 def print_table(table: Table) -> None:

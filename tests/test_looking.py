@@ -108,3 +108,16 @@ def test_without_a_known_symbol_it_says_where_they_come_from(command, database, 
     done = CliRunner().invoke(main, [command])
     assert done.exit_code == 1
     assert "no symbol is known yet" in done.stderr
+
+
+def test_coverage_shows_the_window_as_a_bar(look, store):
+    """Full blocks are held, lighter ones lack something, dots are not yet listed."""
+    listed = [
+        Instrument("A-USDT", NOW - 90 * DAY, "live"),
+        Instrument("B-USDT", START + 30 * MINUTE, "live"),
+    ]
+    with store.engine.begin() as connection:
+        ledger.save_instruments(connection, listed, NOW)
+    lines = look(["coverage"]).stdout.splitlines()
+    bars = {line.split()[0]: line.split()[-1] for line in lines[1:]}
+    assert bars == {"A-USDT": "█" * 20, "B-USDT": "·" * 10 + "███▒" + "█" * 6}
