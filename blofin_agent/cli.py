@@ -22,9 +22,12 @@ from blofin_agent.completion import completion
 from blofin_agent.config import Settings, SettingsError
 from blofin_agent.console import FAILED, WRONG_USE, opened, read_settings, say
 from blofin_agent.exchange.rest import client as make_client
+from blofin_agent.export_command import ExportError, export
 from blofin_agent.listen import ListenError, listen
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreError, WrongUrl
+
+_FAILURES = (StoreError, oneshot.BackfillError, demo.DemoError, ListenError, ExportError)
 
 
 class _Group(click.Group):
@@ -39,7 +42,7 @@ class _Group(click.Group):
         except (oneshot.UnknownSymbolError, demo.WrongOptionError) as error:
             say(str(error))
             ctx.exit(WRONG_USE)
-        except (StoreError, oneshot.BackfillError, demo.DemoError, ListenError) as error:
+        except _FAILURES as error:
             say(str(error))
             ctx.exit(FAILED)
         except BrokenPipeError:
@@ -62,6 +65,7 @@ for _command in (
     looking.coverage,
     looking.gaps,
     looking.runs,
+    export,
     completion,
 ):
     main.add_command(_command)

@@ -1,7 +1,7 @@
 """Gaps: each missing stretch of a symbol, with why it is missing."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from blofin_agent.core.candle import Bar
@@ -46,15 +46,20 @@ class Gap:
 
 def explain(history: History, window: Span, last_run: Run | None) -> list[Gap]:
     """Return the gaps of a symbol in a window, oldest first. `last_run`: its last run."""
-    found = list(_explain(history, window, last_run))
+    return explain_missing(history, history.missing(window), last_run)
+
+
+def explain_missing(history: History, missing: Sequence[Span], last_run: Run | None) -> list[Gap]:
+    """Return the gaps that stretches without candles are, oldest first, as the stretches are."""
+    found = list(_explain(history, missing, last_run))
     return sorted(found, key=lambda gap: gap.span.start)
 
 
-def _explain(history: History, window: Span, last_run: Run | None) -> Iterator[Gap]:
+def _explain(history: History, missing: Sequence[Span], last_run: Run | None) -> Iterator[Gap]:
     # Both are sorted, and there may be thousands of either.
     starts = [proof.span.start for proof in history.proofs]
     ends = [proof.span.end for proof in history.proofs]
-    for span in history.missing(window):
+    for span in missing:
         left = [span]
         for proof in history.proofs[bisect_right(ends, span.start) : bisect_left(starts, span.end)]:
             shared = proof.span.meet(span)

@@ -1,6 +1,6 @@
 """Candles in the store. Each function is what one transaction does; see `Store.write`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -82,6 +82,42 @@ def page(connection: sa.Connection, symbol: str, bar: Bar, span: Span, most: int
         .limit(most)
     )
     return [Stored(*row) for row in connection.execute(query)]
+
+
+def stream(
+    connection: sa.Connection, symbol: str, bar: Bar, span: Span, rows: int
+) -> Iterator[Sequence[Stored]]:
+    """Yield the stored candles of the span, oldest first, so many rows at a time.
+
+    They are read as they are taken: the whole is never in memory.
+    """
+    c = candles.c
+    query = (
+        sa.select(*(c[name] for name in Stored._fields))
+        .where(
+            c.symbol == symbol,
+            c.bar == bar.value,
+            c.open_time >= span.start,
+            c.open_time < span.end,
+        )
+        .order_by(c.open_time)
+        .execution_options(yield_per=rows)
+    )
+    for part in connection.execute(query).partitions():
+        yield [Stored(*row) for row in part]
+
+
+def newest_before(connection: sa.Connection, symbol: str, bar: Bar, time: int) -> Stored | None:
+    """Return the newest stored candle that opens before a time (ms)."""
+    c = candles.c
+    query = (
+        sa.select(*(c[name] for name in Stored._fields))
+        .where(c.symbol == symbol, c.bar == bar.value, c.open_time < time)
+        .order_by(c.open_time.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    return None if row is None else Stored(*row)
 
 
 def counts(connection: sa.Connection, bar: Bar, span: Span) -> dict[str, int]:

@@ -1,0 +1,200 @@
+"""The command `blofin-agent export`: its options, what it prints, its exit codes."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import click
+import sqlalchemy as sa
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from blofin_agent import export as engine
+from blofin_agent.clock import wall_ms
+from blofin_agent.config import Settings
+from blofin_agent.console import FAILED, INCOMPLETE, opened, read_settings, say
+from blofin_agent.core.coverage import Span, window
+from blofin_agent.core.symbols import choose, complain
+from blofin_agent.export import MANIFEST, SPLITS, Entry, Split, Wanted
+from blofin_agent.export_files import FORMATS, Format, standard_output
+from blofin_agent.options import Moment, lookback_option, symbols_option
+from blofin_agent.store import ledger
+from blofin_agent.store.engine import Store
+from blofin_agent.text import percent, plural
+
+STDOUT = "-"
+
+
+class ExportError(Exception):
+    """The files cannot be written. The text is a sentence for a person."""
+
+
+@click.command()
+@symbols_option
+@lookback_option
+@click.option("--since", type=Moment(), help="From this UTC date or time on.")
+@click.option("--until", type=Moment(), help="Up to this UTC date or time, not included.")
+@click.option("--format", "kind", type=click.Choice(FORMATS), default="csv", show_default=True)
+@click.option(
+    "--output",
+    default="export",
+    show_default=True,
+    metavar="DIR",
+    help="The folder for the files, which is made; - writes CSV to standard output.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    default="none",
+    show_default=True,
+    help="A file for each month or day, too.",
+)
+@click.option("--fill", is_flag=True, help="Add rows for what is missing, marked synthetic.")
+@click.option(
+    "--manifest",
+    "manifest",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where the manifest goes instead of DIR/manifest.json.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest on standard output.")
+def export(
+    symbols: tuple[str, ...] | None,
+    lookback_hours: int | None,
+    since: int | None,
+    until: int | None,
+    kind: Format,
+    output: str,
+    split: Split,
+    manifest: Path | None,
+    *,
+    fill: bool,
+    as_json: bool,
+) -> None:
+    """Write stored candles into files: one a symbol, CSV or Parquet, with a manifest.
+
+    The manifest lists what each file holds and each stretch that is missing, with why. Files that
+    are there already are replaced. Reads the store only; the agent may run meanwhile.
+
+    With --fill each missing bar becomes a row at the last close before it, with no volume and no
+    source, and the column "synthetic" tells such rows from candles. The store has none of them.
+
+    Exits with 0 when nothing is missing in what was exported, 3 when something is.
+
+    Example: blofin-agent export --symbols BTC-USDT --since 2026-02-01 --format parquet
+    """
+    if output == STDOUT and (kind != "csv" or split != "none" or as_json):
+        raise click.UsageError("--output - writes CSV alone: no --format, --split or --json")
+    if lookback_hours is not None and since is not None:
+        raise click.UsageError("give --lookback-hours or --since, not both")
+    settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
+    wanted = Wanted(settings.backfill_timeframe, _span(settings, since, until), kind, split, fill)
+    with opened(settings, read_only=True) as store:
+        chosen = store.read_here(partial(_choose, settings=settings, named=symbols is not None))
+        try:
+            entries = _write(store, wanted, chosen, output)
+            told = engine.manifest(wanted, store.where, wall_ms(), entries)
+            if manifest is None and output != STDOUT:
+                manifest = Path(output) / MANIFEST
+            if manifest is not None:
+                engine.write_manifest(manifest, told)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            place = error.filename or output
+            raise ExportError(
+                f"cannot write {place}: {error.strerror or error}; the files that were finished "
+                "before are whole, and no half one is left"
+            ) from None
+    if as_json:
+        click.echo(json.dumps(told))
+    if not told["complete"]:
+        raise click.exceptions.Exit(INCOMPLETE)
+
+
+def _span(settings: Settings, since: int | None, until: int | None) -> Span:
+    """Return the bars to export: whole ones, that are over. Raises click.UsageError."""
+    bar = settings.backfill_timeframe
+    settle = int(settings.coverage_settle_seconds * 1000)
+    moving = window(wall_ms(), bar, settings.backfill_lookback_hours, settle)
+    end = moving.end if until is None else min(moving.end, bar.floor(until))
+    start = end - (moving.end - moving.start) if since is None else bar.floor(since + bar.ms - 1)
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError("--since must be before --until")
+    if start >= end:
+        raise click.UsageError("there is no bar between --since and --until that is over")
+    return Span(start, end)
+
+
+def _choose(connection: sa.Connection, settings: Settings, *, named: bool) -> list[str]:
+    """Return the symbols to export. Raises click.UsageError for one that nobody knows."""
+    listed = ledger.load_instruments(connection).instruments
+    chosen = choose(settings.blofin_symbols, listed)
+    for symbol in chosen.symbols:
+        known = symbol in listed or not named
+        if not known and not engine.is_stored(connection, symbol, settings.backfill_timeframe):
+            raise click.UsageError(f"{complain(symbol, listed)}, and nothing of it is stored")
+    if not chosen.symbols:
+        say("no symbol is known yet; `blofin-agent backfill` reads BloFin's list of them")
+        raise click.exceptions.Exit(FAILED)
+    return chosen.symbols
+
+
+def _write(store: Store, wanted: Wanted, symbols: list[str], output: str) -> list[Entry]:
+    """Write every symbol, each from one snapshot of the store. Raises OSError."""
+    if output == STDOUT:
+        sheet = engine.open_sheet(standard_output(), wanted)
+        work = partial(engine.to_stream, sheet=sheet)
+    else:
+        folder = Path(output)
+        folder.mkdir(parents=True, exist_ok=True)
+        work = partial(engine.to_folder, folder=folder)
+    entries = []
+    with _progress(len(symbols) * wanted.span.bars(wanted.bar)) as (step, line):
+        for symbol in symbols:
+            if "/" in symbol or symbol.startswith("."):
+                raise click.UsageError(f"{symbol!r} cannot be the name of a file")
+            entry = store.read_here(partial(work, wanted=wanted, symbol=symbol, step=step))
+            entries.append(entry)
+            line(_told(entry))
+    return entries
+
+
+def _told(entry: Entry) -> str:
+    """Return the line about one symbol."""
+    count = entry.count
+    made = f", {entry.synthetic} of them synthetic" if entry.synthetic else ""
+    lacking = f"{count.missing} missing" if count.missing else "complete"
+    rows = f"{plural(entry.rows, 'row')}{made}"
+    text = f"{entry.symbol}: {rows}, coverage {percent(count.ratio)}, {lacking}"
+    if not entry.files:
+        return text
+    several = f"{entry.files[0].file} to {entry.files[-1].file}"
+    return f"{text} -> {entry.files[0].file if len(entry.files) == 1 else several}"
+
+
+@contextmanager
+def _progress(bars: int) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
+    """Show a bar on a terminal; give functions to move it, and to say a line on standard error."""
+    console = Console(stderr=True)
+    shown = Progress(
+        TextColumn("rows"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f}, left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = shown.add_task("", total=bars)
+
+    def line(text: str) -> None:
+        if shown.disable:
+            click.echo(text, err=True)
+        else:
+            shown.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    with shown:
+        yield (lambda rows: shown.advance(task, rows)), line
