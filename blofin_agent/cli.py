@@ -18,6 +18,8 @@ from blofin_agent import (
     oneshot,
     oneshot_command,
     show,
+    verify,
+    verify_command,
 )
 from blofin_agent.config import Settings, SettingsError
 from blofin_agent.console import FAILED, WRONG_USE, opened, read_settings, say
@@ -39,7 +41,7 @@ class _Group(click.Group):
         except (oneshot.UnknownSymbolError, demo.WrongOptionError) as error:
             say(str(error))
             ctx.exit(WRONG_USE)
-        except (StoreError, oneshot.BackfillError, demo.DemoError) as error:
+        except (StoreError, oneshot.BackfillError, verify.VerifyError, demo.DemoError) as error:
             say(str(error))
             ctx.exit(FAILED)
         except BrokenPipeError:
@@ -57,7 +59,13 @@ def main() -> None:
     """
 
 
-for _command in (oneshot_command.backfill, looking.coverage, looking.gaps, looking.runs):
+for _command in (
+    oneshot_command.backfill,
+    looking.coverage,
+    looking.gaps,
+    looking.runs,
+    verify_command.verify,
+):
     main.add_command(_command)
 
 
