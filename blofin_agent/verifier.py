@@ -18,7 +18,7 @@ from blofin_agent.core import plan
 from blofin_agent.core.answers import Answer
 from blofin_agent.core.candle import Candle
 from blofin_agent.core.compare import Difference, compare, widen
-from blofin_agent.core.coverage import Coverage, Span
+from blofin_agent.core.coverage import Coverage, Span, subtract
 from blofin_agent.core.doubts import Doubts
 from blofin_agent.core.errors import ExchangeError, Invalid, Refused
 from blofin_agent.core.history import History
@@ -116,7 +116,7 @@ class Verifier:
         """Ask for all of the targets, the newest first, and compare page by page."""
         history, told, tell = work.history, work.found.verification, work.tell
         bar, sampled = history.bar, told.sample is not None and not again
-        left = widen(targets, rows_around * bar.ms, work.newest)
+        wanted, left = list(targets), widen(targets, rows_around * bar.ms, work.newest)
         # A row more than is asked about may come at either end, to see what lies between.
         window = Span(left[0].start - bar.ms, max(left[-1].end, work.newest))
         while page := plan.next_page(left, bar, self.pager.size, work.newest):
@@ -132,9 +132,11 @@ class Verifier:
                     told.unanswered += sum(history.held.count(span) for span in left)
                 break
             reach = plan.reached(answer.times, page, left, bar)
-            if asked := [part for one in targets if (part := one.meet(reach))]:
+            if asked := [part for one in wanted if (part := one.meet(reach))]:
                 await self._compare(work, answer, asked, again=again)
-            rest = [part for one in left for part in one.less(reach)]
+            # Two pages may both hold a bar: it is compared once.
+            wanted = subtract(wanted, reach)
+            rest = subtract(left, reach)
             # A sample is one page of each stretch, however short BloFin's pages turn out.
             left = [one for one in rest if not (sampled and one.meet(left[-1]))]
 
