@@ -100,6 +100,11 @@ async def _stored(order: Order, parts: Parts, window: Span) -> list[History]:
     unknown = [symbol for symbol in parts.roster.unknown if symbol not in there]
     if order.named and unknown:
         raise UnknownSymbolError("\n".join(complain(one, parts.roster.listed) for one in unknown))
+    if not parts.watch.histories:
+        raise VerifyError(
+            "nothing stored to verify: no symbol is known yet; `blofin-agent backfill` reads "
+            "BloFin's list of them"
+        )
     if not histories:
         symbols, bar = order.settings.blofin_symbols, parts.watch.bar.value
         raise VerifyError(

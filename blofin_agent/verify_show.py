@@ -112,11 +112,7 @@ def _verdict(report: Report) -> str:
     left = report.total("different") - report.total("repaired")
     absent = report.total("absent")
     if left or absent:
-        parts = [
-            f"{left} as they were" if left else "",
-            f"{absent} that BloFin lacks" if absent else "",
-        ]
-        return f"different: {', '.join(filter(None, parts))}"
+        return f"different: {left} as they were, {absent} that BloFin does not have"
     if not report.clean:
         return "partial: what was compared is equal, but not all could be compared"
     return "equal now: repaired" if report.total("repaired") or report.total("added") else "equal"
