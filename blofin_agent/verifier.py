@@ -116,7 +116,9 @@ class Verifier:
         """Ask for all of the targets, the newest first, and compare page by page."""
         history, told, tell = work.history, work.found.verification, work.tell
         bar, sampled = history.bar, told.sample is not None and not again
-        wanted, left = list(targets), widen(targets, rows_around * bar.ms, work.newest)
+        wanted = left = list(targets)
+        if again:
+            left = widen(targets, rows_around * bar.ms, work.newest)
         # A row more than is asked about may come at either end, to see what lies between.
         window = Span(left[0].start - bar.ms, max(left[-1].end, work.newest))
         while page := plan.next_page(left, bar, self.pager.size, work.newest):

@@ -30,7 +30,7 @@ class VerifyShow(PageBar):
         what = (
             "all that is stored"
             if self._sample is None
-            else f"{plural(self._sample, 'page')} of each symbol, drawn with seed {self._seed},"
+            else f"{plural(self._sample, 'page')} of each symbol (seed {self._seed})"
         )
         self.line(
             f"asking BloFin again for {what} from {span_text(window)} (UTC): "
@@ -64,7 +64,7 @@ def symbol_line(told: Verification) -> str:
         parts.append(f"{told.repaired} replaced with BloFin's")
     if told.missing:
         stored = f", {told.added} of them now" if told.added else ""
-        parts.append(f"{told.missing} of BloFin's were not stored{stored}")
+        parts.append(f"{told.missing} not stored that BloFin has{stored}")
     return "; ".join([f"{head}, {parts[0]}", *parts[1:]])
 
 

@@ -264,6 +264,23 @@ async def test_a_sample_is_one_page_of_each_stretch(shelf, exchange, end):
     assert (told.requests, told.compared, told.status) == (3, 299, Outcome.EQUAL)
 
 
+async def test_stretches_that_touch_are_a_page_each_too(shelf, exchange, end):
+    """Where little is stored and BloFin's pages are short."""
+    exchange.longest = 50
+    place = shelf(hours=9)
+    targets = [Span(end - n * HOUR - 3 * HOUR, end - n * HOUR) for n in (6, 3, 0)]
+    told = (await verify(place, targets=targets, sample=3)).verification
+    assert (told.requests, told.compared, told.status) == (3, 150, Outcome.EQUAL)
+
+
+async def test_stretches_that_one_page_holds_cost_one(shelf, exchange, end):
+    """A sample costs no more requests than it needs."""
+    place = shelf(hours=9)
+    targets = [Span(end - n * HOUR - 3 * HOUR, end - n * HOUR) for n in (6, 3, 0)]
+    told = (await verify(place, targets=targets, sample=3)).verification
+    assert (told.requests, told.compared, told.status) == (1, 9 * 60, Outcome.EQUAL)
+
+
 async def test_when_blofin_is_away_it_fails_and_says_so(shelf, exchange):
     """The next symbol need not be tried; what was compared before is told."""
     place = shelf(hours=48)
