@@ -135,16 +135,14 @@ class Verifier:
                 break
             reach = plan.reached(answer.times, page, left, bar)
             if asked := [part for one in wanted if (part := one.meet(reach))]:
-                await self._compare(work, answer, asked, again=again)
+                await self._compare(work, answer, asked)
             # Two pages may both hold a bar: it is compared once.
             wanted = subtract(wanted, reach)
             rest = subtract(left, reach)
             # A sample is one page of each stretch, however short BloFin's pages turn out.
             left = [one for one in rest if not (sampled and one.meet(left[-1]))]
 
-    async def _compare(
-        self, work: Work, answer: Answer, asked: Sequence[Span], *, again: bool
-    ) -> None:
+    async def _compare(self, work: Work, answer: Answer, asked: Sequence[Span]) -> None:
         """Compare a page with what is stored; repair what two answers agree on."""
         symbol, bar, told = work.history.symbol, work.history.bar, work.found.verification
         # Read only now: what the agent stored meanwhile is not missing.
@@ -154,17 +152,16 @@ class Verifier:
         page = compare(await self._patiently(self._store.read, "load", read), answer, asked, bar)
         agreed = work.doubts.settle(page)
         differing = [one for one in agreed if one.given is not None]
-        missing = [] if again else page.missing
         told.compared += len(page.equal) + len(differing)
         told.different += len(differing)
         told.absent += len(agreed) - len(differing)
-        told.missing += len(missing)
+        told.missing += len(page.missing)
         done = Repair(frozenset(), 0)
-        if self._repair and (differing or missing):
-            done = await self._mend(work.history, differing, missing)
+        if self._repair and (differing or page.missing):
+            done = await self._mend(work.history, differing, page.missing)
         told.repaired += len(done.replaced)
         told.added += done.added
-        work.found.missing += [candle.open_time for candle in missing]
+        work.found.missing += [candle.open_time for candle in page.missing]
         work.found.mismatches += [
             Mismatch(symbol, one, one.open_time in done.replaced) for one in agreed
         ]

@@ -13,7 +13,7 @@ class Doubts:
     said: dict[int, Candle | None] = field(default_factory=dict)
     """What BloFin last gave for each that differs; None when it has no such candle."""
     unsure: set[int] = field(default_factory=set)
-    """Those of which it has said nothing that could be believed."""
+    """Those of which an answer said nothing that could be believed."""
 
     def settle(self, found: Comparison) -> list[Difference]:
         """Take in what a page says; return the differences that two answers agree on.
@@ -31,9 +31,7 @@ class Doubts:
                 agreed.append(one)
             else:
                 self.said[time] = one.given
-        self.unsure.update(
-            candle.open_time for candle in found.unsure if candle.open_time not in self.said
-        )
+        self.unsure.update(candle.open_time for candle in found.unsure)
         return agreed
 
     @property
