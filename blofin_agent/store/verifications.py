@@ -15,7 +15,7 @@ from blofin_agent.core.compare import Difference
 from blofin_agent.core.coverage import Span
 from blofin_agent.store import candles as candle_rows
 from blofin_agent.store.candles import Rows
-from blofin_agent.store.schema import candles, replaced_candles, verifications
+from blofin_agent.store.schema import Time, candles, replaced_candles, verifications
 
 
 class Outcome(StrEnum):
@@ -154,7 +154,7 @@ def repair(
             candles.c.bar == bar.value,
             *(candles.c[name] == value for name, value in old._asdict().items()),
         )
-        row = sa.select(*(candles.c[name] for name in kept), sa.literal(now_ms)).where(this)
+        row = sa.select(*(candles.c[name] for name in kept), sa.literal(now_ms, Time)).where(this)
         found = connection.execute(
             sa.insert(replaced_candles).from_select([*kept, "replaced_at"], row)
         )

@@ -6,6 +6,7 @@ from contextlib import closing
 import pytest
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.dialects import postgresql
 
 from blofin_agent.core.candle import MINUTE, Bar, Source
 from blofin_agent.core.compare import Difference
@@ -140,6 +141,44 @@ def test_a_row_that_somebody_wrote_by_hand_can_be_repaired(store, candle, end):
     ]
     kept = "SELECT open, high FROM replaced_candles ORDER BY id"
     assert rows(store, kept) == [("x", 3.0), (2.5, float("inf"))]
+
+
+class Recorder:
+    """A connection to a PostgreSQL that is not there: it compiles what it is given."""
+
+    rowcount = 1
+
+    def __init__(self):
+        self.dialect = postgresql.psycopg.dialect()
+        self.texts = []
+
+    def execute(self, statement):
+        self.texts.append(str(statement.compile(dialect=self.dialect)))
+        return self
+
+    def exec_driver_sql(self, text, _rows=None):
+        self.texts.append(text)
+        return self
+
+    def __iter__(self):
+        return iter(())
+
+
+def test_the_statements_compile_for_postgresql(candle, end):
+    """So that the store can grow; times are long there, too."""
+    recorder = Recorder()
+    verifications.record(recorder, Verification("A", "1m", 1, 2, 3))
+    assert verifications.totals(recorder, Bar.M1) == {}
+    assert verifications.stored(recorder, "A", Bar.M1, Span(0, end)) == []
+    missing = [candle(end + MINUTE)]
+    old = candle(end)
+    done = verifications.repair(
+        recorder, "A", Bar.M1, [Difference(old, old._replace(close=2.5))], missing, end
+    )
+    assert (done.replaced, done.added) == ({end}, 1)
+    (kept,) = (text for text in recorder.texts if text.startswith("INSERT INTO replaced_candles"))
+    assert "%(param_1)s::BIGINT" in kept
+    assert any(text.startswith("UPDATE candles SET") for text in recorder.texts)
 
 
 @pytest.fixture
