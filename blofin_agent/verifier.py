@@ -180,10 +180,8 @@ class Verifier:
         )
         done = await self._patiently(self._store.write, "insert", mend)
         if done.replaced:
-            log.info(
-                f"{history.symbol}: replaced {plural(len(done.replaced), 'candle')}; the table "
-                "replaced_candles keeps them as they were"
-            )
+            # At this level it does not tear the progress bar: the report says what was replaced.
+            log.debug(f"{history.symbol}: replaced {plural(len(done.replaced), 'candle')}")
         if history.hold(candle.open_time for candle in missing):
             await self._writer.save_proofs(history.symbol)
         return done
@@ -214,7 +212,7 @@ def _judge(found: Found) -> None:
         counts = ", ".join(f"{name} {names.count(name)}" for name in dict.fromkeys(names))
         parts.append(f"{plural(told.different, 'candle')} differed ({counts})")
     if told.absent:
-        parts.append(f"{told.absent} stored that BloFin does not have; kept")
+        parts.append(f"{told.absent} stored that BloFin does not have (kept)")
     if told.unanswered:
         parts.append(
             f"{told.unanswered} not compared: BloFin's answers did not hold them, were garbled or "

@@ -62,8 +62,12 @@ class Report:
 
     @property
     def mismatches(self) -> list[Mismatch]:
-        """All that was stored otherwise than BloFin gives it."""
-        return [mismatch for one in self.found for mismatch in one.mismatches]
+        """All that was stored otherwise than BloFin gives it, by symbol, the oldest first."""
+        return [
+            mismatch
+            for one in self.found
+            for mismatch in sorted(one.mismatches, key=lambda found: found.difference.open_time)
+        ]
 
     @property
     def failed(self) -> bool:

@@ -61,10 +61,10 @@ def symbol_line(told: Verification) -> str:
         return f"{told.symbol}: failed, {candles} compared; {told.note}"
     parts = [told.note or "all equal"]
     if told.repaired:
-        parts.append(f"{told.repaired} replaced with BloFin's")
+        parts.append(f"{told.repaired} replaced with BloFin's (the old: table replaced_candles)")
     if told.missing:
-        stored = f", {told.added} of them now" if told.added else ""
-        parts.append(f"{told.missing} not stored that BloFin has{stored}")
+        stored = f", {told.added} stored now" if told.added else ""
+        parts.append(f"{told.missing} missing{stored}")
     return "; ".join([f"{head}, {parts[0]}", *parts[1:]])
 
 

@@ -215,7 +215,7 @@ async def test_what_blofin_does_not_have_is_told_and_kept(shelf, exchange, end, 
     assert (one.difference.open_time, one.difference.given) == (end - back * MINUTE, None)
     told = found.verification
     assert (told.compared, told.absent, told.status) == (59, 1, Outcome.DIFFERENT)
-    assert told.note == "1 stored that BloFin does not have; kept"
+    assert told.note == "1 stored that BloFin does not have (kept)"
     assert stored(place) == before
 
 

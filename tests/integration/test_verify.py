@@ -99,6 +99,11 @@ def test_what_was_tampered_with_is_found_and_repaired(place, simulate):
     assert mended.returncode == 3, mended.stderr
     assert "close 1.5 -> " in mended.stdout
     assert "(repaired)" in mended.stdout
+    assert (
+        "1 candle differed (close 1); 1 stored that BloFin does not have (kept); 1 replaced with "
+        "BloFin's (the old: table replaced_candles); 1 missing, 1 stored now\n"
+    ) in mended.stdout
+    assert mended.stderr == ""
     assert "stored, and BloFin has no such candle; kept" in mended.stdout
     assert mended.stdout.splitlines()[-1] == (
         "different: 0 as they were, 1 that BloFin does not have"
@@ -136,7 +141,8 @@ def test_more_than_twenty_mismatches_are_counted_and_shown_in_json(place, simula
     lines = [line for line in done.stdout.splitlines() if ": volume " in line]
     assert (done.returncode, len(lines)) == (3, 20)
     assert "and 52 more; --json lists them all" in done.stdout
-    assert len(json.loads(place.run("verify", *day, "--json").stdout)["mismatches"]) == 72
+    told = json.loads(place.run("verify", *day, "--json").stdout)["mismatches"]
+    assert [one["open_time"] for one in told] == [START + n * 1_200_000 for n in range(72)]
     assert place.run("verify", *day, "--repair").returncode == 0
 
 
