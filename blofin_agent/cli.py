@@ -17,6 +17,8 @@ from blofin_agent import (
     oneshot,
     oneshot_command,
     show,
+    verify,
+    verify_command,
 )
 from blofin_agent.completion import completion
 from blofin_agent.config import Settings, SettingsError
@@ -27,7 +29,14 @@ from blofin_agent.listen import ListenError, listen
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreError, WrongUrl
 
-_FAILURES = (StoreError, oneshot.BackfillError, demo.DemoError, ListenError, ExportError)
+_FAILURES = (
+    StoreError,
+    oneshot.BackfillError,
+    verify.VerifyError,
+    demo.DemoError,
+    ListenError,
+    ExportError,
+)
 
 
 class _Group(click.Group):
@@ -65,6 +74,7 @@ for _command in (
     looking.coverage,
     looking.gaps,
     looking.runs,
+    verify_command.verify,
     export,
     completion,
 ):

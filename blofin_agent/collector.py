@@ -4,10 +4,11 @@ So a symbol that was taken out vanishes, and the coverage sinks by itself while 
 """
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client.core import (
+    CounterMetricFamily,
     GaugeMetricFamily,
     InfoMetricFamily,
     Metric,
@@ -17,7 +18,10 @@ from prometheus_client.registry import Collector
 
 from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.history import Health
+from blofin_agent.store.verifications import Totals
 from blofin_agent.watch import Watch, health_of
+
+VERIFY_RESULTS = ("equal", "different", "absent", "missing", "unanswered")
 
 
 class Figures(Protocol):
@@ -27,6 +31,7 @@ class Figures(Protocol):
     used: Callable[[], dict[str, int]]
     suspended_until: Callable[[], int]
     eta: Callable[[], float]
+    verified: Mapping[str, Totals] | None
 
 
 class Moment(Collector):
@@ -50,6 +55,8 @@ class Moment(Collector):
         yield from self._budget()
         if self._figures.watch.loaded:
             yield from self._coverage()
+        if self._figures.verified is not None:
+            yield from self._verified(self._figures.verified)
 
     def _budget(self) -> Iterator[Metric]:
         used = self._figures.used()
@@ -115,3 +122,30 @@ class Moment(Collector):
             "The worst symbol's state: good at 99.5 % and more, warn at 97 % and more.",
             {state.value: state is now for state in Health},
         )
+
+    def _verified(self, totals: Mapping[str, Totals]) -> Iterator[Metric]:
+        """Build sums over the whole table: they go on where they were when the agent restarts."""
+        candles = CounterMetricFamily(
+            "blofin_verify_candles",
+            "Candles that BloFin was asked for again, by how they compare with the stored ones.",
+            labels=["symbol", "result"],
+        )
+        repaired = CounterMetricFamily(
+            "blofin_verify_repaired",
+            "Stored candles that differed and were replaced with BloFin's.",
+            labels=["symbol"],
+        )
+        last = GaugeMetricFamily(
+            "blofin_verify_last_timestamp_seconds",
+            "When the last verification of the symbol ended that did not fail; 0 before the first.",
+            labels=["symbol"],
+        )
+        for history in self._figures.watch.all():
+            told = totals.get(history.symbol, Totals())
+            for result in VERIFY_RESULTS:
+                candles.add_metric([history.symbol, result], getattr(told, result))
+            repaired.add_metric([history.symbol], told.repaired)
+            last.add_metric([history.symbol], told.last / 1000)
+        yield candles
+        yield repaired
+        yield last

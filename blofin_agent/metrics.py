@@ -16,7 +16,9 @@ from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from blofin_agent.store.verifications import Totals
 
 ENDPOINTS = ("candles", "instruments")
 KINDS = ("candle", "ack", "refused", "pong", "invalid")
@@ -47,6 +49,8 @@ class Metrics:
         """Tells when (ms) a suspension ends, 0 without one; the throttle's, once there is one."""
         self.eta: Callable[[], float] = lambda: 0.0
         """Tells how long (s) healing takes at least; the passes', once there are any."""
+        self.verified: Mapping[str, Totals] | None = None
+        """What verifications found in each symbol, once that was read from the store."""
         self.store_trouble = Trouble(
             "nothing is lost: the agent waits and tries again", "the database is back"
         )

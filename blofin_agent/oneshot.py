@@ -165,7 +165,7 @@ def _assemble(order: Order, store: Store, client: httpx.AsyncClient) -> Parts:
     )
     parts.roster.aloud = not order.named
     if order.since is not None or order.until is not None:
-        parts.watch.fixed = _fixed(parts.watch, order.since, order.until)
+        parts.watch.fixed = fixed(parts.watch, order.since, order.until)
     return parts
 
 
@@ -188,7 +188,8 @@ async def _prepare(order: Order, parts: Parts) -> None:
         )
 
 
-def _fixed(watch: Watch, since: int | None, until: int | None) -> Span:
+def fixed(watch: Watch, since: int | None, until: int | None) -> Span:
+    """Return the window between two times (ms), where None is what the settings give."""
     moving = watch.window()
     end = moving.end if until is None else min(moving.end, watch.bar.floor(until))
     start = end - (moving.end - moving.start) if since is None else since

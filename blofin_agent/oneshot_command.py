@@ -10,16 +10,17 @@ import httpx
 import trio
 
 from blofin_agent import __version__, oneshot, show
-from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings
 from blofin_agent.console import FAILED, INCOMPLETE, opened, read_settings
 from blofin_agent.exchange.rest import client as make_client
 from blofin_agent.options import (
-    Moment,
+    judge_range,
     lookback_option,
     pushgateway_option,
+    since_option,
     symbols_option,
     textfile_option,
+    until_option,
 )
 from blofin_agent.publish import NOWHERE, Targets
 from blofin_agent.pushgateway import Gateway
@@ -29,8 +30,8 @@ from blofin_agent.report import Need, Report, plan_json
 @click.command()
 @symbols_option
 @lookback_option
-@click.option("--since", type=Moment(), help="From this UTC date or time on.")
-@click.option("--until", type=Moment(), help="Up to this UTC date or time, not included.")
+@since_option
+@until_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and fetch nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and no lines.")
 @textfile_option
@@ -54,12 +55,7 @@ def backfill(
 
     Example: blofin-agent backfill --symbols BTC-USDT --since 2026-02-01 --until 2026-02-08
     """
-    if since is not None and until is not None and since >= until:
-        raise click.UsageError("--since must be before --until")
-    if lookback_hours is not None and since is not None:
-        raise click.UsageError("give --lookback-hours or --since, not both")
-    if since is not None and since > wall_ms():
-        raise click.UsageError("--since is in the future: there are no candles yet")
+    judge_range(since, until, lookback_hours)
     targets = Targets(textfile, pushgateway)
     if dry_run and targets != NOWHERE:
         raise click.UsageError(

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from blofin_agent import config, pushgateway, textfile
+from blofin_agent.clock import wall_ms
 from blofin_agent.completion import complete_symbols
 
 T = TypeVar("T")
@@ -48,6 +49,16 @@ def _read_by(parse: Callable[[str], T]) -> Callable[[Any, Any, str | None], T | 
     return read
 
 
+def judge_range(since: int | None, until: int | None, lookback_hours: int | None) -> None:
+    """Raise UsageError when the options contradict one another or name the future."""
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError("--since must be before --until")
+    if lookback_hours is not None and since is not None:
+        raise click.UsageError("give --lookback-hours or --since, not both")
+    if since is not None and since > wall_ms():
+        raise click.UsageError("--since is in the future: there are no candles yet")
+
+
 symbols_option = click.option(
     "--symbols",
     callback=_read_by(config.parse_symbols),
@@ -60,6 +71,10 @@ lookback_option = click.option(
     type=click.IntRange(1),
     metavar="N",
     help="Instead of BACKFILL_LOOKBACK_HOURS.",
+)
+since_option = click.option("--since", type=Moment(), help="From this UTC date or time on.")
+until_option = click.option(
+    "--until", type=Moment(), help="Up to this UTC date or time, not included."
 )
 textfile_option = click.option(
     "--metrics-textfile",

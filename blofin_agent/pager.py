@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 import trio
@@ -14,7 +14,6 @@ from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import ExchangeError, RateLimited, Refused, Stopped
 from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
-from blofin_agent.core.run import Run
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
 from blofin_agent.text import plural
@@ -30,6 +29,14 @@ BAD_PARAMETER = "152002"
 BAD_REQUEST = "400"
 """HTTP's "bad request": it may mean the page size, when it is said twice."""
 FINAL = (NO_SUCH_INSTRUMENT, "152001")
+
+
+class Tally(Protocol):
+    """Where it is counted what was asked for: a run of the backfill, or a verification."""
+
+    requests: int
+    rate_limited: int
+    rows_fetched: int
 
 
 @dataclass(slots=True)
@@ -68,9 +75,9 @@ class Pager:
         self._short: dict[str, _Short] = {}
 
     async def fetch(
-        self, history: History, page: Page, below: int, window: Span, run: Run, tries: int
+        self, history: History, page: Page, below: int, window: Span, tally: Tally, tries: int
     ) -> tuple[Page, Answer]:
-        """Ask for a page until it comes, count it in `run`, and return what was asked and came.
+        """Ask for a page until it comes, count it in `tally`, and return what was asked and came.
 
         `below` (ms): where the newest gap ends. An answer without any row older than that, or
         with rows older than the window alone, is asked for twice and then returned as empty.
@@ -83,14 +90,14 @@ class Pager:
         while True:
             page = Page(page.after, min(wanted, self.limit, met.most))
             try:
-                answer = await self._ask(history, page, window, run)
+                answer = await self._ask(history, page, window, tally)
             except ExchangeError as error:
                 await self._judge(history.symbol, error, page, met, backoff, tries)
                 continue
             if met.most < self.limit:
                 self.limit, self.size = met.most, min(self.size, met.most)
                 log.warning(f"BloFin refuses longer pages: {self.limit} rows a page from now on")
-            run.rows_fetched += answer.rows
+            tally.rows_fetched += answer.rows
             self._count_bad(history.symbol, answer)
             times = answer.times
             told = bool(times) and min(times) < below and max(times) >= window.start
@@ -99,8 +106,8 @@ class Pager:
                 return page, answer if told else answer._replace(times=[])
             met.empties += 1
 
-    async def _ask(self, history: History, page: Page, window: Span, run: Run) -> Answer:
-        run.requests += 1
+    async def _ask(self, history: History, page: Page, window: Span, tally: Tally) -> Answer:
+        tally.requests += 1
         self._metrics.requests.labels(history.symbol).inc()
         try:
             return await self._throttle.ask(
@@ -115,7 +122,7 @@ class Pager:
                 ),
             )
         except RateLimited:
-            run.rate_limited += 1
+            tally.rate_limited += 1
             self._metrics.rate_limited.labels(history.symbol).inc()
             raise
 

@@ -16,6 +16,8 @@ from blofin_agent.metrics import Metrics
 from blofin_agent.pushgateway import Gateway, PushError
 
 _LIVE = ("blofin_feed_", "blofin_writer_", "blofin_candle_delay_")
+_FOLDER = "name a file in a folder that exists and where this user may write"
+_GATEWAY = "check the URL, and whether it runs"
 _LAST_SUCCESS = "blofin_backfill_last_success_timestamp_seconds"
 
 
@@ -47,26 +49,58 @@ class OneShotFamilies(Collector):
                 yield family
 
 
+class VerifyFamilies(Collector):
+    """The families of verifications alone.
+
+    A backfill's file has the others: node_exporter would refuse a scrape that has them twice.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """Choose among the registry's families."""
+        for family in self._registry.collect():
+            if family.name.startswith("blofin_verify_"):
+                yield family
+
+
 async def publish(metrics: Metrics, targets: Targets, *, succeeded: bool) -> list[str]:
     """Hand the metrics over; return what went wrong, a sentence for a person each."""
     problems = []
     if targets.textfile is not None:
         if not succeeded:
             metrics.last_success.set(textfile.last_success(targets.textfile))
-        try:
-            textfile.write(targets.textfile, generate_latest(OneShotFamilies(metrics.registry)))
-        except OSError as error:
-            problems.append(
-                f"the metrics cannot be written to {targets.textfile}: {error.strerror or error}; "
-                "name a file in a folder that exists and where this user may write"
-            )
+        problems += _write(targets.textfile, OneShotFamilies(metrics.registry))
     if targets.gateway is not None:
         families = OneShotFamilies(metrics.registry, *(() if succeeded else (_LAST_SUCCESS,)))
-        try:
-            await pushgateway.push(targets.gateway, families, whole=succeeded)
-        except PushError as error:
-            problems.append(
-                f"the Pushgateway at {targets.gateway.url} did not take the metrics: {error}; "
-                "check the URL, and whether it runs"
-            )
+        problems += await _push(targets.gateway, families, whole=succeeded, job=pushgateway.JOB)
     return problems
+
+
+async def publish_verified(metrics: Metrics, targets: Targets) -> list[str]:
+    """Do the same with what is known of verifications: sums over all that were made."""
+    problems, families = [], VerifyFamilies(metrics.registry)
+    if targets.textfile is not None:
+        problems += _write(targets.textfile, families)
+    if targets.gateway is not None:
+        job = pushgateway.VERIFY_JOB
+        problems += await _push(targets.gateway, families, whole=True, job=job)
+    return problems
+
+
+def _write(path: Path, families: Collector) -> list[str]:
+    try:
+        textfile.write(path, generate_latest(families))
+    except OSError as error:
+        reason = error.strerror or error
+        return [f"the metrics cannot be written to {path}: {reason}; {_FOLDER}"]
+    return []
+
+
+async def _push(gateway: Gateway, families: Collector, *, whole: bool, job: str) -> list[str]:
+    try:
+        await pushgateway.push(gateway, families, whole=whole, job=job)
+    except PushError as error:
+        return [f"the Pushgateway at {gateway.url} did not take the metrics: {error}; {_GATEWAY}"]
+    return []

@@ -16,6 +16,8 @@ from prometheus_client.registry import Collector
 from blofin_agent.config import split_url
 
 JOB = "blofin-backfill"
+VERIFY_JOB = "blofin-verify"
+"""Of its own: what replaces all that a job told must not replace another's."""
 WITHIN_S = 5.0
 """A push may take so long: after a signal the process still ends within its ten seconds."""
 
@@ -46,8 +48,8 @@ def parse(text: str) -> Gateway:
     return Gateway(bare.geturl().rstrip("/"), user, unquote(parts.password or ""))
 
 
-async def push(gateway: Gateway, families: Collector, *, whole: bool) -> None:
-    """Hand over the families of job `blofin-backfill` on this host. Raises PushError.
+async def push(gateway: Gateway, families: Collector, *, whole: bool, job: str = JOB) -> None:
+    """Hand over the families of a job, `blofin-backfill` as a rule, on this host. Raises PushError.
 
     `whole`: they replace all that this host told before (PUT); else only families of the same
     names, and what is not among them stays (POST).
@@ -55,7 +57,7 @@ async def push(gateway: Gateway, families: Collector, *, whole: bool) -> None:
     send = partial(
         push_to_gateway if whole else pushadd_to_gateway,
         gateway.url,
-        JOB,
+        job,
         families,
         grouping_key={"instance": socket.gethostname()},
         timeout=WITHIN_S,

@@ -14,7 +14,7 @@ import trio
 
 from blofin_agent.core.candle import Source
 from blofin_agent.metrics import Metrics
-from blofin_agent.store import candles, ledger, runs
+from blofin_agent.store import candles, ledger, runs, verifications
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.text import plural
@@ -77,6 +77,8 @@ class Reconciler:
         now = (self._store.generation, changes)
         if changes is None or now != self._last:
             await self._compare()
+            totals = partial(verifications.totals, bar=self._watch.bar)
+            self._metrics.verified = await self._store.read("reconcile", totals)
         self._last = now
         start = self._watch.window().start
         for history in self._watch.all():

@@ -61,13 +61,15 @@ def _coverage(count: Count) -> str:
     return f"{percent(count.ratio)} ({count.present}/{count.expected})"
 
 
-class BackfillShow:
-    """Tells how a one-shot backfill goes: lines on stdout, a bar on a terminal's stderr."""
+class PageBar:
+    """Tells how a command goes that asks for pages: lines on stdout, a bar on a terminal's stderr.
+
+    Without a bar, and without lines where `quiet`.
+    """
 
     def __init__(self, *, verbose: bool, quiet: bool) -> None:
-        self._verbose = verbose
+        self.verbose = verbose
         self._quiet = quiet
-        self._expected: dict[str, int] = {}
         self._err = Console(stderr=True)
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -90,10 +92,6 @@ class BackfillShow:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def teller(self) -> Teller:
-        """Return the functions that the backfill calls."""
-        return Teller(self._needs, self._left, self._progress, say)
-
     def line(self, text: str) -> None:
         """Print a line above the bar."""
         if not self._quiet:
@@ -102,23 +100,52 @@ class BackfillShow:
             else:
                 self._bar.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def describe(self, text: str) -> None:
+        """Say what is asked for now."""
+        self._bar.update(self._task, description=text)
+
+    def total(self, pages: int) -> None:
+        """Say how many pages it takes in all."""
+        self._bar.update(self._task, total=pages)
+
+    def advance(self) -> None:
+        """Count a page."""
+        self._bar.advance(self._task)
+
+    @property
+    def done(self) -> int:
+        """How many pages have come."""
+        return int(self._bar.tasks[0].completed)
+
+
+class BackfillShow(PageBar):
+    """Tells how a one-shot backfill goes."""
+
+    def __init__(self, *, verbose: bool, quiet: bool) -> None:
+        super().__init__(verbose=verbose, quiet=quiet)
+        self._expected: dict[str, int] = {}
+
+    def teller(self) -> Teller:
+        """Return the functions that the backfill calls."""
+        return Teller(self._needs, self._left, self._progress, say)
+
     def _needs(self, needs: list[Need]) -> None:
         for need in needs:
             self._expected[need.symbol] = need.count.expected
             self.line(plan_line(need))
-        self._bar.update(self._task, total=sum(need.pages for need in needs))
+        self.total(sum(need.pages for need in needs))
 
     def _left(self, pages: int) -> None:
-        self._bar.update(self._task, total=self._bar.tasks[0].completed + pages)
+        self.total(self.done + pages)
 
     def _progress(self, history: History) -> Progress:
         def begin(_run: Run, _pages: int) -> None:
-            self._bar.update(self._task, description=history.symbol)
+            self.describe(history.symbol)
 
         def page(_run: Run, page: Page, answer: Answer) -> None:
-            self._bar.advance(self._task)
-            if self._verbose:
-                self.line(_page_line(history.symbol, page, answer))
+            self.advance()
+            if self.verbose:
+                self.line(page_line(history.symbol, page, answer))
 
         def finished(run: Run) -> None:
             if run.requests or run.status is not Status.COMPLETE:
@@ -127,7 +154,8 @@ class BackfillShow:
         return Progress(begin, page, finished)
 
 
-def _page_line(symbol: str, page: Page, answer: Answer) -> str:
+def page_line(symbol: str, page: Page, answer: Answer) -> str:
+    """Return the line that says what a page brought."""
     if not answer.times:
         return f"{symbol}: page before {minute_text(page.after)}: empty"
     newest, oldest = minute_text(max(answer.times)), minute_text(min(answer.times))

@@ -13,6 +13,7 @@ def _read():
     watch.histories["A-USDT"] = History("A-USDT", Bar.M1)
     metrics = Metrics(watch, "1", "sqlite")
     metrics.add_symbol("A-USDT")
+    metrics.verified = {}
     metrics.add_connection("1")
     series, values = {}, defaultdict(set)
     for family in metrics.registry.collect():

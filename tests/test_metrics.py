@@ -14,6 +14,7 @@ from blofin_agent.core.history import History
 from blofin_agent.metrics import DISCONNECTS, Metrics
 from blofin_agent.store.engine import Done
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.verifications import Totals
 from blofin_agent.watch import Watch
 
 OUTCOMES = [
@@ -29,6 +30,7 @@ OUTCOMES = [
 KINDS = ["candle", "ack", "refused", "pong", "invalid"]
 REASONS = ["shape", "off_grid", "impossible", "outside", "repeated", "open"]
 OPERATIONS = ["insert", "load", "reconcile", "budget", "run", "proofs", "instruments", "beat"]
+RESULTS = ["equal", "different", "absent", "missing", "unanswered"]
 WINDOWS = ["60s", "300s"]
 
 FAMILIES = {
@@ -68,6 +70,9 @@ FAMILIES = {
     "store_up": ("gauge", set()),
     "store_operation_duration_seconds": ("histogram", {"operation"}),
     "store_errors": ("counter", {"operation"}),
+    "verify_candles": ("counter", {"symbol", "result"}),
+    "verify_repaired": ("counter", {"symbol"}),
+    "verify_last_timestamp_seconds": ("gauge", {"symbol"}),
     "health": ("stateset", {"blofin_health"}),
     "build": ("info", {"version", "python", "store"}),
 }
@@ -91,6 +96,7 @@ def watch(end):
 @pytest.fixture
 def metrics(watch):
     metrics = Metrics(watch, "1.2.3", "sqlite")
+    metrics.verified = {}
     metrics.add_connection("1")
     for symbol in ("BTC-USDT", "ETH-USDT"):
         watch.histories[symbol] = History(symbol, Bar.M1)
@@ -137,6 +143,7 @@ def test_every_known_label_set_is_there_from_the_start_at_0(metrics):
     assert values(families["rows_rejected"], "feed") == {"rest", "ws"}
     assert values(families["candles_written"], "source") == {"blofin_ws", "historical_fill"}
     assert values(families["rate_budget_used"], "window") == set(WINDOWS)
+    assert values(families["verify_candles"], "result") == set(RESULTS)
     for name, (kind, _) in FAMILIES.items():
         if kind in ("counter", "histogram"):
             assert families[name].samples, name
@@ -224,6 +231,22 @@ def test_budget_suspension_and_eta_are_asked_for_at_the_scrape(metrics, watch):
     assert get("blofin_rate_budget_used", {"window": "300s"}) == 9
     assert get("blofin_api_suspended_until_timestamp_seconds") == 1_790_000_000.5
     assert get("blofin_backfill_heal_eta_seconds") == 12.5
+
+
+def test_what_was_verified_is_told_once_it_was_read(metrics, watch):
+    """Sums of the store, by symbol; before that nothing, or they would seem to rise from 0."""
+    get = metrics.registry.get_sample_value
+    btc = {"symbol": "BTC-USDT"}
+    assert get("blofin_verify_last_timestamp_seconds", btc) == 0
+    metrics.verified = {"BTC-USDT": Totals(9, 2, 1, 3, 4, 1, 1_790_000_000_500), "X": Totals(1)}
+    figures = [get("blofin_verify_candles_total", btc | {"result": one}) for one in RESULTS]
+    assert figures == [9, 2, 1, 3, 4]
+    assert get("blofin_verify_repaired_total", btc) == 1
+    assert get("blofin_verify_last_timestamp_seconds", btc) == 1_790_000_000.5
+    assert get("blofin_verify_repaired_total", {"symbol": "ETH-USDT"}) == 0
+    assert get("blofin_verify_repaired_total", {"symbol": "X"}) is None
+    metrics.verified = None
+    assert not [name for name in scrape(metrics) if name.startswith("verify")]
 
 
 def test_the_build_is_told(metrics):

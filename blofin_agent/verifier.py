@@ -1,0 +1,227 @@
+"""Verifier: asks BloFin again for what is stored of one symbol, and compares field by field.
+
+What does not agree is asked for again, in a page of its own with rows around it: one garbled
+answer is no mismatch, and never costs a stored candle.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+import sqlalchemy as sa
+import structlog
+import trio
+
+from blofin_agent import notes
+from blofin_agent.core import plan
+from blofin_agent.core.answers import Answer
+from blofin_agent.core.candle import Candle
+from blofin_agent.core.compare import Difference, compare, widen
+from blofin_agent.core.coverage import Coverage, Span, subtract
+from blofin_agent.core.doubts import Doubts
+from blofin_agent.core.errors import ExchangeError, Invalid, Refused
+from blofin_agent.core.history import History
+from blofin_agent.pager import Pager
+from blofin_agent.retry import Backoff
+from blofin_agent.stopping import DRAIN_S
+from blofin_agent.store import verifications
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.verifications import Outcome, Repair
+from blofin_agent.text import plural
+from blofin_agent.verify_report import Found, Mismatch, Telling
+from blofin_agent.writer import Writer
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+AROUND = (0, 10, 100, 100)
+"""Rows asked for on either side, the first time and each time that it is asked again: a hole is
+seen only from both of its sides."""
+
+
+@dataclass(slots=True)
+class Work:
+    """One symbol's verification: where it stands."""
+
+    history: History
+    newest: int
+    """No page starts above it (ms)."""
+    found: Found
+    tell: Telling
+    doubts: Doubts = field(default_factory=Doubts)
+
+
+class Verifier:
+    """Verifies one symbol after the other. `clock` gives ms since the epoch."""
+
+    def __init__(
+        self,
+        pager: Pager,
+        store: Store,
+        writer: Writer,
+        clock: Callable[[], int],
+        *,
+        tries: int,
+        patience_s: float,
+        repair: bool,
+    ) -> None:
+        self.pager = pager
+        self._store = store
+        self._writer = writer
+        self._clock = clock
+        self._tries = tries
+        self._patience_s = patience_s
+        self._repair = repair
+
+    async def verify(self, work: Work, targets: Sequence[Span]) -> None:
+        """Compare the stored candles of the targets (oldest first), and write down what was found.
+
+        Raises StoreUnavailable; what the exchange does is told by the verification's status.
+        """
+        told = work.found.verification
+        try:
+            await self._rounds(work, targets)
+        except ExchangeError as error:
+            told.status, told.note = Outcome.FAILED, notes.complaint(work.history.symbol, error)
+            work.found.away = not isinstance(error, Refused | Invalid)
+        except trio.Cancelled:
+            told.status, told.note = Outcome.FAILED, "stopped before its end"
+            with trio.CancelScope(shield=True), trio.move_on_after(DRAIN_S):
+                await self._end(work)
+            raise
+        await self._end(work)
+
+    async def _end(self, work: Work) -> None:
+        told = work.found.verification
+        told.unanswered += len(work.doubts.times)
+        told.finished = self._clock()
+        if told.status is not Outcome.FAILED:
+            _judge(work.found)
+        record = partial(verifications.record, verification=told)
+        await self._patiently(self._store.write, "run", record)
+
+    async def _rounds(self, work: Work, targets: Sequence[Span]) -> None:
+        for again, rows_around in enumerate(AROUND):
+            if again:
+                targets = Coverage.of(work.history.bar, work.doubts.times).spans()
+            if targets:
+                await self._ask(work, targets, rows_around, again=bool(again))
+
+    async def _ask(
+        self, work: Work, targets: Sequence[Span], rows_around: int, *, again: bool
+    ) -> None:
+        """Ask for all of the targets, the newest first, and compare page by page."""
+        history, told, tell = work.history, work.found.verification, work.tell
+        bar, sampled = history.bar, told.sample is not None and not again
+        wanted = left = list(targets)
+        if again:
+            left = widen(targets, rows_around * bar.ms, work.newest)
+        # A row more than is asked about may come at either end, to see what lies between.
+        window = Span(left[0].start - bar.ms, max(left[-1].end, work.newest))
+        while page := plan.next_page(left, bar, self.pager.size, work.newest):
+            pages = plan.plan(left, bar, self.pager.size, work.newest)
+            tell.planned(history.symbol, len(left if sampled else pages))
+            page, answer = await self.pager.fetch(
+                history, page, left[-1].end, window, told, self._tries
+            )
+            tell.fetched(history.symbol, page, answer)
+            if not answer.times:
+                # Nothing older. It proves nothing, and the pager has asked twice.
+                if not again:
+                    told.unanswered += sum(history.held.count(span) for span in left)
+                break
+            reach = plan.reached(answer.times, page, left, bar)
+            if asked := [part for one in wanted if (part := one.meet(reach))]:
+                await self._compare(work, answer, asked)
+            # Two pages may both hold a bar: it is compared once.
+            wanted = subtract(wanted, reach)
+            rest = subtract(left, reach)
+            # A sample is one page of each stretch, however short BloFin's pages turn out.
+            left = [one for one in rest if not (sampled and one.meet(left[-1]))]
+
+    async def _compare(self, work: Work, answer: Answer, asked: Sequence[Span]) -> None:
+        """Compare a page with what is stored; repair what two answers agree on."""
+        symbol, bar, told = work.history.symbol, work.history.bar, work.found.verification
+        # Read only now: what the agent stored meanwhile is not missing.
+        read = partial(
+            verifications.stored, symbol=symbol, bar=bar, span=Span(asked[0].start, asked[-1].end)
+        )
+        page = compare(await self._patiently(self._store.read, "load", read), answer, asked, bar)
+        agreed = work.doubts.settle(page)
+        differing = [one for one in agreed if one.given is not None]
+        told.compared += len(page.equal) + len(differing)
+        told.different += len(differing)
+        told.absent += len(agreed) - len(differing)
+        told.missing += len(page.missing)
+        done = Repair(frozenset(), 0)
+        if self._repair and (differing or page.missing):
+            done = await self._mend(work.history, differing, page.missing)
+        told.repaired += len(done.replaced)
+        told.added += done.added
+        work.found.missing += [candle.open_time for candle in page.missing]
+        work.found.mismatches += [
+            Mismatch(symbol, one, one.open_time in done.replaced) for one in agreed
+        ]
+
+    async def _mend(
+        self, history: History, differing: list[Difference], missing: list[Candle]
+    ) -> Repair:
+        """Replace and store in one transaction, and erase the proofs that this refutes."""
+        mend = partial(
+            verifications.repair,
+            symbol=history.symbol,
+            bar=history.bar,
+            differences=differing,
+            missing=missing,
+            now_ms=self._clock(),
+        )
+        done = await self._patiently(self._store.write, "insert", mend)
+        if done.replaced:
+            # At this level it does not tear the progress bar: the report says what was replaced.
+            log.debug(f"{history.symbol}: replaced {plural(len(done.replaced), 'candle')}")
+        if history.hold(candle.open_time for candle in missing):
+            await self._writer.save_proofs(history.symbol)
+        return done
+
+    async def _patiently(
+        self,
+        run: Callable[[str, Callable[[sa.Connection], T]], Awaitable[T]],
+        operation: str,
+        work: Callable[[sa.Connection], T],
+    ) -> T:
+        """Wait for a database that is locked or full, for a while. Raises StoreUnavailable."""
+        backoff, give_up_at = Backoff(longest_s=5), trio.current_time() + self._patience_s
+        while True:
+            try:
+                return await run(operation, work)
+            except StoreUnavailable:
+                if trio.current_time() > give_up_at:
+                    raise
+                await trio.sleep(backoff.next())
+
+
+def _judge(found: Found) -> None:
+    """Say how a verification that did not fail ended."""
+    told = found.verification
+    parts = []
+    if told.different:
+        names = [name for one in found.mismatches for name in one.difference.fields]
+        counts = ", ".join(f"{name} {names.count(name)}" for name in dict.fromkeys(names))
+        parts.append(f"{plural(told.different, 'candle')} differed ({counts})")
+    if told.absent:
+        parts.append(f"{told.absent} stored that BloFin does not have (kept)")
+    if told.unanswered:
+        parts.append(
+            f"{told.unanswered} not compared: BloFin's answers did not hold them, were garbled or "
+            "disagreed"
+        )
+    told.note = "; ".join(parts)
+    if told.left:
+        told.status = Outcome.DIFFERENT
+    elif told.unanswered:
+        told.status = Outcome.PARTIAL
+    elif told.repaired or told.added:
+        told.status = Outcome.REPAIRED

@@ -1,0 +1,162 @@
+"""Verify: asks BloFin again for what is stored, a sample or a range, and what came of it."""
+
+import random
+from dataclasses import dataclass, replace
+from functools import partial
+
+import httpx
+import trio
+
+from blofin_agent.agent import Parts, assemble
+from blofin_agent.config import Settings
+from blofin_agent.core import plan, sample
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.history import History
+from blofin_agent.core.symbols import complain
+from blofin_agent.oneshot import STORE_PATIENCE_S, TRIES, UnknownSymbolError, fixed
+from blofin_agent.publish import NOWHERE, Targets, publish_verified
+from blofin_agent.stopping import Stop, until_signal
+from blofin_agent.store import verifications
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.verifications import Verification
+from blofin_agent.text import span_text
+from blofin_agent.verifier import Verifier, Work
+from blofin_agent.verify_report import Found, Report, Teller
+
+
+class VerifyError(Exception):
+    """There is nothing that could be verified. The text is a sentence for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to verify. `since` and `until` in ms; without them the window of the settings."""
+
+    settings: Settings
+    since: int | None = None
+    until: int | None = None
+    named: bool = False
+    """Whether the symbols were named on the command line, so that a wrong one is wrong use."""
+    sample: int | None = None
+    """Pages of each symbol, drawn at random; None for all that is stored."""
+    seed: int = 0
+    """The same seed draws the same pages from the same stretch."""
+    repair: bool = False
+    targets: Targets = NOWHERE
+
+
+async def verify(order: Order, store: Store, client: httpx.AsyncClient, tell: Teller) -> Report:
+    """Verify once. Raises VerifyError, UnknownSymbolError and StoreUnavailable.
+
+    SIGINT and SIGTERM end it early: what was found of the symbols done is told.
+    """
+    parts = assemble(
+        order.settings,
+        store,
+        client,
+        tries=TRIES,
+        what_next="trying again for a little while",
+        store_patience_s=STORE_PATIENCE_S,
+    )
+    parts.roster.aloud = not order.named
+    if order.since is not None or order.until is not None:
+        parts.watch.fixed = fixed(parts.watch, order.since, order.until)
+    begun, stop = trio.current_time(), Stop()
+    window = parts.watch.window()
+    report = Report(window, order.sample, None if order.sample is None else order.seed, 0.0)
+    problem: Exception | None = None
+    away = False
+    async with until_signal(stop):
+        try:
+            histories = await _stored(order, parts, window)
+            away = await _each(order, parts, store, histories, report, tell)
+        except (VerifyError, UnknownSymbolError, StoreUnavailable) as error:
+            problem = error
+    if problem is None:
+        totals = partial(verifications.totals, bar=parts.watch.bar)
+        parts.metrics.verified = await store.read("load", totals)
+        unpublished = await publish_verified(parts.metrics, order.targets)
+        for text in unpublished:
+            tell.unpublished(text)
+    stop.done()
+    if problem is not None:
+        raise problem
+    return replace(
+        report,
+        seconds=trio.current_time() - begun,
+        stopped=stop.came,
+        away=away,
+        published=not unpublished,
+    )
+
+
+async def _stored(order: Order, parts: Parts, window: Span) -> list[History]:
+    """Return the symbols of which something is stored in the window."""
+    await parts.roster.load()
+    parts.watch.loaded = True
+    histories = [one for one in parts.watch.all() if one.held.count(window)]
+    there = {history.symbol for history in histories}
+    unknown = [symbol for symbol in parts.roster.unknown if symbol not in there]
+    if order.named and unknown:
+        raise UnknownSymbolError("\n".join(complain(one, parts.roster.listed) for one in unknown))
+    if not parts.watch.histories:
+        raise VerifyError(
+            "nothing stored to verify: no symbol is known yet; `blofin-agent backfill` reads "
+            "BloFin's list of them"
+        )
+    if not histories:
+        symbols, bar = order.settings.blofin_symbols, parts.watch.bar.value
+        raise VerifyError(
+            f"nothing stored to verify: there is no {bar} candle of {', '.join(symbols)} from "
+            f"{span_text(window)}; `blofin-agent backfill` fetches them"
+        )
+    return histories
+
+
+def _targets(order: Order, history: History, window: Span, size: int) -> list[Span]:
+    """Return what to look at of a symbol, at so many rows a page."""
+    if order.sample is None:
+        return sample.whole(history.held, window, size)
+    spans = [part for span in history.held.spans() if (part := span.meet(window))]
+    times = [time for span in spans for time in range(*span, history.bar.ms)]
+    # Each symbol draws for itself: the others that are named with it make no difference.
+    draw = random.Random(f"{order.seed} {history.symbol}")  # noqa: S311 - no secret depends on it
+    return sample.stretches(times, history.bar, size, order.sample, draw.randint)
+
+
+async def _each(
+    order: Order, parts: Parts, store: Store, histories: list[History], report: Report, tell: Teller
+) -> bool:
+    """Verify one symbol after the other; return whether BloFin was away."""
+    window, pager = report.window, parts.filler.pager
+    bar, clock = parts.watch.bar, parts.watch.clock
+    newest = bar.floor(clock() - parts.watch.settle_ms)
+    chosen = {one.symbol: _targets(order, one, window, pager.size) for one in histories}
+    tell.begun(
+        window,
+        {
+            symbol: len(plan.plan(spans, bar, pager.size, newest))
+            for symbol, spans in chosen.items()
+        },
+    )
+    verifier = Verifier(
+        pager,
+        store,
+        parts.writer,
+        clock,
+        tries=TRIES,
+        patience_s=STORE_PATIENCE_S,
+        repair=order.repair,
+    )
+    for number, history in enumerate(histories):
+        await trio.sleep(order.settings.backfill_symbol_sleep_ms / 1000 if number else 0)
+        told = Verification(history.symbol, bar.value, clock(), window.start, window.end)
+        told.sample, told.seed = report.sample, report.seed
+        found = Found(told)
+        report.found.append(found)
+        await verifier.verify(Work(history, newest, found, tell.progress), chosen[history.symbol])
+        tell.finished(told)
+        if found.away:
+            return True
+    return False

@@ -1,0 +1,395 @@
+"""Laws of verifying: two answers make a mismatch, and only a repair changes what is stored."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+import trio
+
+from blofin_agent.core.candle import HOUR, MINUTE, Bar
+from blofin_agent.core.coverage import Coverage, Span
+from blofin_agent.core.errors import RateLimited, Refused, ServerFault, Unreachable
+from blofin_agent.core.proof import Proof
+from blofin_agent.core.sample import whole
+from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.verifications import Outcome, Verification
+from blofin_agent.verifier import Verifier, Work
+from blofin_agent.verify_report import Found, Telling
+
+WEEK = 7 * 24 * 60
+FIGURES = (2.5, 3.0, 1.0, 2.0, 10.0, 0.5, 20.0)
+"""Those of every row that the exchange in memory gives."""
+
+
+@pytest.fixture
+def shelf(house, end):
+    """Return a function that stores candles of BTC-USDT as the exchange in memory gives them."""
+
+    def fill(*, hours=1, but=(), changed=None, more=(), **how):
+        place = house(hours=hours, **how)
+        changed = changed or {}
+        times = [end - n * MINUTE for n in range(1, hours * 60 + 1)]
+        with closing(sqlite3.connect(place.store.where)) as connection, connection:
+            connection.executemany(
+                "INSERT INTO candles VALUES ('BTC-USDT', '1m', ?, ?,?,?,?,?,?,?, 'blofin_ws')",
+                [
+                    (time, *changed.get(time, FIGURES))
+                    for time in [*times, *more]
+                    if time not in but
+                ],
+            )
+        place.watch.histories["BTC-USDT"].held = Coverage.of(Bar.M1, {*times, *more} - set(but))
+        return place
+
+    return fill
+
+
+async def verify(place, *, repair=False, targets=None, sample=None, tell=None, patience_s=30.0):
+    history, window = place.watch.histories["BTC-USDT"], place.watch.window()
+    told = Verification("BTC-USDT", "1m", place.wall(), *window, sample=sample)
+    work = Work(history, window.end, Found(told), tell or Telling())
+    verifier = Verifier(
+        place.pager,
+        place.store,
+        place.writer,
+        place.wall,
+        tries=3,
+        patience_s=patience_s,
+        repair=repair,
+    )
+    if targets is None:
+        targets = whole(history.held, window, place.pager.size)
+    try:
+        await verifier.verify(work, targets)
+    finally:
+        place.found = work.found
+    return work.found
+
+
+def stored(place):
+    return place.rows("SELECT * FROM candles ORDER BY open_time")
+
+
+@pytest.mark.parametrize(("longest", "requests"), [(1_440, 7), (500, 21), (300, 34)])
+async def test_a_week_that_is_equal_costs_the_fewest_pages(shelf, exchange, longest, requests):
+    """Of the size that BloFin gives; nothing is asked for twice, nothing is changed."""
+    exchange.longest = longest
+    place = shelf(hours=168)
+    before = stored(place)
+    found = await verify(place, repair=True)
+    told = found.verification
+    assert (told.requests, told.compared, told.status) == (requests, WEEK, Outcome.EQUAL)
+    assert (found.mismatches, found.missing, told.note) == ([], [], "")
+    assert stored(place) == before
+
+
+async def test_a_verification_is_written_down_in_full(shelf, exchange, end):
+    """Every column says what happened."""
+    place = shelf(but=[end - 9 * MINUTE], changed={end - 5 * MINUTE: (2.5, 3, 1, 2.5, 9, 0.5, 20)})
+    exchange.script = [RateLimited("slow down", 7.0)]
+    started = place.wall()
+    await verify(place, repair=True)
+    names = (
+        'started, finished, symbol, bar, start, "end", sample, seed, requests, rate_limited, '
+        "rows_fetched, compared, different, absent, missing, unanswered, repaired, added, status, "
+        "note"
+    )
+    (row,) = place.rows(f"SELECT {names} FROM verifications")
+    assert row == (
+        *(started, place.wall(), "BTC-USDT", "1m", end - HOUR, end, None, None),
+        *(3, 1, 61 + 16, 59, 1, 0, 1, 0, 1, 1, "repaired", "1 candle differed (close 1, volume 1)"),
+    )
+
+
+@pytest.mark.parametrize("field", range(7))
+async def test_each_field_is_compared(shelf, end, field):
+    """A double that differs in its last bit is another one. It is asked for twice and told."""
+    figures = list(FIGURES)
+    figures[field] *= 1 + 2**-52
+    place = shelf(changed={end - 30 * MINUTE: tuple(figures)})
+    before = stored(place)
+    found = await verify(place)
+    (one,) = found.mismatches
+    names = ("open", "high", "low", "close", "volume", "volume_base", "volume_quote")
+    assert one.difference.fields == (names[field],)
+    assert (one.difference.open_time, one.repaired) == (end - 30 * MINUTE, False)
+    told = found.verification
+    assert (told.requests, told.compared, told.different) == (2, 60, 1)
+    assert told.status is Outcome.DIFFERENT
+    assert stored(place) == before
+
+
+async def test_a_repair_makes_the_store_as_blofin_has_it(shelf, end):
+    """What is replaced is kept; what is missing is stored; it says so."""
+    bad, gone = end - 30 * MINUTE, end - 20 * MINUTE
+    place = shelf(changed={bad: (9.0,) * 7}, but=[gone])
+    place.watch.histories["BTC-USDT"].proofs = [
+        Proof(Span(gone, gone + MINUTE), end, 1, end + HOUR)
+    ]
+    await place.writer.save_proofs("BTC-USDT")
+    found = await verify(place, repair=True)
+    assert [one.repaired for one in found.mismatches] == [True]
+    assert found.missing == [gone]
+    assert {row[3:10] for row in stored(place)} == {FIGURES}
+    assert len(stored(place)) == 60
+    assert place.rows("SELECT * FROM candles WHERE source = 'historical_fill'") == [
+        ("BTC-USDT", "1m", bad, *FIGURES, "historical_fill"),
+        ("BTC-USDT", "1m", gone, *FIGURES, "historical_fill"),
+    ]
+    assert place.rows("SELECT * FROM replaced_candles") == [
+        (1, "BTC-USDT", "1m", bad, *[9.0] * 7, "blofin_ws", place.wall())
+    ]
+    assert place.rows("SELECT * FROM unavailable") == []
+    assert found.verification.status is Outcome.REPAIRED
+    again = await verify(place)
+    assert (again.verification.status, again.verification.compared) == (Outcome.EQUAL, 60)
+
+
+def garbled_price(rows):
+    return [[*row[:4], "2.25", *row[5:]] for row in rows]
+
+
+def garbled_row(rows):
+    return [[*row[:1], "-1", *row[2:]] if n == 20 else row for n, row in enumerate(rows)]
+
+
+def unreadable_row(rows):
+    return [["what"] if n == 20 else row for n, row in enumerate(rows)]
+
+
+def lost_rows(rows):
+    return rows[:10] + rows[20:]
+
+
+def open_row(rows):
+    return [[*row[:8], "0"] if n == 20 else row for n, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize(
+    "garble", [garbled_price, garbled_row, unreadable_row, lost_rows, open_row]
+)
+async def test_one_garbled_answer_is_no_mismatch_and_no_repair(shelf, exchange, garble):
+    """It is asked for again, and the second answer agrees with the store."""
+    place = shelf()
+    before = stored(place)
+    exchange.script = [garble]
+    found = await verify(place, repair=True)
+    assert found.mismatches == []
+    told = found.verification
+    assert (told.requests, told.compared, told.status) == (2, 60, Outcome.EQUAL)
+    assert stored(place) == before
+    assert place.rows("SELECT * FROM replaced_candles") == []
+
+
+async def test_answers_that_disagree_are_believed_by_nobody(shelf, exchange, end):
+    """Each gives another price: it is partial, and nothing is replaced."""
+    place = shelf(changed={end - 30 * MINUTE: (9.0,) * 7})
+    before = stored(place)
+    prices = ["2.0", "2.1", "2.2", "2.3"]
+    exchange.script = [
+        lambda rows, price=price: [[*row[:4], price, *row[5:]] for row in rows] for price in prices
+    ]
+    found = await verify(place, repair=True)
+    told = found.verification
+    # The first spoke of all, and the others of what it made doubtful.
+    assert (told.requests, told.unanswered, told.status) == (4, 1, Outcome.PARTIAL)
+    assert told.note == (
+        "1 not compared: BloFin's answers did not hold them, were garbled or disagreed"
+    )
+    assert stored(place) == before
+
+
+@pytest.mark.parametrize("back", [1, 2, 10, 30, 59, 60])
+async def test_what_blofin_does_not_have_is_told_and_kept(shelf, exchange, end, back):
+    """Wherever it lies: what is asked for again has rows on both sides."""
+    place = shelf(hours=2)
+    history = place.watch.histories["BTC-USDT"]
+    exchange.holes["BTC-USDT"] = {end - back * MINUTE}
+    targets = [Span(end - HOUR, end)]
+    before = stored(place)
+    place.wall.ahead_ms = 5 * MINUTE
+    history.held = history.held.since(end - HOUR)
+    found = await verify(place, repair=True, targets=targets)
+    (one,) = found.mismatches
+    assert (one.difference.open_time, one.difference.given) == (end - back * MINUTE, None)
+    told = found.verification
+    assert (told.compared, told.absent, told.status) == (59, 1, Outcome.DIFFERENT)
+    assert told.note == "1 stored that BloFin does not have (kept)"
+    assert stored(place) == before
+
+
+async def test_what_blofin_lacks_at_the_very_edge_is_not_answered(shelf, exchange, end):
+    """Nothing is newer, so nothing is proven; and before the listing there are no rows."""
+    place = shelf()
+    exchange.holes["BTC-USDT"] = {end - MINUTE}
+    exchange.listed["BTC-USDT"] = end - 58 * MINUTE
+    found = await verify(place, repair=True)
+    told = found.verification
+    assert (told.compared, told.absent, told.unanswered) == (57, 0, 3)
+    assert told.status is Outcome.PARTIAL
+    assert found.mismatches == []
+
+
+async def test_an_empty_page_answers_nothing(shelf, exchange):
+    """It may be that BloFin keeps no candles so old."""
+    exchange.listed["BTC-USDT"] = exchange.wall() + HOUR
+    place = shelf()
+    told = (await verify(place)).verification
+    assert (told.requests, told.compared, told.unanswered) == (2, 0, 60)
+    assert told.status is Outcome.PARTIAL
+
+
+async def test_a_missing_candle_is_counted_apart_even_between_two_pages(shelf, exchange, end):
+    """Without --repair it is told, and that is all: a backfill fetches it."""
+    exchange.longest = place_size = 20
+    gone = [end - n * MINUTE for n in (20, 21, 40)]
+    place = shelf(but=gone, limit=place_size)
+    found = await verify(place)
+    told = found.verification
+    assert sorted(found.missing) == sorted(gone)
+    assert (told.compared, told.missing, told.added, told.status) == (57, 3, 0, Outcome.EQUAL)
+    assert len(stored(place)) == 57
+
+
+async def test_a_sample_is_one_page_of_each_stretch(shelf, exchange, end):
+    """However short BloFin's pages turn out to be: the number of requests was asked for.
+
+    The first of them began with a row above its stretch, as there seemed to be room.
+    """
+    exchange.longest = 100
+    place = shelf(hours=168)
+    targets = [Span(end - n * HOUR - 10 * HOUR, end - n * HOUR) for n in (150, 100, 50)]
+    told = (await verify(place, targets=targets, sample=3)).verification
+    assert (told.requests, told.compared, told.status) == (3, 299, Outcome.EQUAL)
+
+
+async def test_stretches_that_touch_are_a_page_each_too(shelf, exchange, end):
+    """Where little is stored and BloFin's pages are short."""
+    exchange.longest = 50
+    place = shelf(hours=9)
+    targets = [Span(end - n * HOUR - 3 * HOUR, end - n * HOUR) for n in (6, 3, 0)]
+    told = (await verify(place, targets=targets, sample=3)).verification
+    assert (told.requests, told.compared, told.status) == (3, 150, Outcome.EQUAL)
+
+
+async def test_stretches_that_one_page_holds_cost_one(shelf, exchange, end):
+    """A sample costs no more requests than it needs."""
+    place = shelf(hours=9)
+    targets = [Span(end - n * HOUR - 3 * HOUR, end - n * HOUR) for n in (6, 3, 0)]
+    told = (await verify(place, targets=targets, sample=3)).verification
+    assert (told.requests, told.compared, told.status) == (1, 9 * 60, Outcome.EQUAL)
+
+
+async def test_when_blofin_is_away_it_fails_and_says_so(shelf, exchange):
+    """The next symbol need not be tried; what was compared before is told."""
+    place = shelf(hours=48)
+    exchange.script = [None, *[Unreachable("cannot reach BloFin")] * 3]
+    found = await verify(place)
+    told = found.verification
+    assert (told.status, told.note, told.compared) == (Outcome.FAILED, "cannot reach BloFin", 1_440)
+    assert found.away
+    assert place.rows("SELECT status FROM verifications") == [("failed",)]
+
+
+async def test_a_fault_that_passes_costs_nothing(shelf, exchange):
+    """It is asked for again, as in a backfill."""
+    exchange.script = [ServerFault("oops"), ServerFault("oops")]
+    told = (await verify(shelf())).verification
+    assert (told.status, told.requests) == (Outcome.EQUAL, 3)
+
+
+async def test_a_symbol_that_blofin_does_not_know_fails_alone(shelf, exchange):
+    """The others are not concerned."""
+    exchange.script = [Refused("152014", "Instrument does not exist")]
+    found = await verify(shelf())
+    assert found.verification.note == "BTC-USDT is not a BloFin instrument"
+    assert not found.away
+
+
+async def test_what_is_cancelled_writes_down_what_it_did(shelf, exchange, end):
+    """A repair before a signal is not forgotten."""
+    gone = end - 20 * MINUTE
+    place = shelf(hours=48, but=[gone])
+    fetched = []
+
+    def stop(_symbol, _page, _answer):
+        fetched.append(trio.current_time())
+        if len(fetched) == 2:
+            scope.cancel()
+
+    with trio.CancelScope() as scope:
+        await verify(place, repair=True, tell=Telling(fetched=stop))
+    assert scope.cancelled_caught
+    assert place.rows("SELECT status, note, added, compared FROM verifications") == [
+        ("failed", "stopped before its end", 1, 1_439)
+    ]
+
+
+async def test_a_locked_database_is_waited_for(locker, shelf, end, nursery):
+    """For a while: the page's work is done once it is free."""
+    place = shelf(changed={end - 30 * MINUTE: (9.0,) * 7})
+
+    answers = []
+
+    def lock(_symbol, _page, answer):
+        answers.append(answer)
+        # The second answer leads to the repair.
+        if len(answers) == 2:
+            locker.execute("BEGIN IMMEDIATE")
+            nursery.start_soon(unlock)
+
+    async def unlock():
+        await trio.sleep(10)
+        locker.execute("ROLLBACK")
+
+    found = await verify(place, repair=True, tell=Telling(fetched=lock))
+    assert place.figure("blofin_store_errors_total", operation="insert") > 1
+    assert found.verification.status is Outcome.REPAIRED
+
+
+async def test_a_database_that_stays_locked_ends_it(locker, shelf, end):
+    """With what any command says then; nothing is replaced."""
+    place = shelf(changed={end - 30 * MINUTE: (9.0,) * 7})
+    answers = []
+
+    def lock(_symbol, _page, answer):
+        answers.append(answer)
+        if len(answers) == 2:
+            locker.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(StoreUnavailable, match="another program keeps it locked"):
+        await verify(place, repair=True, tell=Telling(fetched=lock), patience_s=5)
+    locker.execute("ROLLBACK")
+    assert place.rows("SELECT * FROM replaced_candles") == []
+
+
+async def test_every_request_is_in_the_ledger(shelf, exchange, end):
+    """So the limits hold over all processes, whatever asks."""
+    place = shelf(hours=168, changed={end - n * HOUR: (9.0,) * 7 for n in range(1, 160, 3)})
+    found = await verify(place, repair=True)
+    assert place.rows("SELECT count(*) FROM request_ledger") == [(len(exchange.log),)]
+    assert found.verification.requests == len(exchange.log) <= 14
+    assert found.verification.repaired == len(range(1, 160, 3))
+
+
+async def test_figures_appear_once_the_agent_looks(shelf, end):
+    """The agent beside it reads the sums at its next reconciling."""
+    place = shelf(changed={end - 30 * MINUTE: (9.0,) * 7})
+    assert place.figure("blofin_verify_repaired_total", symbol="BTC-USDT") is None
+    await verify(place, repair=True)
+    await place.reconciler.once()
+    get = place.figure
+    assert get("blofin_verify_candles_total", symbol="BTC-USDT", result="equal") == 59
+    assert get("blofin_verify_candles_total", symbol="BTC-USDT", result="different") == 1
+    assert get("blofin_verify_repaired_total", symbol="BTC-USDT") == 1
+    assert get("blofin_verify_last_timestamp_seconds", symbol="BTC-USDT") == place.wall() / 1000
+    told = place.found.verification
+    place.other(
+        'INSERT INTO verifications SELECT id + 1, started, finished, symbol, bar, start, "end", '
+        "sample, seed, requests, rate_limited, rows_fetched, compared, different, absent, missing, "
+        "unanswered, repaired, added, status, note FROM verifications"
+    )
+    await place.reconciler.once()
+    assert get("blofin_verify_repaired_total", symbol="BTC-USDT") == 2
+    assert replace(told).repaired == 1
