@@ -3,9 +3,11 @@
 PYTHON ?= python3
 PROMETHEUS ?= http://127.0.0.1:9090
 MINUTES ?= 15
+PAGE ?= http://127.0.0.1:8780
+FOLDER ?= .
 BIN := .venv/bin
 
-.PHONY: run demo test lint format dashboards pictures clean
+.PHONY: run demo test lint format dashboards pictures screens clean
 
 run: .venv/run  ## the agent, with SQLite under data/
 	$(BIN)/blofin-agent run
@@ -31,6 +33,9 @@ dashboards: .venv/dev  ## Grafana's dashboards, from deploy/grafana/*.py
 pictures: .venv/dev  ## what a Prometheus saw, as the README shows it: PROMETHEUS=URL MINUTES=15
 	$(BIN)/python -m pip install -qq --group pictures
 	$(BIN)/python -m deploy.pictures $(PROMETHEUS) $(MINUTES)
+
+screens: .venv/dev  ## the page and the commands, as the README shows them: PAGE, EXCHANGE, FOLDER of a `make demo`
+	$(BIN)/python -m deploy.pictures.screens $(PAGE) $(EXCHANGE) $(FOLDER)
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .

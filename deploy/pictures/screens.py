@@ -13,6 +13,7 @@ import sys
 import termios
 from pathlib import Path
 
+import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 from rich.text import Text
@@ -23,12 +24,13 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 COLUMNS, ROWS = 132, 50
+STOPPED = "AVAX-USDT"
 COMMANDS = (
     "coverage",
-    "gaps --symbols AVAX-USDT",
+    f"gaps --symbols {STOPPED}",
     "runs --limit 6",
     "verify --symbols BTC-USDT --lookback-hours 24",
-    "export --symbols BTC-USDT,AVAX-USDT --format parquet --output out",
+    f"export --symbols BTC-USDT,{STOPPED} --format parquet --output out",
 )
 
 
@@ -38,10 +40,18 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         _page(browser, f"{page}/", "page", scheme="light", height=1000)
-        _page(browser, f"{page}/symbols/AVAX-USDT", "symbol", scheme="dark", height=900)
+        start = _last_gap(page)
+        url = f"{page}/symbols/{STOPPED}#{start}-{start}"
+        _page(browser, url, "symbol", scheme="dark", height=900)
         _phone(browser, page)
         _terminal(browser, Path(folder), exchange)
         browser.close()
+
+
+def _last_gap(page: str) -> int:
+    """Return when the last gap of the symbol that was stopped begins (ms)."""
+    gaps = httpx.get(f"{page}/api/v1/gaps", params={"symbol": STOPPED}).json()["gaps"]
+    return int(gaps[-1]["start"])
 
 
 def _page(browser: Browser, url: str, name: str, *, scheme: str, height: int) -> None:

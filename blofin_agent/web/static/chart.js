@@ -28,7 +28,8 @@ export class Chart {
     if (!this.data) return "";
     const { start, end, candles, holes } = this.data;
     const held = `${candles.length} candles from ${utc(start)} to ${utc(end)}`;
-    return holes.length ? `${held}; ${holes.length} stretches without` : held;
+    const stretches = holes.length === 1 ? "1 stretch" : `${holes.length} stretches`;
+    return holes.length ? `${held}; ${stretches} without` : held;
   }
 
   x(time) {

@@ -65,7 +65,10 @@ export class GapMap {
 
   x(time) {
     const { start, end } = this.data.window;
-    return this.left + (time - start) / Math.max(1, end - start) * (this.width - this.left);
+    const x = this.left + (time - start) / Math.max(1, end - start) * (this.width - this.left);
+    // On whole pixels of the screen, or there would be seams between columns.
+    const ratio = window.devicePixelRatio || 1;
+    return Math.round(x * ratio) / ratio;
   }
 
   edge(column) {
