@@ -1,6 +1,7 @@
 """The command `blofin-agent export`: its options, what it prints, its exit codes."""
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -38,6 +39,7 @@ class ExportError(Exception):
 @click.option("--until", type=Moment(), help="Up to this UTC date or time, not included.")
 @click.option("--format", "kind", type=click.Choice(FORMATS), default="csv", show_default=True)
 @click.option(
+    "-o",
     "--output",
     default="export",
     show_default=True,
@@ -94,7 +96,8 @@ def export(
     with opened(settings, read_only=True) as store:
         chosen = store.read_here(partial(_choose, settings=settings, named=symbols is not None))
         try:
-            entries = _write(store, wanted, chosen, output)
+            with _ended_by_sigterm():
+                entries = _write(store, wanted, chosen, output)
             told = engine.manifest(wanted, store.where, wall_ms(), entries)
             if manifest is None and output != STDOUT:
                 manifest = Path(output) / MANIFEST
@@ -102,6 +105,11 @@ def export(
                 engine.write_manifest(manifest, told)
         except BrokenPipeError:
             raise
+        except KeyboardInterrupt:
+            raise ExportError(
+                "stopped before the end: files that were finished are whole, no half one is left, "
+                "and no manifest was written"
+            ) from None
         except OSError as error:
             place = error.filename or output
             raise ExportError(
@@ -112,6 +120,20 @@ def export(
         click.echo(json.dumps(told))
     if not told["complete"]:
         raise click.exceptions.Exit(INCOMPLETE)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that no half file is left."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _span(settings: Settings, since: int | None, until: int | None) -> Span:

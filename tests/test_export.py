@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -266,6 +267,20 @@ def test_an_export_that_breaks_off_leaves_no_half_file(run, monkeypatch):
     assert done.exit_code == 1
     assert "No space left on device" in done.stderr
     assert {path.name: path.read_bytes() for path in Path("export").iterdir()} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(run, monkeypatch, number):
+    """One line, no half file, no manifest."""
+
+    def interrupted(self, *_):
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(export_files.CsvSheet, "write", interrupted)
+    done = run("--symbols", "A-USDT")
+    assert done.exit_code == 1
+    assert "stopped before the end" in done.stderr
+    assert list(Path("export").iterdir()) == []
 
 
 def test_rows_written_meanwhile_do_not_come_in(run, store, monkeypatch):
