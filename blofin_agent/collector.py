@@ -135,6 +135,11 @@ class Moment(Collector):
             "Stored candles that differed and were replaced with BloFin's.",
             labels=["symbol"],
         )
+        left = GaugeMetricFamily(
+            "blofin_verify_mismatches",
+            "Stored candles that the symbol's last verification left otherwise than BloFin's.",
+            labels=["symbol"],
+        )
         last = GaugeMetricFamily(
             "blofin_verify_last_timestamp_seconds",
             "When the last verification of the symbol ended that did not fail; 0 before the first.",
@@ -145,7 +150,9 @@ class Moment(Collector):
             for result in VERIFY_RESULTS:
                 candles.add_metric([history.symbol, result], getattr(told, result))
             repaired.add_metric([history.symbol], told.repaired)
+            left.add_metric([history.symbol], told.left)
             last.add_metric([history.symbol], told.last / 1000)
         yield candles
         yield repaired
+        yield left
         yield last

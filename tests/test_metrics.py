@@ -72,6 +72,7 @@ FAMILIES = {
     "store_errors": ("counter", {"operation"}),
     "verify_candles": ("counter", {"symbol", "result"}),
     "verify_repaired": ("counter", {"symbol"}),
+    "verify_mismatches": ("gauge", {"symbol"}),
     "verify_last_timestamp_seconds": ("gauge", {"symbol"}),
     "health": ("stateset", {"blofin_health"}),
     "build": ("info", {"version", "python", "store"}),
@@ -238,10 +239,11 @@ def test_what_was_verified_is_told_once_it_was_read(metrics, watch):
     get = metrics.registry.get_sample_value
     btc = {"symbol": "BTC-USDT"}
     assert get("blofin_verify_last_timestamp_seconds", btc) == 0
-    metrics.verified = {"BTC-USDT": Totals(9, 2, 1, 3, 4, 1, 1_790_000_000_500), "X": Totals(1)}
+    metrics.verified = {"BTC-USDT": Totals(9, 2, 1, 3, 4, 1, 1_790_000_000_500, 2), "X": Totals(1)}
     figures = [get("blofin_verify_candles_total", btc | {"result": one}) for one in RESULTS]
     assert figures == [9, 2, 1, 3, 4]
     assert get("blofin_verify_repaired_total", btc) == 1
+    assert get("blofin_verify_mismatches", btc) == 2
     assert get("blofin_verify_last_timestamp_seconds", btc) == 1_790_000_000.5
     assert get("blofin_verify_repaired_total", {"symbol": "ETH-USDT"}) == 0
     assert get("blofin_verify_repaired_total", {"symbol": "X"}) is None

@@ -71,7 +71,7 @@ class Verification:
 
 
 class Totals(NamedTuple):
-    """All verifications of a symbol together. `last`: when the last one ended (ms) unfailed."""
+    """All verifications of a symbol together."""
 
     equal: int = 0
     different: int = 0
@@ -80,6 +80,9 @@ class Totals(NamedTuple):
     unanswered: int = 0
     repaired: int = 0
     last: int = 0
+    """When the last one ended (ms) that did not fail."""
+    left: int = 0
+    """How many stored candles that one left otherwise than BloFin gives them."""
 
 
 def record(connection: sa.Connection, verification: Verification) -> None:
@@ -89,9 +92,16 @@ def record(connection: sa.Connection, verification: Verification) -> None:
 
 
 def totals(connection: sa.Connection, bar: Bar) -> dict[str, Totals]:
-    """Return the sums over all verifications, by symbol."""
+    """Return the sums over all verifications, by symbol, and what the last one left."""
     c = verifications.c
-    ended = sa.case((c.status != Outcome.FAILED.value, c.finished), else_=0)
+    whole = sa.and_(c.bar == bar.value, c.status != Outcome.FAILED.value)
+    last = sa.select(sa.func.max(c.id)).where(whole).group_by(c.symbol)
+    ends = {
+        symbol: (finished, different - repaired + absent)
+        for symbol, finished, different, repaired, absent in connection.execute(
+            sa.select(c.symbol, c.finished, c.different, c.repaired, c.absent).where(c.id.in_(last))
+        )
+    }
     query = (
         sa.select(
             c.symbol,
@@ -100,12 +110,14 @@ def totals(connection: sa.Connection, bar: Bar) -> dict[str, Totals]:
                 sa.func.sum(column)
                 for column in (c.different, c.absent, c.missing, c.unanswered, c.repaired)
             ),
-            sa.func.max(ended),
         )
         .where(c.bar == bar.value)
         .group_by(c.symbol)
     )
-    return {symbol: Totals(*map(int, sums)) for symbol, *sums in connection.execute(query)}
+    return {
+        symbol: Totals(*map(int, sums), *ends.get(symbol, ()))
+        for symbol, *sums in connection.execute(query)
+    }
 
 
 def stored(connection: sa.Connection, symbol: str, bar: Bar, span: Span) -> list[Candle]:

@@ -269,6 +269,7 @@ def test_the_figures_go_where_they_are_told_to_and_go_on_from_run_to_run(place, 
     assert {name for name, *_ in found} == {
         "blofin_verify_candles_total",
         "blofin_verify_repaired_total",
+        "blofin_verify_mismatches",
         "blofin_verify_last_timestamp_seconds",
     }
     told = {
@@ -284,6 +285,9 @@ def test_the_figures_go_where_they_are_told_to_and_go_on_from_run_to_run(place, 
     }
     assert found["blofin_verify_repaired_total", BTC] == 1
     assert found["blofin_verify_repaired_total", ETH] == 0
+    # One was repaired; the one that BloFin does not have is left.
+    assert figures(server.pushes[0].body)["blofin_verify_mismatches", BTC] == 2
+    assert found["blofin_verify_mismatches", BTC] == 1
     checked = subprocess.run(
         [debian("promtool"), "check", "metrics"],
         input=text,

@@ -48,11 +48,23 @@ def test_a_verification_comes_back_column_by_column(store):
     ]
 
 
-def test_the_totals_are_sums_by_symbol_and_the_last_that_did_not_fail(store):
+def test_the_totals_are_sums_by_symbol_and_what_the_last_left_that_did_not_fail(store):
     """Of one bar; what a failed one compared counts all the same."""
     told = [
         Verification("A", "1m", 0, 0, 0, finished=50, compared=10, different=2, repaired=1),
-        Verification("A", "1m", 0, 0, 0, finished=60, compared=5, absent=1, missing=3),
+        Verification(
+            "A",
+            "1m",
+            0,
+            0,
+            0,
+            finished=60,
+            compared=5,
+            different=3,
+            repaired=1,
+            absent=1,
+            missing=3,
+        ),
         Verification("A", "1m", 0, 0, 0, finished=70, compared=4, unanswered=2),
         Verification("B", "1m", 0, 0, 0, finished=80),
         Verification("A", "5m", 0, 0, 0, finished=90, compared=1),
@@ -61,7 +73,7 @@ def test_the_totals_are_sums_by_symbol_and_the_last_that_did_not_fail(store):
     for one in told:
         write(store, lambda db, one=one: verifications.record(db, one))
     assert write(store, lambda db: verifications.totals(db, Bar.M1)) == {
-        "A": Totals(17, 2, 1, 3, 2, 1, 60),
+        "A": Totals(14, 5, 1, 3, 2, 2, 60, 3),
         "B": Totals(),
     }
 
