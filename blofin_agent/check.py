@@ -16,6 +16,7 @@ from blofin_agent.core.symbols import choose, complain
 from blofin_agent.exchange.feed import FeedLost, Timing, session
 from blofin_agent.exchange.rest import client
 from blofin_agent.ingest import CONNECT_EVERY_S
+from blofin_agent.listen import leads_outside, without_token
 from blofin_agent.reconcile import SERVICE
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import Store, open_store
@@ -43,6 +44,7 @@ async def check(settings: Settings) -> list[Finding]:
             f"candles, {settings.backfill_lookback_hours} h back",
         )
     ]
+    findings.append(_page(settings))
     try:
         store = open_store(settings.blofin_database_url)
     except StoreError as error:
@@ -58,6 +60,20 @@ async def check(settings: Settings) -> list[Finding]:
     finally:
         store.close()
     return findings
+
+
+def _page(settings: Settings) -> Finding:
+    """Say who may ask. Whether the port is free is not tried: the agent may run."""
+    where = f"{settings.api_host}:{settings.api_port}"
+    try:
+        outside = leads_outside(settings.api_host)
+    except OSError as error:
+        return Finding("page", ok=False, text=f"API_HOST={settings.api_host}: {error.strerror}")
+    if not outside:
+        return Finding("page", ok=True, text=f"{where}, for this machine alone")
+    if settings.api_token is None:
+        return Finding("page", ok=False, text=without_token(settings.api_host))
+    return Finding("page", ok=True, text=f"{where}, for whoever shows API_TOKEN")
 
 
 async def _agent(store: Store) -> Finding:

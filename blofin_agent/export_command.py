@@ -20,7 +20,13 @@ from blofin_agent.core.coverage import Span, window
 from blofin_agent.core.symbols import choose, complain
 from blofin_agent.export import MANIFEST, SPLITS, Entry, Split, Wanted
 from blofin_agent.export_files import FORMATS, Format, standard_output
-from blofin_agent.options import Moment, lookback_option, symbols_option
+from blofin_agent.options import (
+    judge_range,
+    lookback_option,
+    since_option,
+    symbols_option,
+    until_option,
+)
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import Store
 from blofin_agent.text import percent, plural
@@ -35,8 +41,8 @@ class ExportError(Exception):
 @click.command()
 @symbols_option
 @lookback_option
-@click.option("--since", type=Moment(), help="From this UTC date or time on.")
-@click.option("--until", type=Moment(), help="Up to this UTC date or time, not included.")
+@since_option
+@until_option
 @click.option("--format", "kind", type=click.Choice(FORMATS), default="csv", show_default=True)
 @click.option(
     "-o",
@@ -89,8 +95,7 @@ def export(
     """
     if output == STDOUT and (kind != "csv" or split != "none" or as_json):
         raise click.UsageError("--output - writes CSV alone: no --format, --split or --json")
-    if lookback_hours is not None and since is not None:
-        raise click.UsageError("give --lookback-hours or --since, not both")
+    judge_range(since, until, lookback_hours)
     settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
     wanted = Wanted(settings.backfill_timeframe, _span(settings, since, until), kind, split, fill)
     with opened(settings, read_only=True) as store:
@@ -143,8 +148,6 @@ def _span(settings: Settings, since: int | None, until: int | None) -> Span:
     moving = window(wall_ms(), bar, settings.backfill_lookback_hours, settle)
     end = moving.end if until is None else min(moving.end, bar.floor(until))
     start = end - (moving.end - moving.start) if since is None else bar.floor(since + bar.ms - 1)
-    if since is not None and until is not None and since >= until:
-        raise click.UsageError("--since must be before --until")
     if start >= end:
         raise click.UsageError("there is no bar between --since and --until that is over")
     return Span(start, end)

@@ -26,12 +26,23 @@ def listen(settings: Settings) -> tuple[socket.socket, str]:
         ) from None
     if settings.api_token is None and not is_loopback(bound.getsockname()[0]):
         bound.close()
-        raise SettingsError(
-            f"API_HOST={settings.api_host} lets other machines ask this agent, and API_TOKEN is "
-            "not set: anybody there could read everything. Set API_TOKEN (openssl rand -hex 32 "
-            "makes one), or keep API_HOST=127.0.0.1"
-        )
+        raise SettingsError(without_token(settings.api_host))
     return bound, _url(settings.api_host, bound.getsockname()[1])
+
+
+def leads_outside(host: str) -> bool:
+    """Return whether more than this machine can reach a server at this host. Raises OSError."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return not all(is_loopback(str(address[0])) for *_, address in found)
+
+
+def without_token(host: str) -> str:
+    """Return why the agent does not listen there without a token, and what to do."""
+    return (
+        f"API_HOST={host} lets other machines ask this agent, and API_TOKEN is not set: anybody "
+        "there could read everything. Set API_TOKEN (openssl rand -hex 32 makes one), or keep "
+        "API_HOST=127.0.0.1"
+    )
 
 
 def access(settings: Settings, bound: socket.socket) -> Access:

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from blofin_agent.config import SettingsError, load
-from blofin_agent.listen import ListenError, access, listen
+from blofin_agent.listen import ListenError, access, leads_outside, listen
 
 
 @pytest.fixture
@@ -41,6 +41,15 @@ def test_others_may_ask_only_with_a_token(settings, host):
         found = access(settings(api_host=host, api_token="x"), bound)
         assert told.startswith(("http://127.0.0.1:", "http://[::1]:"))
     assert (found.wide, found.token) == (True, "x")
+
+
+@pytest.mark.parametrize(
+    ("host", "answer"),
+    [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True), ("::", True)],
+)
+def test_where_a_host_leads(host, answer):
+    """As `check` tells it before anything listens."""
+    assert leads_outside(host) is answer
 
 
 def test_an_address_that_cannot_be_listened_on_is_one_sentence(settings):

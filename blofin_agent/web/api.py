@@ -28,6 +28,7 @@ from blofin_agent.web.queries import (
     RunsQuery,
     SymbolsQuery,
 )
+from blofin_agent.web.status import Status
 
 PREFIX = "/api/v1"
 
@@ -62,9 +63,7 @@ class Answers:
         """Tell how everything is: health and why, budget, suspension, connections."""
         board = self._board
         return await self._answer(
-            lambda: models.Status.of(
-                board.overview(), __version__, self._bar, list(board.not_ready())
-            )
+            lambda: Status.of(board.overview(), __version__, self._bar, list(board.not_ready()))
         )
 
     async def coverage(self, query: Annotated[SymbolsQuery, Query()]) -> Response:
@@ -185,7 +184,7 @@ def create_api(board: Board, archive: Archive) -> FastAPI:
     )
     answers = Answers(board, archive)
     for path, method, model, statuses in (
-        ("/status", answers.status, models.Status, ()),
+        ("/status", answers.status, Status, ()),
         ("/coverage", answers.coverage, models.Coverage, (404, 422)),
         ("/coverage/{symbol}", answers.symbol, models.Symbol, (404, 422)),
         ("/gaps", answers.gaps, models.Gaps, (404, 422)),

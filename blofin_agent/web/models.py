@@ -5,14 +5,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from blofin_agent.board import GapMap as BoardMap
-from blofin_agent.board import Overview, Row
+from blofin_agent.board import Row
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import Health
 from blofin_agent.core.run import Run as PastRun
 from blofin_agent.core.run import Status as RunStatus
 from blofin_agent.core.run import Trigger
 from blofin_agent.gaps import Gap as BoardGap
-from blofin_agent.verdict import Healing
 
 LATEST = 253_402_300_799_999
 """The last millisecond of the year 9999."""
@@ -112,111 +111,6 @@ class Coverage(Model):
     bar: str
     window: Window
     symbols: list[Symbol]
-
-
-class Budget(Model):
-    """Requests that count in one of BloFin's windows, by every process on this store."""
-
-    window: str = Field(examples=["60s"])
-    seconds: Number
-    used: Number
-    limit: Number = Field(description="what the agent allows itself: BloFin's limit less a reserve")
-
-
-class Suspension(Model):
-    """BloFin suspended this address: no request is sent before `until`."""
-
-    until: Time
-    banned: bool = Field(description="whether it is the firewall's ban (403)")
-    reason: str
-
-
-class Connection(Model):
-    """A websocket connection. `since`: when it came into this state."""
-
-    name: str
-    connected: bool
-    symbols: Number
-    subscribed: Number
-    since: Time
-    lost: str = Field(description="why it was lost last; empty when it never was")
-
-
-class Outlook(Model):
-    """What is being done about what is missing."""
-
-    state: Healing
-    eta_seconds: Annotated[float, Field(ge=0)] = Field(
-        description="least time to fetch all that the gaps need"
-    )
-    next_pass: Time | None = Field(description="null while a pass goes on")
-
-
-class Passes(Model):
-    """When the last pass over all symbols ended; null before the first one."""
-
-    last: Time | None
-    last_success: Time | None
-
-
-class Status(Model):
-    """How everything is."""
-
-    version: str
-    now: Time
-    ready: bool
-    not_ready: list[str] = Field(description="why it is not ready, in words")
-    health: Health
-    reason: str = Field(description="why the health is what it is, in one sentence")
-    bar: str
-    window: Window
-    symbols: Number
-    below_good: Number = Field(description="symbols below 99.5 %")
-    below_warn: Number = Field(description="symbols below 97 %")
-    total: Figures
-    healing: Outlook
-    passes: Passes
-    budget: list[Budget]
-    suspension: Suspension | None
-    connections: list[Connection]
-    store_up: bool
-
-    @classmethod
-    def of(cls, overview: Overview, version: str, bar: str, not_ready: list[str]) -> "Status":
-        """Make it of the board's overview."""
-        held = overview.suspended
-        return cls(
-            version=version,
-            now=overview.now,
-            ready=not not_ready,
-            not_ready=not_ready,
-            health=overview.verdict.health,
-            reason=overview.verdict.reason,
-            bar=bar,
-            window=Window.of(overview.window),
-            symbols=overview.symbols,
-            below_good=overview.below_good,
-            below_warn=overview.below_warn,
-            total=Figures(coverage=overview.total.ratio, **overview.total._asdict()),
-            healing=Outlook(
-                state=overview.outlook.healing,
-                eta_seconds=overview.outlook.eta_seconds,
-                next_pass=overview.next_pass,
-            ),
-            passes=Passes(last=_ms(overview.last_pass), last_success=_ms(overview.last_success)),
-            budget=[
-                Budget(window=one.label, seconds=one.seconds, used=one.used, limit=one.limit)
-                for one in overview.budget
-            ],
-            suspension=None
-            if held is None
-            else Suspension(until=held.until, banned=held.banned, reason=held.reason),
-            connections=[
-                Connection(**{name: getattr(link, name) for name in Connection.model_fields})
-                for link in overview.links
-            ],
-            store_up=overview.store_up,
-        )
 
 
 class Gap(Model):
@@ -330,8 +224,3 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[WrongParameter] | None = None
-
-
-def _ms(seconds: float) -> int | None:
-    """Return a Prometheus time as ms, None for 0."""
-    return round(seconds * 1000) or None

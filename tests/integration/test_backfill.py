@@ -185,6 +185,13 @@ def test_coverage_and_check_tell_what_is_there(place, simulate):
     assert place.run("coverage").stdout.split("\n")[1].startswith("ETH-USDT")
     good = place.run("check")
     assert (good.returncode, "FAILED" in good.stdout) == (0, False), good.stdout
+    assert "page      127.0.0.1:0, for this machine alone" in good.stdout
+    wide = place.run("check", API_HOST="0.0.0.0")
+    assert wide.returncode == 1
+    assert "FAILED  page      API_HOST=0.0.0.0 lets other machines ask" in wide.stdout
+    shown = place.run("check", API_HOST="0.0.0.0", API_TOKEN="open-sesame").stdout
+    assert "ok      page      0.0.0.0:0, for whoever shows API_TOKEN" in shown
+    assert "sesame" not in shown
     bad = place.run("check", BLOFIN_SYMBOLS="BTC/USDT")
     assert bad.returncode == 1
     assert "BTC/USDT is not a BloFin instrument; did you mean BTC-USDT?" in bad.stdout
