@@ -229,7 +229,8 @@ def test_json_is_the_manifest(run):
     [
         (("--symbols", "NOPE-USDT"), 2, "NOPE-USDT is not a BloFin instrument"),
         (("--symbols", "a/usdt"), 2, "did you mean A-USDT?"),
-        (("--since", "2027-01-01"), 2, "that is over"),
+        (("--since", "2999-01-01"), 2, "--since is in the future"),
+        (("--since", "2026-09-21T00:29:30", "--until", "2026-09-21T00:29:40"), 2, "that is over"),
         (("--since", "2026-09-02", "--until", "2026-09-01"), 2, "--since must be before --until"),
         (("--since", "x"), 2, "is no date or time"),
         (("--format", "xml"), 2, "'xml' is not one of"),
