@@ -67,10 +67,9 @@ class Stored(NamedTuple):
     source: str
 
 
-def page(connection: sa.Connection, symbol: str, bar: Bar, span: Span, most: int) -> list[Stored]:
-    """Return at most so many stored candles of the span, the oldest first."""
+def _stored(symbol: str, bar: Bar, span: Span) -> "sa.Select[tuple[object, ...]]":
     c = candles.c
-    query = (
+    return (
         sa.select(*(c[name] for name in Stored._fields))
         .where(
             c.symbol == symbol,
@@ -79,9 +78,13 @@ def page(connection: sa.Connection, symbol: str, bar: Bar, span: Span, most: int
             c.open_time < span.end,
         )
         .order_by(c.open_time)
-        .limit(most)
     )
-    return [Stored(*row) for row in connection.execute(query)]
+
+
+def page(connection: sa.Connection, symbol: str, bar: Bar, span: Span, most: int) -> list[Stored]:
+    """Return at most so many stored candles of the span, the oldest first."""
+    query = _stored(symbol, bar, span).limit(most)
+    return [Stored._make(row) for row in connection.execute(query)]
 
 
 def stream(
@@ -91,20 +94,9 @@ def stream(
 
     They are read as they are taken: the whole is never in memory.
     """
-    c = candles.c
-    query = (
-        sa.select(*(c[name] for name in Stored._fields))
-        .where(
-            c.symbol == symbol,
-            c.bar == bar.value,
-            c.open_time >= span.start,
-            c.open_time < span.end,
-        )
-        .order_by(c.open_time)
-        .execution_options(yield_per=rows)
-    )
+    query = _stored(symbol, bar, span).execution_options(yield_per=rows)
     for part in connection.execute(query).partitions():
-        yield [Stored(*row) for row in part]
+        yield [Stored._make(row) for row in part]
 
 
 def newest_before(connection: sa.Connection, symbol: str, bar: Bar, time: int) -> Stored | None:
@@ -117,7 +109,7 @@ def newest_before(connection: sa.Connection, symbol: str, bar: Bar, time: int) -
         .limit(1)
     )
     row = connection.execute(query).first()
-    return None if row is None else Stored(*row)
+    return None if row is None else Stored._make(row)
 
 
 def counts(connection: sa.Connection, bar: Bar, span: Span) -> dict[str, int]:

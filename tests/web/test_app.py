@@ -10,10 +10,12 @@ import trio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 from prometheus_client.parser import text_string_to_metric_families as plain
 
+from blofin_agent.core.budget import Suspension
 from blofin_agent.core.candle import MINUTE, Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.proof import Proof
 from blofin_agent.core.run import Status
+from blofin_agent.links import Link
 from blofin_agent.web import pages
 from blofin_agent.web.serve import bind, serve
 
@@ -159,7 +161,8 @@ async def test_nothing_else_is_served(http):
     assert answer.status_code == 404
     assert "There is nothing at /etc/passwd" in answer.text
     refused = await http.post("/metrics")
-    assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
+    assert refused.status_code == 405
+    assert set(refused.headers["Allow"].split(", ")) == {"GET", "HEAD"}
     assert (await http.get("/symbols/NOPE")).status_code == 404
     assert (await http.get("/static/../pages.py")).status_code == 404
     assert (await http.head("/healthz")).status_code == 200
@@ -203,6 +206,25 @@ async def test_nothing_is_taken_from_elsewhere(site, http):
             assert source.startswith("/static/")
             assert (await http.get(source)).status_code == 200
         assert not re.search(r"<script(?![^>]*src=)|<style|style=|\son[a-z]+=", text)
+
+
+async def test_a_suspension_is_told_with_its_countdown(site, http, end):
+    """Why, until when, and how long it still takes; which connection is down, and why."""
+    site.hold("BTC-USDT", but=(5,))
+    site.hold("ETH-USDT")
+    site.throttle.until = site.now + 250_000
+    site.throttle.suspension = Suspension(site.throttle.until, 1, 0, True, "BloFin says 403")
+    site.board.links = lambda: [
+        Link("1", True, 1, 1, end),
+        Link("2", False, 1, 0, end, "BloFin closed the connection"),
+    ]
+    text = (await http.get("/")).text
+    assert "BloFin suspended this address</strong>: BloFin says 403" in text
+    assert f'<span data-until="{site.throttle.until}">4 min 10 s</span> left' in text
+    assert "nothing is asked for before 2026-09-21 14:17:25 UTC" in text
+    assert '<details class="links" open>' in text
+    assert "BloFin closed the connection" in text
+    assert "1 <small>of 2 up</small>" in text
 
 
 async def test_a_symbols_page_lists_its_gaps_and_runs(site, http, end):
