@@ -7,7 +7,7 @@ PAGE ?= http://127.0.0.1:8780
 FOLDER ?= .
 BIN := .venv/bin
 
-.PHONY: run demo test lint format dashboards pictures screens clean
+.PHONY: run demo test test-parts test-processes lint format dashboards pictures screens clean
 
 run: .venv/run  ## the agent, with SQLite under data/
 	$(BIN)/blofin-agent run
@@ -15,12 +15,27 @@ run: .venv/run  ## the agent, with SQLite under data/
 demo: .venv/run  ## the same against the built-in simulator, with gaps to heal
 	$(BIN)/blofin-agent demo
 
-test: .venv/dev  ## the whole suite, and how much of the code it runs
+test: .venv/dev  ## the whole suite, and how much of the code it runs; ARGS='tests/core -x' for a part
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest $(ARGS)
+ifdef ARGS
+	$(PYTEST) $(ARGS)
+else
+	$(MAKE) --no-print-directory -j2 test-parts test-processes
+endif
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='blofin_agent/core/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=90
+
+# Processes wait for the next minute most of the time: their tests run beside the others, and their
+# report follows when they are done.
+PYTEST := $(BIN)/coverage run -m pytest
+PROCESSES := tests/integration tests/browser
+
+test-parts:
+	$(PYTEST) $(PROCESSES:%=--ignore=%)
+
+test-processes:
+	@$(PYTEST) $(PROCESSES) >.test-processes.log 2>&1; code=$$?; cat .test-processes.log; exit $$code
 
 lint: .venv/dev  ## ruff, its formatter, mypy
 	$(BIN)/ruff check .
@@ -59,4 +74,4 @@ format: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .coverage .coverage.* .test-processes.log .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
