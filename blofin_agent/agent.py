@@ -1,10 +1,8 @@
 """Agent: puts the parts together; what runs beside what, signals, shutdown."""
 
-import math
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import httpx
@@ -13,94 +11,25 @@ import trio
 
 from blofin_agent import __version__, success
 from blofin_agent.archive import Archive
-from blofin_agent.backfill import Filler
 from blofin_agent.board import Board
-from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings
-from blofin_agent.exchange.rest import Rest
 from blofin_agent.heal import Healer
 from blofin_agent.ingest import Ingest
 from blofin_agent.listen import access
-from blofin_agent.metrics import Metrics
-from blofin_agent.pager import Pager
-from blofin_agent.passes import Passes, Policy
+from blofin_agent.parts import Parts, assemble
 from blofin_agent.reconcile import Reconciler
 from blofin_agent.retry import Backoff
-from blofin_agent.roster import Roster
 from blofin_agent.stopping import DRAIN_S, Stop, until_signal
 from blofin_agent.store import runs, verifications
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.throttle import Throttle
-from blofin_agent.trouble import Trouble
-from blofin_agent.watch import Watch
 from blofin_agent.web.app import create_app
 from blofin_agent.web.serve import serve
-from blofin_agent.writer import Writer
 
 log = structlog.get_logger()
 
 TRIES = 8
 """How often the agent asks for one page before it goes on to the next symbol."""
-
-
-@dataclass(slots=True)
-class Parts:
-    """The parts that the agent and the one-shot backfill have in common."""
-
-    watch: Watch
-    metrics: Metrics
-    trouble: Trouble
-    throttle: Throttle
-    writer: Writer
-    filler: Filler
-    passes: Passes
-    roster: Roster
-
-
-def assemble(
-    settings: Settings,
-    store: Store,
-    client: httpx.AsyncClient,
-    *,
-    tries: int,
-    what_next: str,
-    store_patience_s: float = math.inf,
-    clock: Callable[[], int] = wall_ms,
-) -> Parts:
-    """Make the parts and join them.
-
-    `what_next`: what to say is done when BloFin is away. `store_patience_s`: how long a database
-    that is away is waited for.
-    """
-    watch = Watch(
-        settings.backfill_timeframe,
-        settings.backfill_lookback_hours,
-        int(settings.coverage_settle_seconds * 1000),
-        clock,
-    )
-    metrics = Metrics(watch, __version__, store.engine.dialect.name)
-    metrics.interval.set(settings.backfill_interval_minutes * 60)
-    store.observer = metrics.store_operation
-    trouble = Trouble(what_next, "all is well again between the agent and BloFin")
-    spacing_ms = settings.backfill_request_sleep_ms
-    throttle = Throttle(
-        Rest(client, clock), store, metrics, clock, spacing_ms, trouble, store_patience_s
-    )
-    writer = Writer(store, watch, metrics, patience_s=store_patience_s)
-    pager = Pager(throttle, metrics, clock, settings.backfill_batch_limit)
-    filler = Filler(pager, store, watch, writer, metrics, tries)
-    policy = Policy(
-        settings.backfill_skip_coverage,
-        settings.backfill_top_up,
-        settings.backfill_symbol_sleep_ms / 1000,
-        spacing_ms,
-    )
-    passes = Passes(filler, watch, metrics, policy)
-    metrics.used, metrics.suspended_until = throttle.used, throttle.suspended_until
-    metrics.eta = passes.eta
-    roster = Roster(settings.blofin_symbols, store, watch, metrics, throttle)
-    return Parts(watch, metrics, trouble, throttle, writer, filler, passes, roster)
 
 
 async def run(

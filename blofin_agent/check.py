@@ -7,7 +7,6 @@ from typing import NamedTuple
 import trio
 
 from blofin_agent import __version__
-from blofin_agent.agent import Parts, assemble
 from blofin_agent.config import Settings
 from blofin_agent.core.answers import Instrument
 from blofin_agent.core.errors import ExchangeError
@@ -17,6 +16,7 @@ from blofin_agent.exchange.feed import FeedLost, Timing, session
 from blofin_agent.exchange.rest import client
 from blofin_agent.ingest import CONNECT_EVERY_S
 from blofin_agent.listen import leads_outside, without_token
+from blofin_agent.parts import Parts, assemble
 from blofin_agent.reconcile import SERVICE
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import Store, open_store

@@ -9,34 +9,21 @@ import trio
 
 from blofin_agent import (
     __version__,
-    agent,
     check,
-    demo,
     logs,
     looking,
-    oneshot,
     oneshot_command,
     show,
-    verify,
     verify_command,
 )
 from blofin_agent.completion import completion
 from blofin_agent.config import Settings, SettingsError
-from blofin_agent.console import FAILED, WRONG_USE, opened, read_settings, say
+from blofin_agent.console import FAILED, WRONG_USE, Failed, opened, read_settings, say
 from blofin_agent.exchange.rest import client as make_client
-from blofin_agent.export_command import ExportError, export
-from blofin_agent.listen import ListenError, listen
+from blofin_agent.export_command import export
+from blofin_agent.listen import listen
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreError, WrongUrl
-
-_FAILURES = (
-    StoreError,
-    oneshot.BackfillError,
-    verify.VerifyError,
-    demo.DemoError,
-    ListenError,
-    ExportError,
-)
 
 
 class _Group(click.Group):
@@ -48,10 +35,10 @@ class _Group(click.Group):
         except (SettingsError, WrongUrl) as error:
             say(f"wrong setting: {error}")
             ctx.exit(WRONG_USE)
-        except (oneshot.UnknownSymbolError, demo.WrongOptionError) as error:
+        except Failed as error:
             say(str(error))
-            ctx.exit(WRONG_USE)
-        except _FAILURES as error:
+            ctx.exit(error.code)
+        except StoreError as error:
             say(str(error))
             ctx.exit(FAILED)
         except BrokenPipeError:
@@ -87,6 +74,9 @@ def run() -> None:
 
     Example: BLOFIN_SYMBOLS=BTC-USDT,ETH-USDT blofin-agent run
     """
+    # The web server comes with it: no other command should wait for that to load.
+    from blofin_agent import agent  # noqa: PLC0415
+
     settings = read_settings()
     bound, url = listen(settings)
     with opened(settings) as store:
@@ -147,6 +137,8 @@ def simulate(
 
     Example: blofin-agent simulate --port 8790 --symbols BTC-USDT,ETH-USDT --seed 7
     """
+    from blofin_agent import demo  # noqa: PLC0415 - as above
+
     logs.configure("console", "info")
     demo.simulate(
         host=host,
@@ -165,6 +157,8 @@ def demo_command() -> None:
 
     Example: blofin-agent demo
     """
+    from blofin_agent import demo  # noqa: PLC0415 - as above
+
     settings = read_settings()
     bound, url = listen(settings)
 

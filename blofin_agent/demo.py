@@ -13,6 +13,7 @@ import trio
 from blofin_agent import __version__, agent, show
 from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings
+from blofin_agent.console import Failed, WrongUse
 from blofin_agent.core.candle import HOUR, MINUTE, Source
 from blofin_agent.core.coverage import Span, window
 from blofin_agent.exchange.rest import client
@@ -30,18 +31,18 @@ REQUEST_SLEEP_MS = 1_000
 """Slower than need be, so that there is time to open the page and watch."""
 
 
-class DemoError(Exception):
+class DemoError(Failed):
     """The demo or the simulator cannot run. The text is a sentence for a person."""
 
 
-class WrongOptionError(DemoError):
+class WrongOptionError(WrongUse):
     """An option of the simulator's cannot be."""
 
 
 def simulate(
     *, host: str, port: int, symbols: str, seed: int, holes: float, page_limit: int, limits: bool
 ) -> None:
-    """Run the simulator until Ctrl-C. Raises DemoError."""
+    """Run the simulator until Ctrl-C. Raises DemoError and WrongOptionError."""
 
     async def main() -> None:
         options = Options(
@@ -62,7 +63,7 @@ def simulate(
                 await anext(signals)
                 nursery.cancel_scope.cancel()
 
-    problem: DemoError | None = None
+    problem: Failed | None = None
     try:
         trio.run(main)
     except* ValueError as group:

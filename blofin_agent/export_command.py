@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from blofin_agent import export as engine
 from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings
-from blofin_agent.console import FAILED, INCOMPLETE, opened, read_settings, say
+from blofin_agent.console import FAILED, INCOMPLETE, Failed, opened, read_settings, say
 from blofin_agent.core.coverage import Span, window
 from blofin_agent.core.symbols import choose, complain
 from blofin_agent.export import MANIFEST, SPLITS, Entry, Split, Wanted
@@ -34,7 +34,7 @@ from blofin_agent.text import percent, plural
 STDOUT = "-"
 
 
-class ExportError(Exception):
+class ExportError(Failed):
     """The files cannot be written. The text is a sentence for a person."""
 
 

@@ -3,13 +3,32 @@
 import socket
 
 from blofin_agent.config import Settings, SettingsError
-from blofin_agent.web.app import Access
-from blofin_agent.web.guard import is_loopback
-from blofin_agent.web.serve import bind
+from blofin_agent.console import Failed
+from blofin_agent.web.guard import Access, is_loopback
 
 
-class ListenError(Exception):
-    """The address cannot be listened on. The text is a sentence for a person."""
+class ListenError(Failed):
+    """The address cannot be listened on."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one. Raises OSError.
+
+    Made here and not by hypercorn, a port in use is a plain error and no group of exceptions.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        # Two programs may bind one port; only one may listen.
+        bound.listen()
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def listen(settings: Settings) -> tuple[socket.socket, str]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import httpx
 import trio
 
-from blofin_agent.agent import Parts, assemble
 from blofin_agent.backfill import Progress
 from blofin_agent.config import Settings
+from blofin_agent.console import Failed, WrongUse
 from blofin_agent.core import budget
 from blofin_agent.core.answers import Answer
 from blofin_agent.core.coverage import Span
@@ -17,6 +17,7 @@ from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
 from blofin_agent.core.run import Run, Trigger
 from blofin_agent.core.symbols import complain, needs_listing
+from blofin_agent.parts import Parts, assemble
 from blofin_agent.publish import NOWHERE, Targets, publish
 from blofin_agent.report import Need, Report, Teller
 from blofin_agent.retry import Backoff
@@ -32,11 +33,11 @@ STORE_PATIENCE_S = 30.0
 """How long the one-shot waits for a database that is locked or full."""
 
 
-class BackfillError(Exception):
+class BackfillError(Failed):
     """The backfill could not be done. The text is a sentence for a person."""
 
 
-class UnknownSymbolError(Exception):
+class UnknownSymbolError(WrongUse):
     """A symbol named on the command line does not exist."""
 
 

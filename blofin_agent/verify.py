@@ -7,13 +7,14 @@ from functools import partial
 import httpx
 import trio
 
-from blofin_agent.agent import Parts, assemble
 from blofin_agent.config import Settings
+from blofin_agent.console import Failed
 from blofin_agent.core import plan, sample
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import History
 from blofin_agent.core.symbols import complain
 from blofin_agent.oneshot import STORE_PATIENCE_S, TRIES, UnknownSymbolError, fixed
+from blofin_agent.parts import Parts, assemble
 from blofin_agent.publish import NOWHERE, Targets, publish_verified
 from blofin_agent.stopping import Stop, until_signal
 from blofin_agent.store import verifications
@@ -25,7 +26,7 @@ from blofin_agent.verifier import Verifier, Work
 from blofin_agent.verify_report import Found, Report, Teller
 
 
-class VerifyError(Exception):
+class VerifyError(Failed):
     """There is nothing that could be verified. The text is a sentence for a person."""
 
 

@@ -16,16 +16,7 @@ from blofin_agent.archive import Archive
 from blofin_agent.board import Board
 from blofin_agent.web.api import PREFIX, create_api
 from blofin_agent.web.endpoints import Endpoints
-from blofin_agent.web.guard import Guard
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Who may ask; see `guard.Guard`."""
-
-    names: tuple[str, ...] = ()
-    wide: bool = False
-    token: str | None = None
+from blofin_agent.web.guard import Access, Guard
 
 
 @dataclass(frozen=True, slots=True)

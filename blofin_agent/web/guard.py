@@ -9,6 +9,7 @@ import binascii
 import hmac
 import ipaddress
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -31,6 +32,15 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 """Sent with every answer, unless it says otherwise itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may ask; see `Guard`."""
+
+    names: tuple[str, ...] = ()
+    wide: bool = False
+    token: str | None = None
 
 
 def is_loopback(address: str) -> bool:

@@ -13,26 +13,6 @@ STOP_WITHIN_S = 2.0
 """Requests under way at shutdown have so long to end."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes a free one. Raises OSError.
-
-    Made here and not by hypercorn, a port in use is a plain error and no group of exceptions.
-    """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    bound = socket.socket(family, kind, protocol)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-        # Two programs may bind one port; only one may listen.
-        bound.listen()
-    except OSError:
-        bound.close()
-        raise
-    return bound
-
-
 async def serve(
     app: ASGIFramework,
     bound: socket.socket,

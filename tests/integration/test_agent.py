@@ -171,16 +171,27 @@ def test_kill_at_any_moment_loses_nothing(place, simulate, ended):
     simulator = simulate("4", options=("--page-limit", "100"))
     chance = random.Random(20_260_213)
     before = 0
-    for _ in range(12):
+
+    def rows():
+        with contextlib.suppress(sqlite3.Error):
+            return place.query("SELECT count(*) FROM candles")[0][0]
+        return 0
+
+    for number in range(12):
         process = place.start("backfill", BLOFIN_SYMBOLS="all", BACKFILL_LOOKBACK_HOURS="48")
         ended.append(process)
-        time.sleep(chance.uniform(0.6, 1.6))
+        if number % 2:
+            # While it stores, however slow this machine is; else maybe while it starts.
+            known = before
+            until(lambda: rows() > known or process.poll() is not None, every_s=0.02)  # noqa: B023
+            time.sleep(chance.uniform(0, 0.4))
+        else:
+            time.sleep(chance.uniform(0.1, 1.6))
         process.kill()
         process.wait()
-        with contextlib.suppress(sqlite3.Error):
-            count = place.query("SELECT count(*) FROM candles")[0][0]
-            assert count >= before
-            before = count
+        count = rows()
+        assert count >= before
+        before = count
     assert before > 0
     done = place.run("backfill", "--json", BLOFIN_SYMBOLS="all", BACKFILL_LOOKBACK_HOURS="48")
     report = json.loads(done.stdout)

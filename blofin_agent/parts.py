@@ -1,0 +1,81 @@
+"""Parts: what the agent and the one-shot commands are made of, joined."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+
+from blofin_agent import __version__
+from blofin_agent.backfill import Filler
+from blofin_agent.clock import wall_ms
+from blofin_agent.config import Settings
+from blofin_agent.exchange.rest import Rest
+from blofin_agent.metrics import Metrics
+from blofin_agent.pager import Pager
+from blofin_agent.passes import Passes, Policy
+from blofin_agent.roster import Roster
+from blofin_agent.store.engine import Store
+from blofin_agent.throttle import Throttle
+from blofin_agent.trouble import Trouble
+from blofin_agent.watch import Watch
+from blofin_agent.writer import Writer
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts that the agent and the one-shot backfill have in common."""
+
+    watch: Watch
+    metrics: Metrics
+    trouble: Trouble
+    throttle: Throttle
+    writer: Writer
+    filler: Filler
+    passes: Passes
+    roster: Roster
+
+
+def assemble(
+    settings: Settings,
+    store: Store,
+    client: httpx.AsyncClient,
+    *,
+    tries: int,
+    what_next: str,
+    store_patience_s: float = math.inf,
+    clock: Callable[[], int] = wall_ms,
+) -> Parts:
+    """Make the parts and join them.
+
+    `what_next`: what to say is done when BloFin is away. `store_patience_s`: how long a database
+    that is away is waited for.
+    """
+    watch = Watch(
+        settings.backfill_timeframe,
+        settings.backfill_lookback_hours,
+        int(settings.coverage_settle_seconds * 1000),
+        clock,
+    )
+    metrics = Metrics(watch, __version__, store.engine.dialect.name)
+    metrics.interval.set(settings.backfill_interval_minutes * 60)
+    store.observer = metrics.store_operation
+    trouble = Trouble(what_next, "all is well again between the agent and BloFin")
+    spacing_ms = settings.backfill_request_sleep_ms
+    throttle = Throttle(
+        Rest(client, clock), store, metrics, clock, spacing_ms, trouble, store_patience_s
+    )
+    writer = Writer(store, watch, metrics, patience_s=store_patience_s)
+    pager = Pager(throttle, metrics, clock, settings.backfill_batch_limit)
+    filler = Filler(pager, store, watch, writer, metrics, tries)
+    policy = Policy(
+        settings.backfill_skip_coverage,
+        settings.backfill_top_up,
+        settings.backfill_symbol_sleep_ms / 1000,
+        spacing_ms,
+    )
+    passes = Passes(filler, watch, metrics, policy)
+    metrics.used, metrics.suspended_until = throttle.used, throttle.suspended_until
+    metrics.eta = passes.eta
+    roster = Roster(settings.blofin_symbols, store, watch, metrics, throttle)
+    return Parts(watch, metrics, trouble, throttle, writer, filler, passes, roster)
