@@ -23,6 +23,7 @@ from blofin_agent.stopping import DRAIN_S, Stop, until_signal
 from blofin_agent.store import runs, verifications
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.ticks import Ticks
 from blofin_agent.web.app import create_app
 from blofin_agent.web.serve import serve
 
@@ -62,6 +63,10 @@ async def run(
         version=__version__,
         where=store.where,
     )
+    ticks = None
+    if settings.blofin_store_ticks:
+        days = settings.ticks_retention_days
+        ticks = Ticks(store, parts.watch, parts.writer, parts.metrics, days)
     archive = Archive(store.reader(), parts.watch.bar)
     site = create_app(parts.metrics.registry, board, archive, access(settings, bound))
     stop, stopped = Stop(), trio.Event()
@@ -69,19 +74,23 @@ async def run(
         async with until_signal(stop) as producers:
             await servers.start(serve, site.app, bound, stopped.wait)
             servers.start_soon(parts.writer.run)
-            producers.start_soon(_produce, settings, store, parts, board)
+            producers.start_soon(_produce, settings, store, parts, board, ticks)
             announce()
             await trio.sleep_forever()
         servers.cancel_scope.deadline = trio.current_time() + DRAIN_S
         await parts.writer.close()
+        if ticks is not None:
+            servers.start_soon(ticks.drain)
         site.close()
         stopped.set()
     stop.done()
     log.info("stopped; every candle counted is stored")
 
 
-async def _produce(settings: Settings, store: Store, parts: Parts, board: Board) -> None:
-    """Read what is stored, then run all that brings candles in."""
+async def _produce(
+    settings: Settings, store: Store, parts: Parts, board: Board, ticks: Ticks | None
+) -> None:
+    """Read what is stored, then run all that brings candles in, and ticks if they are kept."""
     await _load(store, parts)
     parts.watch.loaded = True
     parts.passes.succeeded = partial(success.remember, store)
@@ -92,6 +101,7 @@ async def _produce(settings: Settings, store: Store, parts: Parts, board: Board)
         parts.metrics,
         parts.throttle,
         parts.trouble,
+        ticks=ticks,
     )
     board.links = ingest.links.all
     ingest.add(parts.watch.histories)
@@ -114,6 +124,8 @@ async def _produce(settings: Settings, store: Store, parts: Parts, board: Board)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reconciler.run)
         nursery.start_soon(ingest.run)
+        if ticks is not None:
+            nursery.start_soon(ticks.run)
         asked = trio.Event()
         nursery.start_soon(parts.roster.run, changed, asked)
         # Before BloFin was asked when its symbols were listed, too much would be called missing.

@@ -10,6 +10,7 @@ from blofin_agent import __version__
 from blofin_agent.config import Settings
 from blofin_agent.core.answers import Instrument
 from blofin_agent.core.errors import ExchangeError
+from blofin_agent.core.frames import channel
 from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.core.symbols import choose, complain
 from blofin_agent.exchange.feed import FeedLost, Timing, session
@@ -126,7 +127,7 @@ async def _feed(settings: Settings, listed: Mapping[str, Instrument]) -> Finding
                 try:
                     await session(
                         url,
-                        settings.backfill_timeframe,
+                        channel(settings.backfill_timeframe),
                         subscriptions,
                         opened=lambda: None,
                         handle=lambda _frame: heard.set(),

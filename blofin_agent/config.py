@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     backfill_skip_coverage: float = Field(0.995, ge=0, le=1)
     backfill_top_up: bool = True
     coverage_settle_seconds: float = Field(15, ge=0, le=3600)
+    blofin_store_ticks: bool = False
+    ticks_retention_days: float = Field(7, gt=0, le=36_600)
     api_host: str = "127.0.0.1"
     api_port: int = Field(8780, ge=0, le=65535)
     api_token: SecretStr | None = None

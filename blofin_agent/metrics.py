@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from blofin_agent.store.verifications import Totals
 
 ENDPOINTS = ("candles", "instruments")
-KINDS = ("candle", "ack", "refused", "pong", "invalid")
+KINDS = ("candle", "trade", "ack", "refused", "pong", "invalid")
 DISCONNECTS = ("closed", "rejected", "unreachable", "timeout", "silent", "stale")
 READS = ("load", "reconcile")
-SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat")
+SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat", "ticks")
 OPERATIONS = ("insert", *SMALL_WRITES, *READS)
-FEEDS = ("rest", "ws")
+FEEDS = ("rest", "ws", "trades")
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
@@ -43,6 +43,7 @@ class Metrics:
         prom.PlatformCollector(registry=registry)
         prom.GCCollector(registry=registry)
         self.watch = watch
+        self._ticks = False
         self.used: Callable[[], dict[str, int]] = lambda: {limit.label: 0 for limit in LIMITS}
         """Tells how many requests count in each window; the throttle's, once there is one."""
         self.suspended_until: Callable[[], int] = lambda: 0
@@ -132,6 +133,9 @@ class Metrics:
             "writer_dropped",
             "Live candles dropped because the queue was full; they are fetched again by REST.",
         )
+        self.ticks_written = counter("ticks_written", "Ticks newly stored.", "symbol")
+        self.ticks_queue_length = gauge("ticks_queue_length", "Ticks that wait to be stored.")
+        self.ticks_dropped = counter("ticks_dropped", "Ticks lost because the queue was full.")
         self.store_up = gauge("store_up", "1 while the database takes transactions.")
         self.store_duration = histogram(
             "store_operation_duration_seconds", "How long transactions took.", _FAST, "operation"
@@ -156,6 +160,12 @@ class Metrics:
             for reason in Reason:
                 self.rows_rejected.labels(feed, reason.value)
 
+    def count_ticks(self) -> None:
+        """Make each symbol's series of ticks exist from now on: without ticks there are none."""
+        self._ticks = True
+        for symbol in self.watch.histories:
+            self.ticks_written.labels(symbol)
+
     def add_symbol(self, symbol: str) -> None:
         """Make a symbol's series exist, at 0."""
         for source in Source:
@@ -172,6 +182,7 @@ class Metrics:
 
     def _by_symbol(self) -> tuple[prom.Counter | prom.Gauge, ...]:
         return (
+            *((self.ticks_written,) if self._ticks else ()),
             self.requests,
             self.rate_limited,
             self.last_pass_requests,

@@ -52,10 +52,22 @@ class Writer:
         self._watch = watch
         self._metrics = metrics
         self._in, self._out = trio.open_memory_channel[Batch](capacity)
+        self._pending = 0
+        self._rest = trio.lowlevel.ParkingLot()
         self.committing = trio.Lock()
         """Held from a transaction's start until its rows are counted."""
         metrics.queue_capacity.set(capacity)
         metrics.queue_length.set_function(lambda: self._out.statistics().current_buffer_used)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing that was taken waits or is being committed."""
+        return self._pending == 0
+
+    async def until_idle(self) -> None:
+        """Wait until it is idle; return at once when it is."""
+        while not self.idle:
+            await self._rest.park()
 
     def offer(self, symbol: str, candle: Candle) -> bool:
         """Take a live candle without waiting; return False when there was no room for it."""
@@ -64,12 +76,18 @@ class Writer:
         except trio.WouldBlock:
             self._metrics.dropped.inc()
             return False
+        self._pending += 1
         return True
 
     async def put(self, symbol: str, rows: Sequence[Candle]) -> Batch:
         """Take a page's candles; wait while there is no room. `committed` tells the rest."""
         batch = Batch(Rows(symbol, Source.FILL, rows))
-        await self._in.send(batch)
+        self._pending += 1
+        try:
+            await self._in.send(batch)
+        except BaseException:
+            self._done(1)
+            raise
         return batch
 
     async def close(self) -> None:
@@ -115,6 +133,12 @@ class Writer:
             batch.inserted = new
         for batch in batches:
             batch.committed.set()
+        self._done(len(batches))
+
+    def _done(self, batches: int) -> None:
+        self._pending -= batches
+        if self.idle:
+            self._rest.unpark_all()
 
     async def _insert(self, rows: Sequence[Rows]) -> list[int]:
         insert = partial(candles.insert, bar=self._watch.bar, batches=rows)

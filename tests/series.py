@@ -12,6 +12,7 @@ def _read():
     watch = Watch(Bar.M1, 1, 0, lambda: 0, loaded=True)
     watch.histories["A-USDT"] = History("A-USDT", Bar.M1)
     metrics = Metrics(watch, "1", "sqlite")
+    metrics.count_ticks()
     metrics.add_symbol("A-USDT")
     metrics.verified = {}
     metrics.add_connection("1")

@@ -27,10 +27,11 @@ OUTCOMES = [
     "unreachable",
     "server_error",
 ]
-KINDS = ["candle", "ack", "refused", "pong", "invalid"]
+KINDS = ["candle", "trade", "ack", "refused", "pong", "invalid"]
 REASONS = ["shape", "off_grid", "impossible", "outside", "repeated", "open"]
 OPERATIONS = ["insert", "load", "reconcile", "budget", "run", "proofs", "instruments", "beat"]
 RESULTS = ["equal", "different", "absent", "missing", "unanswered"]
+OPERATIONS.append("ticks")
 WINDOWS = ["60s", "300s"]
 
 FAMILIES = {
@@ -67,6 +68,9 @@ FAMILIES = {
     "writer_queue_length": ("gauge", set()),
     "writer_queue_capacity": ("gauge", set()),
     "writer_dropped": ("counter", set()),
+    "ticks_written": ("counter", {"symbol"}),
+    "ticks_queue_length": ("gauge", set()),
+    "ticks_dropped": ("counter", set()),
     "store_up": ("gauge", set()),
     "store_operation_duration_seconds": ("histogram", {"operation"}),
     "store_errors": ("counter", {"operation"}),
@@ -99,6 +103,7 @@ def metrics(watch):
     metrics = Metrics(watch, "1.2.3", "sqlite")
     metrics.verified = {}
     metrics.add_connection("1")
+    metrics.count_ticks()
     for symbol in ("BTC-USDT", "ETH-USDT"):
         watch.histories[symbol] = History(symbol, Bar.M1)
         metrics.add_symbol(symbol)
@@ -141,7 +146,7 @@ def test_every_known_label_set_is_there_from_the_start_at_0(metrics):
     assert values(families["store_errors"], "operation") == set(OPERATIONS)
     assert values(families["feed_disconnects"], "reason") == set(DISCONNECTS)
     assert values(families["rows_rejected"], "reason") == set(REASONS)
-    assert values(families["rows_rejected"], "feed") == {"rest", "ws"}
+    assert values(families["rows_rejected"], "feed") == {"rest", "ws", "trades"}
     assert values(families["candles_written"], "source") == {"blofin_ws", "historical_fill"}
     assert values(families["rate_budget_used"], "window") == set(WINDOWS)
     assert values(families["verify_candles"], "result") == set(RESULTS)

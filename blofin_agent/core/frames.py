@@ -21,18 +21,20 @@ from blofin_agent.core.candle import (
 )
 
 PING = "ping"
+TRADES = "trades"
+"""The name of the channel of trades."""
 MAX_SUBSCRIBE_BYTES = 4_096
 """The arguments of one subscribe message may not be longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """Rows of one symbol's candle channel."""
+    """Rows of one symbol's channel: of candles, or of trades."""
 
     symbol: str
     channel: str
     rows: Sequence[WireRow | bytes]
-    """Decoded rows; a row that could not be decoded is here as its raw JSON."""
+    """Decoded rows; a row that could not be decoded, or a trade, is here as its raw JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,9 @@ def _decode_slowly(text: str | bytes) -> Frame:
         if frame.event == "unsubscribe":
             return Left(frame.arg.inst_id)
         if frame.event is None and frame.data is not None:
-            rows = [_row_or_raw(bytes(raw)) for raw in frame.data]
+            raws = [bytes(raw) for raw in frame.data]
+            trades = frame.arg.channel == TRADES
+            rows = raws if trades else [_row_or_raw(raw) for raw in raws]
             return Push(frame.arg.inst_id, frame.arg.channel, rows)
     return Garbled(_shown(text))
 
@@ -168,16 +172,16 @@ def channel(bar: Bar) -> str:
 
 
 def subscribe_messages(
-    symbols: Iterable[str], bar: Bar, *, per_message: int, op: str = "subscribe"
+    symbols: Iterable[str], channel_name: str, *, per_message: int, op: str = "subscribe"
 ) -> list[str]:
-    """Return the messages that subscribe (or `op="unsubscribe"`) the symbols' candles.
+    """Return the messages that subscribe (or `op="unsubscribe"`) a channel of the symbols.
 
     None carries more than `per_message` symbols or arguments of more than 4,096 bytes.
     """
     messages: list[str] = []
     batch: list[dict[str, str]] = []
     for symbol in symbols:
-        arg = {"channel": channel(bar), "instId": symbol}
+        arg = {"channel": channel_name, "instId": symbol}
         if batch and (
             len(batch) >= per_message
             or len(msgspec.json.encode([*batch, arg])) > MAX_SUBSCRIBE_BYTES

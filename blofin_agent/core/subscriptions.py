@@ -57,9 +57,13 @@ class Due:
 
 
 class Subscriptions:
-    """The subscriptions of one connection. Lives on through reconnects; `opened` begins each."""
+    """The subscriptions of one connection. Lives on through reconnects; `opened` begins each.
 
-    def __init__(self, symbols: Iterable[str]) -> None:
+    `may_be_quiet`: on a channel where nothing comes for hours as a rule, silence means nothing.
+    """
+
+    def __init__(self, symbols: Iterable[str], *, may_be_quiet: bool = False) -> None:
+        self._may_be_quiet = may_be_quiet
         self._all = {symbol: _One() for symbol in symbols}
         self._sent = False
         self._last_push = 0.0
@@ -141,8 +145,10 @@ class Subscriptions:
                     one.again_s = min(one.again_s * 2, REFUSED_LONGEST_S)
                     one.state, one.since, one.tries = _State.WAITING, now, TRIES
                     due.alone.append(symbol)
-            else:
+            elif not self._may_be_quiet:
                 self._watch(symbol, one, now, due)
+        if self._may_be_quiet:
+            return due
         if self._any_standing() and now - self._last_push >= self._patience_s:
             due.lost = f"no push for any symbol for {self._patience_s:g} s"
             self._patience_s = min(self._patience_s * 2, STALE_LONGEST_S)

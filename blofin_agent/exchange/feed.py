@@ -19,7 +19,6 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from blofin_agent.core.candle import Bar
 from blofin_agent.core.frames import PING, Frame, decode_frame, subscribe_messages
 from blofin_agent.core.subscriptions import Due, Subscriptions
 
@@ -56,7 +55,7 @@ class FeedLost(Exception):
 
 async def session(
     url: str,
-    bar: Bar,
+    channel: str,
     subscriptions: Subscriptions,
     *,
     opened: Callable[[], None],
@@ -76,7 +75,7 @@ async def session(
                 )
             subscriptions.opened(trio.current_time())
             opened()
-            lost = await _talk(connection, bar, subscriptions, handle, per_message, timing)
+            lost = await _talk(connection, channel, subscriptions, handle, per_message, timing)
             with trio.move_on_after(timing.leave_s):
                 await connection.aclose()
             nursery.cancel_scope.cancel()
@@ -138,7 +137,7 @@ def _first(group: BaseExceptionGroup[E]) -> E:
 
 async def _talk(
     connection: WebSocketConnection,
-    bar: Bar,
+    channel: str,
     subscriptions: Subscriptions,
     handle: Callable[[Frame], None],
     per_message: int,
@@ -157,7 +156,7 @@ async def _talk(
             nursery.cancel_scope.cancel()
 
         async def keep() -> None:
-            reasons.append(await _keep(connection, bar, subscriptions, per_message, timing))
+            reasons.append(await _keep(connection, channel, subscriptions, per_message, timing))
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(read)
@@ -182,7 +181,7 @@ async def _read(
 
 async def _keep(
     connection: WebSocketConnection,
-    bar: Bar,
+    channel: str,
     subscriptions: Subscriptions,
     per_message: int,
     timing: Timing,
@@ -193,7 +192,7 @@ async def _keep(
         due = subscriptions.due(now)
         if due.lost:
             return FeedLost("stale", due.lost)
-        messages = _messages(due, bar, per_message)
+        messages = _messages(due, channel, per_message)
         if now - pinged >= timing.ping_every_s:
             messages.append(PING)
             pinged = now
@@ -208,12 +207,12 @@ async def _keep(
         await trio.sleep(timing.tick_s)
 
 
-def _messages(due: Due, bar: Bar, per_message: int) -> list[str]:
+def _messages(due: Due, channel: str, per_message: int) -> list[str]:
     return [
-        *subscribe_messages(due.subscribe, bar, per_message=per_message),
-        *subscribe_messages(due.renew, bar, per_message=per_message, op="unsubscribe"),
-        *subscribe_messages(due.renew, bar, per_message=per_message),
-        *subscribe_messages(due.alone, bar, per_message=1),
+        *subscribe_messages(due.subscribe, channel, per_message=per_message),
+        *subscribe_messages(due.renew, channel, per_message=per_message, op="unsubscribe"),
+        *subscribe_messages(due.renew, channel, per_message=per_message),
+        *subscribe_messages(due.alone, channel, per_message=1),
     ]
 
 

@@ -58,6 +58,20 @@ gap_fill_runs = sa.Table(
     sa.Index(None, "symbol", "started"),
 )
 
+ticks = sa.Table(
+    "ticks",
+    metadata,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("trade_id", sa.Text, primary_key=True),
+    sa.Column("ts", Time, nullable=False),
+    sa.Column("price", sa.Double, nullable=False),
+    sa.Column("size", sa.Double, nullable=False),
+    sa.Column("side", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Index(None, "ts"),
+    sqlite_with_rowid=False,
+)
+
 unavailable = sa.Table(
     "unavailable",
     metadata,

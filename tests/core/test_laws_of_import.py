@@ -18,6 +18,7 @@ COMPOSERS = {
     "cli",
     "demo",
     "oneshot",
+    "parts",
 }
 """The modules that may put exchange, store and web together."""
 

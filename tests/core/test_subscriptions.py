@@ -189,3 +189,14 @@ def test_nobody_is_forgotten(happened):
         assert {*due.subscribe, *due.alone, *due.renew} <= set(kept)
     assert tried == set(kept)
     assert not subscriptions.standing("X-USDT")
+
+
+def test_where_silence_means_nothing_only_answers_count():
+    """No symbol is renewed and no connection lost for it; what is not acknowledged is chased."""
+    subscriptions = Subscriptions(["A-USDT", "B-USDT"], may_be_quiet=True)
+    subscriptions.opened(0)
+    assert subscriptions.due(0) == Due(subscribe=["A-USDT", "B-USDT"])
+    subscriptions.acked("A-USDT", 0)
+    told = {now: due for now in range(1, 100_000) if (due := subscriptions.due(now)) != Due()}
+    assert all(due == Due(alone=["B-USDT"]) for due in told.values())
+    assert list(told)[:3] == [10, 20, 330]

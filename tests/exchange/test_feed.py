@@ -7,7 +7,6 @@ import pytest
 import trio
 from trio_websocket import serve_websocket
 
-from blofin_agent.core.candle import Bar
 from blofin_agent.core.frames import Acked, Garbled, Ponged, Push, Rejected
 from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.exchange.feed import FeedLost, Timing, session
@@ -35,7 +34,7 @@ class Watcher:
     async def watch(self, url=URL, timing=None, per_message=2):
         await session(
             url,
-            Bar.M1,
+            "candle1m",
             self.subscriptions,
             opened=lambda: self.opened.append(trio.current_time()),
             handle=self.handle,

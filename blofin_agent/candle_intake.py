@@ -1,0 +1,48 @@
+"""Live candles: those that are complete go to the writer."""
+
+from blofin_agent.core.candle import BadRow, Reason
+from blofin_agent.core.frames import Push, channel, judge_push
+from blofin_agent.core.subscriptions import Subscriptions
+from blofin_agent.intake import Intake
+from blofin_agent.metrics import Metrics
+from blofin_agent.trouble import Trouble
+from blofin_agent.watch import Watch
+from blofin_agent.writer import Writer
+
+SKEW_MS = 60_000
+"""How far the machine's clock may be behind BloFin's before live candles look impossible."""
+
+
+class CandleIntake(Intake):
+    """Takes the candles of the watch's bar."""
+
+    kind = "candle"
+    feed = "ws"
+    row = "live row"
+    meanwhile = "it is made again, and what it misses is fetched by REST"
+    refused = "its candles are fetched by REST meanwhile"
+
+    def __init__(self, watch: Watch, writer: Writer, metrics: Metrics, trouble: Trouble) -> None:
+        super().__init__(channel(watch.bar), watch, metrics, trouble)
+        self._writer = writer
+
+    def _take(self, push: Push, subscriptions: Subscriptions, now: float) -> None:
+        history = self._watch.histories[push.symbol]
+        was_standing = subscriptions.standing(push.symbol)
+        subscriptions.pushed(push.symbol, now)
+        if not was_standing:
+            self.show(push.symbol, subscriptions)
+        clock = self._watch.clock()
+        self._metrics.feed_last_push.labels(push.symbol).set(clock / 1000)
+        for row in judge_push(push, self._watch.bar, self._watch.bar.floor(clock + SKEW_MS)):
+            if isinstance(row, BadRow):
+                self._reject(push.symbol, row)
+            elif row.open_time < self._watch.window().start:
+                self._reject(push.symbol, BadRow(Reason.OUTSIDE, str(tuple(row)), row.open_time))
+            elif not history.held.has(row.open_time):
+                self._writer.offer(push.symbol, row)
+
+    def show(self, symbol: str, subscriptions: Subscriptions) -> None:
+        """Show whether the symbol's candles are subscribed."""
+        if symbol in self._watch.histories:
+            self._metrics.feed_subscribed.labels(symbol).set(subscriptions.standing(symbol))

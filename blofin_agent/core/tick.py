@@ -1,0 +1,67 @@
+"""Tick: one trade of the `trades` channel; a wire object becomes a Tick or a BadRow."""
+
+import math
+import re
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from blofin_agent.core.candle import MINUTE, UNREADABLE, BadRow, Reason, WireRow, shorten
+from blofin_agent.core.frames import Push
+
+FIRST_MS = 1_262_304_000_000
+"""2010-01-01: no trade is older."""
+AHEAD_MS = MINUTE
+"""How far the machine's clock may be behind BloFin's before a trade looks impossible."""
+_TRADE_ID = re.compile(r"[!-~]{1,64}")
+
+
+class Tick(NamedTuple):
+    """One trade. `ts` in ms since the epoch; `size` in contracts; `side` is buy or sell."""
+
+    trade_id: str
+    ts: int
+    price: float
+    size: float
+    side: str
+
+
+class _WireTrade(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    """A trade as BloFin sends it: strings; decoded leniently into numbers.
+
+    Source: BloFin's API documentation, "Trades Channel".
+    """
+
+    trade_id: str | int
+    price: float
+    size: float
+    side: Literal["buy", "sell"]
+    ts: int
+    inst_id: str = ""
+
+
+_trade = msgspec.json.Decoder(_WireTrade, strict=False)
+
+
+def judge_trades(push: Push, now_ms: int) -> list[Tick | BadRow]:
+    """Turn the trades of a push into ticks and bad rows. Never raises. `now_ms`: the clock."""
+    return [_judge(raw, push.symbol, now_ms) for raw in push.rows]
+
+
+def _judge(raw: WireRow | bytes, symbol: str, now_ms: int) -> Tick | BadRow:
+    if isinstance(raw, WireRow):
+        # A candle's row, on the channel of trades.
+        return BadRow(Reason.SHAPE, shorten(msgspec.json.encode(raw)))
+    try:
+        trade = _trade.decode(raw)
+    except UNREADABLE:
+        return BadRow(Reason.SHAPE, shorten(raw))
+    trade_id = str(trade.trade_id)
+    if not _TRADE_ID.fullmatch(trade_id) or trade.inst_id not in ("", symbol):
+        return BadRow(Reason.SHAPE, shorten(raw))
+    # Comparisons with NaN are false, so what must hold is stated.
+    if not (0 < trade.price < math.inf and 0 < trade.size < math.inf):
+        return BadRow(Reason.IMPOSSIBLE, shorten(raw))
+    if not FIRST_MS <= trade.ts <= now_ms + AHEAD_MS:
+        return BadRow(Reason.OUTSIDE, shorten(raw))
+    return Tick(trade_id, trade.ts, trade.price, trade.size, trade.side)

@@ -1,0 +1,100 @@
+"""Intake: takes the frames of one channel's connections. What candles and trades have in common."""
+
+from abc import ABC, abstractmethod
+
+import structlog
+import trio
+
+from blofin_agent.core.candle import BadRow
+from blofin_agent.core.frames import Acked, Frame, Garbled, Left, Ponged, Push, Rejected
+from blofin_agent.core.subscriptions import Subscriptions
+from blofin_agent.metrics import Metrics
+from blofin_agent.trouble import Seldom, Trouble
+from blofin_agent.watch import Watch
+
+log = structlog.get_logger()
+
+
+class Intake(ABC):
+    """One for all connections of a channel. No method may wait: see `exchange.feed`."""
+
+    name = ""
+    """Stands before the numbers of its connections."""
+    may_be_quiet = False
+    """Whether no push for long is nothing to worry about."""
+    urgent = True
+    """Whether its connections are made before those of others."""
+    kind: str
+    """The metrics' word for its pushes."""
+    feed: str
+    """The metrics' word for where its rows come from."""
+    row: str
+    """What one row is called."""
+    meanwhile: str
+    """What is done about a lost connection."""
+    refused: str
+    """What a refused subscription means."""
+
+    def __init__(self, channel: str, watch: Watch, metrics: Metrics, trouble: Trouble) -> None:
+        self.channel = channel
+        self.trouble = trouble
+        """Told of lost connections."""
+        self._watch = watch
+        self._metrics = metrics
+        self._seldom = Seldom(watch.clock)
+
+    @abstractmethod
+    def _take(self, push: Push, subscriptions: Subscriptions, now: float) -> None:
+        """Take a push of a symbol that is watched."""
+
+    @abstractmethod
+    def show(self, symbol: str, subscriptions: Subscriptions) -> None:
+        """Show whether the symbol's subscription stands, where that is shown."""
+
+    def handle(self, frame: Frame, subscriptions: Subscriptions) -> None:
+        """Take a frame."""
+        now = trio.current_time()
+        match frame:
+            case Push():
+                self._count(self.kind)
+                if frame.symbol in self._watch.histories and frame.channel == self.channel:
+                    self._take(frame, subscriptions, now)
+            case Acked():
+                self._count("ack")
+                subscriptions.acked(frame.symbol, now)
+                self.show(frame.symbol, subscriptions)
+            case Rejected():
+                self._count("refused")
+                self._refuse(frame, subscriptions, now)
+            case Left():
+                self._count("ack")
+            case Ponged():
+                self._count("pong")
+            case Garbled():
+                self._count("invalid")
+                if self._seldom.ready("garbled"):
+                    log.warning(f"a websocket message is not in BloFin's grammar: {frame.text!r}")
+
+    def _refuse(self, frame: Rejected, subscriptions: Subscriptions, now: float) -> None:
+        named = frame.names(subscriptions.waiting())
+        if len(named) > 1:
+            # It repeats the whole message: which of them is meant shows when each goes alone.
+            subscriptions.send_alone(named)
+            return
+        subscriptions.refused(named, now)
+        for symbol in named:
+            self.show(symbol, subscriptions)
+            log.warning(
+                f"{symbol}: BloFin refused the subscription ({frame.code} {frame.text}); it is "
+                f"tried again every few minutes, and {self.refused}"
+            )
+        if not named and self._seldom.ready("refused"):
+            log.warning(f"BloFin refused a subscription: {frame.code} {frame.text}")
+
+    def _reject(self, symbol: str, row: BadRow) -> None:
+        self._metrics.rows_rejected.labels(self.feed, row.reason.value).inc()
+        if self._seldom.ready(row.reason):
+            log.warning(f"{symbol}: a {self.row} is not stored ({row.reason.value}): {row.text}")
+
+    def _count(self, kind: str) -> None:
+        self._metrics.feed_messages.labels(kind).inc()

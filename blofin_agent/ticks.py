@@ -1,0 +1,140 @@
+"""Ticks: the trades of the websocket on their way into the store, never at the cost of candles.
+
+They wait in memory until no candle does, and then go in small transactions; so a candle waits for
+one of these at most. What finds no room, because candles or the database take so long, is lost.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+import sqlalchemy as sa
+import structlog
+import trio
+
+from blofin_agent.core.candle import DAY
+from blofin_agent.core.tick import Tick
+from blofin_agent.metrics import Metrics
+from blofin_agent.retry import Backoff
+from blofin_agent.store import ticks
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.text import plural
+from blofin_agent.watch import Watch
+from blofin_agent.writer import Writer
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+CAPACITY = 50_000
+"""Ticks that may wait. One that finds no room is dropped."""
+MOST_ROWS = 2_000
+"""Rows that one transaction stores."""
+EVERY_S = 1.0
+MOST_FORGOTTEN = 5_000
+"""Rows that one transaction deletes."""
+FORGET_EVERY_S = 300.0
+FORGET_PAUSE_S = 0.1
+"""Between two such transactions, so that many of them leave the disk to others."""
+
+
+class Ticks:
+    """Takes ticks without waiting, and stores them when no candle waits.
+
+    Those older than `retention_days` are deleted.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        watch: Watch,
+        writer: Writer,
+        metrics: Metrics,
+        retention_days: float,
+        capacity: int = CAPACITY,
+    ) -> None:
+        self._store = store
+        self._watch = watch
+        self._writer = writer
+        self._metrics = metrics
+        self._retention_ms = round(retention_days * DAY)
+        self._capacity = capacity
+        self._waiting: deque[tuple[str, Tick]] = deque()
+        self._turn = trio.Lock()
+        metrics.count_ticks()
+        metrics.ticks_queue_length.set_function(lambda: len(self._waiting))
+
+    def offer(self, symbol: str, tick: Tick) -> bool:
+        """Take a tick without waiting; return False when there was no room for it."""
+        if len(self._waiting) >= self._capacity:
+            self._metrics.ticks_dropped.inc()
+            return False
+        self._waiting.append((symbol, tick))
+        return True
+
+    async def run(self) -> None:
+        """Store what comes and delete what is old, for ever. Waits for a database that is away."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_storing)
+            nursery.start_soon(self._keep_forgetting)
+
+    async def drain(self) -> None:
+        """Store all that waits, after the candles. A database that is away is waited for."""
+        backoff = Backoff(longest_s=15)
+        while self._waiting:
+            try:
+                await self._store_some()
+            except StoreUnavailable:
+                await trio.sleep(backoff.next())
+
+    async def _keep_storing(self) -> None:
+        while True:
+            await trio.sleep(EVERY_S)
+            await self.drain()
+
+    async def _store_some(self) -> None:
+        some = list(islice(self._waiting, MOST_ROWS))
+        inserted = await self._after_candles(partial(ticks.insert, found=some))
+        for _ in some:
+            self._waiting.popleft()
+        for symbol, new in inserted.items():
+            if symbol in self._watch.histories:
+                self._metrics.ticks_written.labels(symbol).inc(new)
+
+    async def _keep_forgetting(self) -> None:
+        while True:
+            forgotten = await self._forget()
+            if forgotten:
+                log.debug(f"{plural(forgotten, 'old tick')} deleted")
+            await trio.sleep(FORGET_EVERY_S)
+
+    async def _forget(self) -> int:
+        """Delete what is old now; leave the rest for next time when the database is away."""
+        forget = partial(
+            ticks.forget,
+            now_ms=self._watch.clock(),
+            retention_ms=self._retention_ms,
+            most=MOST_FORGOTTEN,
+        )
+        forgotten = 0
+        while True:
+            try:
+                found = await self._after_candles(forget)
+            except StoreUnavailable:
+                return forgotten
+            forgotten += found
+            if found < MOST_FORGOTTEN:
+                return forgotten
+            await trio.sleep(FORGET_PAUSE_S)
+
+    async def _after_candles(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run one transaction once no candle waits. Raises StoreUnavailable.
+
+        One at a time: a candle that comes meanwhile waits for no second one.
+        """
+        async with self._turn:
+            await self._writer.until_idle()
+            return await self._store.write("ticks", work)

@@ -1,0 +1,41 @@
+"""Live trades: each goes to `ticks`. Nothing that happens to them touches candles."""
+
+from blofin_agent.core.candle import BadRow
+from blofin_agent.core.frames import TRADES, Push
+from blofin_agent.core.subscriptions import Subscriptions
+from blofin_agent.core.tick import judge_trades
+from blofin_agent.intake import Intake
+from blofin_agent.metrics import Metrics
+from blofin_agent.ticks import Ticks
+from blofin_agent.trouble import Trouble
+from blofin_agent.watch import Watch
+
+
+class TradeIntake(Intake):
+    """Takes the trades. A quiet symbol has none for minutes."""
+
+    name = "trades-"
+    may_be_quiet = True
+    urgent = False
+    kind = "trade"
+    feed = "trades"
+    row = "trade"
+    meanwhile = "it is made again; the trades of meanwhile are lost, candles are not concerned"
+    refused = "its trades are not stored meanwhile; its candles are not concerned"
+
+    def __init__(self, watch: Watch, ticks: Ticks, metrics: Metrics) -> None:
+        # A trouble of its own: that of REST and candles tells healing how to go on.
+        trouble = Trouble(self.meanwhile, "all connections of trades stand again")
+        super().__init__(TRADES, watch, metrics, trouble)
+        self._ticks = ticks
+
+    def _take(self, push: Push, subscriptions: Subscriptions, now: float) -> None:
+        subscriptions.pushed(push.symbol, now)
+        for row in judge_trades(push, self._watch.clock()):
+            if isinstance(row, BadRow):
+                self._reject(push.symbol, row)
+            else:
+                self._ticks.offer(push.symbol, row)
+
+    def show(self, symbol: str, subscriptions: Subscriptions) -> None:
+        """Show nothing: `feed_subscribed` is of candles."""

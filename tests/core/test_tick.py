@@ -1,0 +1,143 @@
+"""Laws of a wire trade: a good one becomes a tick, a bad one its reason, and nothing raises."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blofin_agent.core.candle import MINUTE, BadRow, Reason
+from blofin_agent.core.frames import Push, decode_frame
+from blofin_agent.core.tick import AHEAD_MS, FIRST_MS, Tick, judge_trades
+
+NOW = 1_790_000_000_000
+ARG = {"channel": "trades", "instId": "BTC-USDT"}
+TRADE = {
+    "instId": "BTC-USDT",
+    "tradeId": "0815",
+    "price": "67000.5",
+    "size": "0.1",
+    "side": "buy",
+    "ts": str(NOW),
+}
+TICK = Tick("0815", NOW, 67_000.5, 0.1, "buy")
+
+
+def judge(*trades: object) -> list[Tick | BadRow]:
+    push = decode_frame(json.dumps({"arg": ARG, "data": list(trades)}))
+    assert isinstance(push, Push)
+    return judge_trades(push, NOW)
+
+
+def reasons(*trades: object) -> list[object]:
+    return [one.reason if isinstance(one, BadRow) else one for one in judge(*trades)]
+
+
+def test_a_trade_of_the_documentation_is_a_tick():
+    """As strings, as numbers, and without the symbol's name in it."""
+    assert judge(TRADE) == [TICK]
+    numbers = TRADE | {"tradeId": 815, "price": 67000.5, "size": 0.1, "ts": NOW}
+    assert judge(numbers) == [TICK._replace(trade_id="815")]
+    del numbers["instId"]
+    assert judge(numbers, TRADE) == [TICK._replace(trade_id="815"), TICK]
+    assert judge() == []
+
+
+def test_a_trades_id_stays_as_it_was_written():
+    """Zeros before a number are part of it: it is text."""
+    assert judge(TRADE | {"tradeId": "007"}) == [TICK._replace(trade_id="007")]
+
+
+BAD = [
+    (Reason.SHAPE, None),
+    (Reason.SHAPE, []),
+    (Reason.SHAPE, {}),
+    (Reason.SHAPE, "x" * 500),
+    (Reason.SHAPE, ["1", "2", "3", "1", "2", "10", "0.5", "20", "1"]),
+    (Reason.SHAPE, TRADE | {"side": "BUY"}),
+    (Reason.SHAPE, TRADE | {"side": ""}),
+    (Reason.SHAPE, TRADE | {"tradeId": ""}),
+    (Reason.SHAPE, TRADE | {"tradeId": "1" * 65}),
+    (Reason.SHAPE, TRADE | {"tradeId": "1\x00"}),
+    (Reason.SHAPE, TRADE | {"tradeId": "1\n"}),
+    (Reason.SHAPE, TRADE | {"tradeId": None}),
+    (Reason.SHAPE, TRADE | {"instId": "ETH-USDT"}),
+    (Reason.SHAPE, TRADE | {"price": "cheap"}),
+    (Reason.SHAPE, TRADE | {"price": "1e999"}),
+    (Reason.SHAPE, TRADE | {"ts": "yesterday"}),
+    (Reason.SHAPE, {name: value for name, value in TRADE.items() if name != "size"}),
+    (Reason.IMPOSSIBLE, TRADE | {"price": "0"}),
+    (Reason.IMPOSSIBLE, TRADE | {"price": "-1"}),
+    (Reason.IMPOSSIBLE, TRADE | {"price": "nan"}),
+    (Reason.IMPOSSIBLE, TRADE | {"price": "inf"}),
+    (Reason.IMPOSSIBLE, TRADE | {"size": "0"}),
+    (Reason.IMPOSSIBLE, TRADE | {"size": "nan"}),
+    (Reason.IMPOSSIBLE, TRADE | {"size": "inf"}),
+    (Reason.OUTSIDE, TRADE | {"ts": str(NOW + AHEAD_MS + 1)}),
+    (Reason.OUTSIDE, TRADE | {"ts": str(FIRST_MS - 1)}),
+    (Reason.OUTSIDE, TRADE | {"ts": "1767225600"}),
+    (Reason.OUTSIDE, TRADE | {"ts": "-1"}),
+]
+
+
+@pytest.mark.parametrize(("reason", "trade"), BAD)
+def test_each_reason_is_told_with_the_text(reason, trade):
+    """Shortened for one line of the log."""
+    (bad,) = judge(trade)
+    assert isinstance(bad, BadRow)
+    assert bad.reason is reason
+    assert 0 < len(bad.text) <= 203
+
+
+@pytest.mark.parametrize("ts", [FIRST_MS, NOW + AHEAD_MS])
+def test_the_edges_of_what_is_plausible_are_inside(ts):
+    """Not before 2010, at most a minute ahead of the clock."""
+    assert judge(TRADE | {"ts": str(ts)}) == [TICK._replace(ts=ts)]
+    assert AHEAD_MS == MINUTE
+
+
+@given(st.lists(st.one_of(st.just((TICK, TRADE)), st.sampled_from(BAD)), max_size=6))
+def test_a_bad_trade_never_costs_the_good_ones(drawn):
+    """In their order, each is a tick or its reason."""
+    assert reasons(*(trade for _, trade in drawn)) == [expected for expected, _ in drawn]
+
+
+values = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(st.characters()),
+        st.sampled_from(["nan", "inf", str(10**400), "9" * 5_000, "buy", "1", str(NOW)]),
+    ),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=4,
+)
+broken = st.fixed_dictionaries({}, optional=dict.fromkeys(TRADE, values)).map(
+    lambda some: TRADE | some
+)
+
+
+@given(st.lists(st.one_of(broken, values), max_size=3), st.booleans())
+def test_nothing_raises_and_a_tick_is_always_fit_to_be_stored(trades, ascii_only):
+    """Whatever comes, it is a reason or a tick within its bounds."""
+    push = decode_frame(json.dumps({"arg": ARG, "data": trades}, ensure_ascii=ascii_only))
+    for one in judge_trades(push, NOW) if isinstance(push, Push) else ():
+        if isinstance(one, BadRow):
+            assert len(one.text) <= 203
+            continue
+        assert 0 < len(one.trade_id) <= 64
+        assert one.trade_id.isascii()
+        assert one.trade_id.isprintable()
+        assert 0 < one.price < float("inf")
+        assert 0 < one.size < float("inf")
+        assert one.side in ("buy", "sell")
+        assert FIRST_MS <= one.ts <= NOW + AHEAD_MS
+
+
+@given(st.binary())
+def test_no_bytes_raise(raw):
+    """Not even those that are no JSON, or no UTF-8."""
+    (one,) = judge_trades(Push("BTC-USDT", "trades", [raw]), NOW)
+    assert isinstance(one, BadRow)
