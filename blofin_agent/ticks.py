@@ -36,7 +36,9 @@ MOST_ROWS = 2_000
 EVERY_S = 1.0
 MOST_FORGOTTEN = 5_000
 """Rows that one transaction deletes."""
-FORGET_EVERY_S = 300.0
+FORGET_AFTER_S = 5.0
+"""At the start the first trades come in before old ones are looked for: age counts from them."""
+FORGET_EVERY_S = 60.0
 FORGET_PAUSE_S = 0.1
 """Between two such transactions, so that many of them leave the disk to others."""
 
@@ -105,6 +107,7 @@ class Ticks:
                 self._metrics.ticks_written.labels(symbol).inc(new)
 
     async def _keep_forgetting(self) -> None:
+        await trio.sleep(FORGET_AFTER_S)
         while True:
             forgotten = await self._forget()
             if forgotten:

@@ -5,7 +5,7 @@ import trio
 
 from blofin_agent.core.candle import DAY, MINUTE
 from blofin_agent.core.tick import Tick
-from blofin_agent.ticks import FORGET_EVERY_S, Ticks
+from blofin_agent.ticks import FORGET_AFTER_S, FORGET_EVERY_S, Ticks
 
 COUNT = "SELECT count(*) FROM ticks"
 
@@ -165,15 +165,16 @@ async def test_old_ticks_are_deleted_at_the_start_and_every_few_minutes(
     now = place.wall()
     seen = commits(place)
     ticks = keep(place, retention_days=0.5)
+    soon = now - DAY // 2 + (FORGET_AFTER_S + FORGET_EVERY_S / 2) * 1_000
     for number in range(25):
         ticks.offer("BTC-USDT", tick(f"old{number}", now - DAY // 2 - 1_000))
-    ticks.offer("BTC-USDT", tick("soon", now - DAY // 2 + 100_000))
+    ticks.offer("BTC-USDT", tick("soon", int(soon)))
     ticks.offer("BTC-USDT", tick("young", now))
     await ticks.drain()
     seen.clear()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ticks.run)
-        await trio.sleep(5)
+        await trio.sleep(FORGET_AFTER_S + 5)
         assert seen == ["ticks"] * 3
         assert place.rows("SELECT trade_id FROM ticks ORDER BY 1") == [("soon",), ("young",)]
         await trio.sleep(FORGET_EVERY_S / 2)
