@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from blofin_agent.core.candle import DAY, MINUTE
 from blofin_agent.core.tick import Tick
@@ -129,6 +130,23 @@ async def test_a_candle_waits_for_one_small_transaction_at_most(
         nursery.cancel_scope.cancel()
     assert place.rows("SELECT count(*) FROM ticks WHERE symbol = 'BTC-USDT'") == [(200,)]
     assert place.rows("SELECT count(*) FROM ticks WHERE symbol = 'A'") == [(0,)]
+
+
+async def test_storing_and_deleting_do_not_queue_up_before_a_candle(house, commits, candle, end):
+    """While something else is under way only one of the two waits for the store."""
+    place = house()
+    seen = commits(place)
+    ticks = keep(place)
+    ticks.offer("BTC-USDT", tick(1))
+    async with trio.open_nursery() as nursery:
+        await place.store.limiter.acquire_on_behalf_of("another")
+        nursery.start_soon(ticks.drain)
+        nursery.start_soon(ticks._forget)
+        await wait_all_tasks_blocked()
+        place.writer.offer("BTC-USDT", candle(end - MINUTE))
+        await wait_all_tasks_blocked()
+        place.store.limiter.release_on_behalf_of("another")
+    assert seen == ["ticks", "insert", "ticks"]
 
 
 async def test_while_the_database_is_away_ticks_wait_and_then_are_dropped(locker, house, lines):

@@ -204,7 +204,8 @@ async def test_a_bad_trade_is_counted_by_reason_and_costs_no_good_one(
 async def test_pushes_of_other_symbols_and_channels_are_not_stored(house, peer, end, how):
     """Only trades, only of what is watched."""
     place = house(hours=1)
-    peer.script = [by_channel(stand, then(trade(end), **how))]
+    row = trade(end) | {"instId": how.get("symbol", "BTC-USDT")}
+    peer.script = [by_channel(stand, then(row, **how))]
     await run(place, 8)
     assert place.rows(STORED) == []
 
