@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from blofin_agent.core.subscriptions import Subscriptions
 
+TRADES = "trades-"
+"""How the names of connections for trades begin."""
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -18,6 +21,11 @@ class Link:
     since: int
     lost: str = ""
     """Why it was lost last, in words."""
+
+    @property
+    def of_trades(self) -> bool:
+        """Whether it carries trades, and so no candles."""
+        return self.name.startswith(TRADES)
 
 
 @dataclass(slots=True)

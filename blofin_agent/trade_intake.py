@@ -1,5 +1,6 @@
 """Live trades: each goes to `ticks`. Nothing that happens to them touches candles."""
 
+from blofin_agent import links
 from blofin_agent.core.candle import BadRow
 from blofin_agent.core.frames import TRADES, Push
 from blofin_agent.core.subscriptions import Subscriptions
@@ -14,7 +15,7 @@ from blofin_agent.watch import Watch
 class TradeIntake(Intake):
     """Takes the trades. A quiet symbol has none for minutes."""
 
-    name = "trades-"
+    name = links.TRADES
     may_be_quiet = True
     urgent = False
     kind = "trade"

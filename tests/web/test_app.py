@@ -218,6 +218,7 @@ async def test_a_suspension_is_told_with_its_countdown(site, http, end):
     site.board.links = lambda: [
         Link("1", True, 1, 1, end),
         Link("2", False, 1, 0, end, "BloFin closed the connection"),
+        Link("trades-1", True, 2, 2, end),
     ]
     text = (await http.get("/")).text
     assert "BloFin suspended this address</strong>: BloFin says 403" in text
@@ -225,7 +226,8 @@ async def test_a_suspension_is_told_with_its_countdown(site, http, end):
     assert "nothing is asked for before 2026-09-21 14:17:25 UTC" in text
     assert '<details class="links" open>' in text
     assert "BloFin closed the connection" in text
-    assert "1 <small>of 2 up</small>" in text
+    assert "2 <small>of 3 up</small>" in text
+    assert "1 of 2 symbols subscribed" in text
 
 
 async def test_a_symbols_page_lists_its_gaps_and_runs(site, http, end):
