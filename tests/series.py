@@ -16,6 +16,7 @@ def _read():
     metrics.add_symbol("A-USDT")
     metrics.verified = {}
     metrics.add_connection("1")
+    metrics.add_connection("trades-1")
     series, values = {}, defaultdict(set)
     for family in metrics.registry.collect():
         for sample in family.samples:
