@@ -21,7 +21,7 @@ def why_missing(history: History, window: Span, *, empty: bool) -> str:
     rest = history.missing(window)
     for span in proven:
         rest = subtract(rest, span)
-    if rest and rest[-1].end >= window.end and rest[-1].start > window.start:
+    if rest and rest[-1].end >= window.end and _holds_older(history, window, rest[-1]):
         newest = rest.pop()
         parts.append(
             f"{newest.bars(history.bar)} not given ({span_text(newest)}): BloFin has no newer "
@@ -37,6 +37,12 @@ def why_missing(history: History, window: Span, *, empty: bool) -> str:
         )
         parts.append(f"{bars} not given ({spans_text(rest)}): {why}")
     return "; ".join(parts)
+
+
+def _holds_older(history: History, window: Span, gap: Span) -> bool:
+    """Return whether something older than the gap is held, or may be: then it is not too old."""
+    oldest = history.held.oldest
+    return gap.start > window.start or (oldest is not None and oldest < gap.start)
 
 
 def complaint(symbol: str, error: ExchangeError) -> str:

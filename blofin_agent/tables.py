@@ -17,7 +17,7 @@ from blofin_agent.watch import Watch, worst_first
 _COLOURS = ((GOOD_COVERAGE, "green"), (WARN_COVERAGE, "yellow"), (0.0, "red"))
 WIDTH = 10_000
 """Columns where no terminal shows a table: there each row is one line."""
-_PARTS = "_░▒▓"
+_PARTS = "░▒▓"
 """Columns in which something is missing, by the share that is held."""
 _BESIDE_BAR = 71
 """Columns that the other figures of the coverage take; the bar has the rest."""

@@ -37,6 +37,7 @@ class Endpoints:
         self._board = board
         self._archive = archive
         self._rendering = trio.CapacityLimiter(1)
+        pages.load()
 
     async def overview(self, _request: Request) -> Response:
         """Show health, gap map, symbols and recent runs."""

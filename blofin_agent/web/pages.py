@@ -29,6 +29,8 @@ _templates = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+    # An upgrade that changes them under a running agent must not reach it by halves.
+    auto_reload=False,
 )
 
 
@@ -53,6 +55,12 @@ _templates.filters |= {
     "health": health,
 }
 _templates.globals |= {"version": __version__, "bars_text": bars_text}
+
+
+def load() -> None:
+    """Read every template, so that none is read later."""
+    for name in _templates.list_templates(extensions=["html"]):
+        _templates.get_template(name)
 
 
 def _macro(name: str, *values: object) -> str:

@@ -28,7 +28,7 @@ STOPPED = "AVAX-USDT"
 COMMANDS = (
     "coverage",
     f"gaps --symbols {STOPPED}",
-    "runs --limit 6",
+    "runs --limit 3",
     "verify --symbols BTC-USDT --lookback-hours 24",
     f"export --symbols BTC-USDT,{STOPPED} --format parquet --output out",
 )

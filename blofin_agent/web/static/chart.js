@@ -49,7 +49,7 @@ export class Chart {
     const { step, candles, holes } = this.data;
     const bottom = this.height - BOTTOM;
     for (const hole of holes) {
-      const from = this.x(hole.start), to = this.x(hole.end);
+      const from = this.x(Math.max(hole.start, this.data.start)), to = this.x(Math.min(hole.end, this.data.end));
       pen.fillStyle = c[hole.kind];
       pen.globalAlpha = .3;
       pen.fillRect(from, TOP, Math.max(1, to - from), bottom - TOP);
