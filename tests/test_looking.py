@@ -120,4 +120,4 @@ def test_coverage_shows_the_window_as_a_bar(look, store):
         ledger.save_instruments(connection, listed, NOW)
     lines = look(["coverage"]).stdout.splitlines()
     bars = {line.split()[0]: line.split()[-1] for line in lines[1:]}
-    assert bars == {"A-USDT": "█" * 20, "B-USDT": "·" * 10 + "███▒" + "█" * 6}
+    assert bars == {"A-USDT": "█" * 20, "B-USDT": "·" * 10 + "███▓" + "█" * 6}
