@@ -66,7 +66,8 @@ def _explain(history: History, missing: Sequence[Span], last_run: Run | None) ->
             yield Gap(history.symbol, history.bar, shared, True, _proven(proof))  # noqa: FBT003
             left = [*left[:-1], *left[-1].less(shared)] if left else []
         for rest in left:
-            yield Gap(history.symbol, history.bar, rest, False, _unproven(rest, last_run))  # noqa: FBT003
+            why = _unproven(rest, history.bar, last_run)
+            yield Gap(history.symbol, history.bar, rest, False, why)  # noqa: FBT003
 
 
 def _proven(proof: Proof) -> str:
@@ -76,8 +77,9 @@ def _proven(proof: Proof) -> str:
     )
 
 
-def _unproven(gap: Span, run: Run | None) -> str:
-    if run is None or run.started < gap.end:
+def _unproven(gap: Span, bar: Bar, run: Run | None) -> str:
+    # A gap at the live edge grows by a bar after each run that asked for it.
+    if run is None or run.started < gap.start + bar.ms or run.status is Status.COMPLETE:
         return "not asked for yet"
     if run.status in (Status.FAILED, Status.SKIPPED):
         return run.note or run.status.value

@@ -50,7 +50,8 @@ def test_what_is_proven_says_so_and_when_it_is_asked_for_again():
     ("started", "status", "why"),
     [
         (None, None, "not asked for yet"),
-        (5, Status.COMPLETE, "not asked for yet"),
+        (6, Status.PARTIAL, "not asked for yet"),
+        (9, Status.COMPLETE, "not asked for yet"),
         (9, Status.PARTIAL, "asked for and not given"),
         (9, Status.FAILED, "cannot reach BloFin"),
         (9, Status.SKIPPED, "cannot reach BloFin"),
@@ -65,6 +66,14 @@ def test_what_is_not_proven_says_what_the_last_run_met(started, status, why):
     (gap,) = explain(history(set(range(30)) - {6}), WINDOW, run)
     assert gap.why.startswith(why)
     assert not gap.unavailable
+
+
+def test_a_gap_that_grows_was_asked_for():
+    """A symbol that stopped: only its newest bars came after the last run."""
+    run = Run("A-USDT", "1m", Trigger.HEAL, T + 28 * MINUTE, status=Status.PARTIAL)
+    (gap,) = explain(history(range(6)), WINDOW, run)
+    assert gap.bars == 24
+    assert gap.why.startswith("asked for and not given")
 
 
 def test_as_json_it_has_its_times_in_ms():
