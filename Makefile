@@ -26,16 +26,16 @@ endif
 	$(BIN)/coverage report --include='blofin_agent/core/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=90
 
-# Processes wait for the next minute most of the time: their tests run beside the others, and their
-# report follows when they are done.
+# A running agent waits for the next minute most of the time: its tests run beside the others, and
+# their report follows when they are done.
 PYTEST := $(BIN)/coverage run -m pytest
-PROCESSES := tests/integration tests/browser
+BESIDE := tests/browser $(patsubst %,tests/integration/test_%.py,agent api restart ticks)
 
 test-parts:
-	$(PYTEST) $(PROCESSES:%=--ignore=%)
+	$(PYTEST) $(BESIDE:%=--ignore=%)
 
 test-processes:
-	@$(PYTEST) $(PROCESSES) >.test-processes.log 2>&1; code=$$?; cat .test-processes.log; exit $$code
+	@$(PYTEST) $(BESIDE) >.test-processes.log 2>&1; code=$$?; cat .test-processes.log; exit $$code
 
 lint: .venv/dev  ## ruff, its formatter, mypy
 	$(BIN)/ruff check .
