@@ -41,8 +41,11 @@ class Endpoints:
 
     async def overview(self, _request: Request) -> Response:
         """Show health, gap map, symbols and recent runs."""
-        runs = await self._runs(RECENT_RUNS)
-        return await self._html(partial(pages.coverage, self._board, runs))
+        runs, view = await self._runs(RECENT_RUNS), await self.live.view()
+        rows = list(view.rows.values())
+        return await self._html(
+            partial(pages.coverage, view.state.health, view.overview, rows, runs)
+        )
 
     async def symbol(self, request: Request) -> Response:
         """Show one symbol: its gaps, candles and runs."""

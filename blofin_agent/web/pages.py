@@ -1,7 +1,7 @@
 """The pages as HTML: the overview at `/`, a symbol's page, the runs, and the runbook."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
@@ -77,16 +77,13 @@ def overview_html(overview: Overview, board: Board) -> str:
     return _macro("overview", overview, board.watch.bar, list(board.not_ready()), board.where)
 
 
-def coverage(board: Board, runs: Sequence[Run] | None) -> str:
-    """Return the page at `/`. `runs`: the last ones, None when they cannot be read now."""
-    rows = board.rows()
+def coverage(health: str, overview: str, rows: Iterable[str], runs: Sequence[Run] | None) -> str:
+    """Return the page at `/`. `overview`, `rows`: HTML, as `overview_html` and `row_html` make it.
+
+    `runs`: the last ones, None when they cannot be read now.
+    """
     return _templates.get_template("page.html").render(
-        overview=board.overview(rows),
-        not_ready=list(board.not_ready()),
-        rows=rows,
-        runs=runs,
-        bar=board.watch.bar,
-        where=board.where,
+        health=health, overview=overview, rows="".join(rows), runs=runs
     )
 
 

@@ -56,9 +56,9 @@ function change({ rows, gone }) {
   const present = new Map([...body.rows].map((row) => [row.dataset.symbol, row]));
   for (const symbol of gone) present.get(symbol)?.remove();
   const maker = document.createElement("template");
-  for (const [symbol, html] of Object.entries(rows)) {
-    maker.innerHTML = html.trim();
-    const fresh = maker.content.firstElementChild, old = present.get(symbol);
+  maker.innerHTML = Object.values(rows).join("");
+  for (const fresh of [...maker.content.children]) {
+    const old = present.get(fresh.dataset.symbol);
     if (!old) { body.append(fresh); continue; }
     for (const [n, cell] of [...fresh.cells].entries()) {
       const before = old.cells[n];
