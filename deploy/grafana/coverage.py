@@ -16,6 +16,7 @@ _UNAVAILABLE = symbols("candles_unavailable")
 _WORST = f"min({_RATIO})"
 _UP = of_agents(named("up"), seen="1d")
 _ALLOWED = f"min({agent('api_suspended_until_timestamp_seconds')} <= bool time())"
+_CANDLE_FEED = agent("feed_connected", 'connection!~"trades-.+"')
 _STORING = f"min({agent('store_up')})"
 _REQUESTS = rate(agent("api_requests_total"))
 # What its limits refuse stands under Limit.
@@ -151,12 +152,12 @@ def _is_it_bad() -> list[Panel]:
 def _why() -> Panel:
     return states(
         "What is in the way",
-        "Feed: a websocket connection is down. Subscriptions: a symbol is not acknowledged. Limit: "
-        "BloFin has suspended the address. Exchange: more than 5 % of the requests fail, by the "
-        "network or at BloFin. Store: our database takes nothing. Agent: it cannot be reached. The "
-        "runbook has what to do.",
+        "Feed: a websocket connection for candles is down. Subscriptions: a symbol is not "
+        "acknowledged. Limit: BloFin has suspended the address. Exchange: more than 5 % of the "
+        "requests fail, by the network or at BloFin. Store: our database takes nothing. Agent: it "
+        "cannot be reached. The runbook has what to do.",
         _FINE,
-        (f"min({agent('feed_connected')})", "Feed"),
+        (f"min({_CANDLE_FEED})", "Feed"),
         (f"min({symbols('feed_subscribed')})", "Subscriptions"),
         (_ALLOWED, "Limit"),
         (f"sum({_FAILED}) <= bool 0.05 * sum({_REQUESTS})", "Exchange"),
