@@ -1,15 +1,15 @@
 """A real Chromium, Debian's own, before a real agent that a real simulator feeds."""
 
-import sqlite3
 import time
 import urllib.request
-from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 
+from blofin_agent.core.answers import Instrument
 from blofin_agent.core.candle import HOUR, MINUTE, Bar, Source
 from blofin_agent.core.coverage import window
-from blofin_agent.store import candles
+from blofin_agent.store import candles, ledger
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from tests.processes import Place, end, settings, start_agent, start_simulator, until
@@ -20,6 +20,7 @@ FLAGS = [
 ]
 HOURS = 6
 WITHHELD, HOLED = "ETH-USDT", "SOL-USDT"
+LISTED = "XRP-USDT"
 SYMBOLS = f"BTC-USDT,{WITHHELD},{HOLED}"
 
 
@@ -72,6 +73,18 @@ class Scene:
         """Wait until the first pass has ended."""
         until(lambda: self.agent.samples()["blofin_backfill_last_pass_timestamp_seconds"])
 
+    def list_lately(self, symbol, time):
+        """Let the agent believe for an hour that a symbol was listed then (ms)."""
+        (self.place.folder / "data").mkdir()
+        store = open_store(f"sqlite:///{self.place.folder / 'data/blofin.db'}")
+        found = [
+            Instrument(name, time if name == symbol else 0, "live")
+            for name in self.simulator.market.symbols
+        ]
+        with store.engine.begin() as connection:
+            ledger.save_instruments(connection, found, int(datetime.now(UTC).timestamp() * 1000))
+        store.close()
+
     def fill(self, hours):
         """Store the market's own candles before the agent starts, as it would itself."""
         span = window(int(time.time() * 1000), Bar.M1, hours, 2_000)
@@ -106,7 +119,9 @@ def processes():
 def scene(tmp_path_factory, processes, debian):
     """The scene, filled; shared by the tests that only look."""
     debian("chromium")
-    made = Scene(tmp_path_factory.mktemp("scene"), processes)
+    made = Scene(tmp_path_factory.mktemp("scene"), processes, f"{SYMBOLS},{LISTED}")
+    made.listed = int(time.time() * 1000) // HOUR * HOUR - 2 * HOUR
+    made.list_lately(LISTED, made.listed)
     made.stopped = int(time.time() * 1000) // HOUR * HOUR - 2 * HOUR + 17 * MINUTE
     made.withhold(WITHHELD, since=made.stopped)
     made.start()
@@ -148,17 +163,3 @@ def browse(chromium):
     for context in contexts:
         context.close()
     assert complaints == []
-
-
-@pytest.fixture
-def delete():
-    """Return a function that takes stored candles away, as a person with an SQL prompt may."""
-
-    def work(place, symbol, before):
-        path = place.folder / "data/blofin.db"
-        with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute(
-                "DELETE FROM candles WHERE symbol = ? AND open_time < ?", (symbol, before)
-            )
-
-    return work

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from blofin_agent.core.candle import MINUTE
 from blofin_agent.text import percent
-from tests.browser.conftest import HOLED, WITHHELD
+from tests.browser.conftest import HOLED, LISTED, WITHHELD
 from tests.processes import until
 
 NAMES_WIDTH, AXIS, ROW = 110, 18, 18
@@ -61,7 +61,7 @@ def test_the_numbers_are_those_of_metrics(scene, browse):
     def same():
         samples = scene.agent.samples()
         rows = {row[0]: row for row in page.evaluate(TABLE)}
-        assert set(rows) == {"BTC-USDT", "ETH-USDT", "SOL-USDT"}
+        assert set(rows) == {"BTC-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT"}
         missing = 0
         for symbol, row in rows.items():
             of = f'{{symbol="{symbol}"}}'
@@ -104,6 +104,8 @@ def test_the_gap_map_shows_a_known_hole_and_a_proven_one(scene, browse):
     proven = [gap for gap in api(scene, f"gaps?symbol={HOLED}")["gaps"] if gap["unavailable"]]
     hole = next(gap for gap in proven if gap["start"] > start + 10 * MINUTE)
     assert kind_at(page, "map", *at(HOLED, hole["start"] + MINUTE // 2)) == "unavailable"
+    assert kind_at(page, "map", *at(LISTED, scene.listed - 30 * MINUTE)) == "unlisted"
+    assert kind_at(page, "map", *at(LISTED, scene.listed + 50 * MINUTE)) in ("held", "unavailable")
     # Hovering tells the minutes.
     x, y = at(WITHHELD, scene.stopped + 30 * MINUTE)
     page.locator("#map canvas").hover(position={"x": x, "y": y})
@@ -214,7 +216,7 @@ def test_the_keyboard_suffices(scene, browse):
     assert heads.count(None) == len(heads) - 1
     page.get_by_label("Filter").fill("btc")
     assert page.locator("#symbols tbody tr:visible").count() == 1
-    assert page.inner_text("#shown") == "1 of 3 shown"
+    assert page.inner_text("#shown") == "1 of 4 shown"
     page.locator("#map").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/symbols/*")
@@ -265,7 +267,7 @@ def test_it_is_readable_on_a_phone(scene, browse, path):
 def test_without_a_script_the_figures_are_there(scene, browse):
     """For text browsers; it loads itself anew."""
     page = browse(scene.agent.url, java_script_enabled=False)
-    assert page.locator("#symbols tbody tr").count() == 3
+    assert page.locator("#symbols tbody tr").count() == 4
     assert "Newest candle" in page.inner_text("#symbols thead")
 
 
