@@ -146,7 +146,8 @@ def _changes(before: View | None, after: View) -> list[bytes]:
         known = before.rows if before else {}
         rows = {name: html for name, html in after.rows.items() if known.get(name) != html}
         gone = [name for name in known if name not in after.rows]
-        found.append(_event("rows", {"rows": rows, "gone": gone}))
+        # A page that comes back may show symbols that are not watched any more.
+        found.append(_event("rows", {"rows": rows, "gone": gone, "all": before is None}))
     if before is None or before.overview != after.overview:
         found.append(_event("overview", after.overview))
     if before is None or before.state != after.state:

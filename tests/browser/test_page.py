@@ -180,9 +180,28 @@ def test_it_says_when_it_lost_the_agent_and_when_it_is_back(own_scene, browse):
     agent.process.wait()
     page.wait_for_selector("#lost:not([hidden])", timeout=20_000)
     assert "Lost the agent at" in page.inner_text("#lost")
-    scene.start(API_PORT=agent.url.rpartition(":")[2])
+    scene.start(API_PORT=agent.url.rpartition(":")[2], BLOFIN_SYMBOLS="BTC-USDT")
     page.wait_for_selector("#lost", state="hidden", timeout=30_000)
     assert page.inner_text("#spoken") == "The agent is back."
+    until(lambda: [row[0] for row in page.evaluate(TABLE)] == ["BTC-USDT"], 20)
+
+
+def test_many_pages_at_once_leave_one_another_room(scene, browse):
+    """A browser keeps six connections to one host; a page that nobody sees keeps none."""
+    page = browse(scene.agent.url)
+    hide = """hidden => {
+        Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    for _ in range(8):
+        other = page.context.new_page()
+        other.goto(scene.agent.url)
+        other.evaluate(hide, True)
+    page.reload(timeout=10_000)
+    map_drawn(page)
+    other.evaluate(hide, False)
+    other.wait_for_timeout(3_000)
+    assert other.locator("#lost").is_hidden()
 
 
 def test_an_agent_that_ends_is_not_held_up_by_who_looks(own_scene, browse):

@@ -67,6 +67,7 @@ async def test_all_of_it_comes_first_then_only_what_changed(site, read):
     first = dict(await reader.hear())
     assert set(first) == {"rows", "overview", "state"}
     assert list(first["rows"]["rows"]) == ["BTC-USDT", "ETH-USDT"]
+    assert first["rows"]["all"] is True
     assert first["rows"]["rows"]["ETH-USDT"] == pages.row_html(site.board.row("ETH-USDT"))
     assert first["state"]["health"] == "warn"
     assert first["state"]["window"] == list(site.watch.window())
@@ -74,6 +75,7 @@ async def test_all_of_it_comes_first_then_only_what_changed(site, read):
     site.hold("ETH-USDT")
     changed = dict(await reader.hear())
     assert list(changed["rows"]["rows"]) == ["ETH-USDT"]
+    assert changed["rows"]["all"] is False
     assert "100.0 %" in changed["rows"]["rows"]["ETH-USDT"]
     assert changed["state"]["health"] == "good"
 

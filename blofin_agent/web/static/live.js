@@ -42,12 +42,18 @@ export function listen(handlers) {
     source.addEventListener("error", () => {
       gone();
       // After an answer that is no stream the browser does not try again by itself.
-      if (source.readyState === EventSource.CLOSED) setTimeout(open, AGAIN_MS);
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => document.hidden || open(), AGAIN_MS);
     });
   }
 
+  // A browser keeps six connections to one host: pages that nobody sees leave them to others.
+  document.addEventListener("visibilitychange", () => {
+    heardAt = Date.now();
+    if (document.hidden) source?.close(); else open();
+  });
+
   setInterval(() => {
-    if (Date.now() - heardAt < PATIENCE_MS) return;
+    if (document.hidden || Date.now() - heardAt < PATIENCE_MS) return;
     gone();
     heardAt = Date.now();
     open();

@@ -52,9 +52,10 @@ for (const [column, head] of [...table.tHead.rows[0].cells].entries()) {
 filter.addEventListener("input", choose);
 short.addEventListener("change", choose);
 
-function change({ rows, gone }) {
+function change({ rows, gone, all }) {
   const present = new Map([...body.rows].map((row) => [row.dataset.symbol, row]));
   for (const symbol of gone) present.get(symbol)?.remove();
+  if (all) for (const [symbol, row] of present) if (!(symbol in rows)) row.remove();
   const maker = document.createElement("template");
   maker.innerHTML = Object.values(rows).join("");
   for (const fresh of [...maker.content.children]) {

@@ -115,8 +115,8 @@ function soon() {
 }
 
 listen({
-  rows({ rows, gone }) {
-    if (gone.includes(symbol)) location.href = "/";
+  rows({ rows, gone, all }) {
+    if (gone.includes(symbol) || (all && !(symbol in rows))) { location.href = "/"; return; }
     if (rows[symbol] && rows[symbol] !== latest) {
       if (latest !== null) soon();
       latest = rows[symbol];
