@@ -7,20 +7,13 @@ from typing import Any
 import click
 import trio
 
-from blofin_agent import (
-    __version__,
-    check,
-    logs,
-    looking,
-    oneshot_command,
-    show,
-    verify_command,
-)
-from blofin_agent.completion import completion
+from blofin_agent import __version__, logs
+from blofin_agent.commands import check, looking, oneshot_command, show, verify_command
+from blofin_agent.commands.completion import completion
+from blofin_agent.commands.console import FAILED, WRONG_USE, Failed, opened, read_settings, say
+from blofin_agent.commands.export_command import export
 from blofin_agent.config import Settings, SettingsError
-from blofin_agent.console import FAILED, WRONG_USE, Failed, opened, read_settings, say
 from blofin_agent.exchange.rest import client as make_client
-from blofin_agent.export_command import export
 from blofin_agent.listen import listen
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreError, WrongUrl
@@ -137,7 +130,7 @@ def simulate(
 
     Example: blofin-agent simulate --port 8790 --symbols BTC-USDT,ETH-USDT --seed 7
     """
-    from blofin_agent import demo  # noqa: PLC0415 - as above
+    from blofin_agent.commands import demo  # noqa: PLC0415 - as above
 
     logs.configure("console", "info")
     demo.simulate(
@@ -157,7 +150,7 @@ def demo_command() -> None:
 
     Example: blofin-agent demo
     """
-    from blofin_agent import demo  # noqa: PLC0415 - as above
+    from blofin_agent.commands import demo  # noqa: PLC0415 - as above
 
     settings = read_settings()
     bound, url = listen(settings)

@@ -2,8 +2,8 @@
 
 import socket
 
+from blofin_agent.commands.console import Failed
 from blofin_agent.config import Settings, SettingsError
-from blofin_agent.console import Failed
 from blofin_agent.web.guard import Access, is_loopback
 
 

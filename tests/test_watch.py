@@ -1,5 +1,6 @@
 """Laws of what is watched, and the window in which it is judged."""
 
+from blofin_agent.commands.stored import read_coverage
 from blofin_agent.config import load
 from blofin_agent.core.answers import Instrument
 from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Source
@@ -7,7 +8,6 @@ from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import Count, Health, History
 from blofin_agent.core.proof import Proof
 from blofin_agent.store import candles, ledger
-from blofin_agent.stored import read_coverage
 from blofin_agent.watch import Watch, health_of, worst_first
 
 

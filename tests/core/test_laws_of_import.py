@@ -14,10 +14,9 @@ EDGES = ("exchange", "store", "web")
 
 COMPOSERS = {
     "agent",
-    "check",
     "cli",
-    "demo",
-    "oneshot",
+    "commands.check",
+    "commands.demo",
     "parts",
 }
 """The modules that may put exchange, store and web together."""

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from blofin_agent import textfile
 from blofin_agent.cli import main
+from blofin_agent.commands import textfile
+from blofin_agent.commands.console import INCOMPLETE, WRONG_USE
 from blofin_agent.config import Settings
-from blofin_agent.console import INCOMPLETE, WRONG_USE
 from blofin_agent.stopping import STOP_S
 
 ROOT = Path(__file__).parent.parent.parent

@@ -12,21 +12,21 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from blofin_agent import export as engine
 from blofin_agent.clock import wall_ms
-from blofin_agent.config import Settings
-from blofin_agent.console import FAILED, INCOMPLETE, Failed, opened, read_settings, say
-from blofin_agent.core.coverage import Span, window
-from blofin_agent.core.symbols import choose, complain
-from blofin_agent.export import MANIFEST, SPLITS, Entry, Split, Wanted
-from blofin_agent.export_files import FORMATS, Format, standard_output
-from blofin_agent.options import (
+from blofin_agent.commands import export as engine
+from blofin_agent.commands.console import FAILED, INCOMPLETE, Failed, opened, read_settings, say
+from blofin_agent.commands.export import MANIFEST, SPLITS, Entry, Split, Wanted
+from blofin_agent.commands.export_files import FORMATS, Format, standard_output
+from blofin_agent.commands.options import (
     judge_range,
     lookback_option,
     since_option,
     symbols_option,
     until_option,
 )
+from blofin_agent.config import Settings
+from blofin_agent.core.coverage import Span, window
+from blofin_agent.core.symbols import choose, complain
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import Store
 from blofin_agent.text import percent, plural

@@ -15,12 +15,12 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from blofin_agent.backfill import Progress
-from blofin_agent.console import say
+from blofin_agent.commands.console import say
+from blofin_agent.commands.report import Need, Report, Teller
 from blofin_agent.core.answers import Answer
 from blofin_agent.core.history import Count, History
 from blofin_agent.core.plan import Page
 from blofin_agent.core.run import Run, Status
-from blofin_agent.report import Need, Report, Teller
 from blofin_agent.text import (
     duration_text,
     minute_text,

@@ -8,15 +8,15 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 
-from blofin_agent import oneshot
 from blofin_agent.backfill import Progress
+from blofin_agent.commands import oneshot
+from blofin_agent.commands.publish import OneShotFamilies, Targets, publish
+from blofin_agent.commands.pushgateway import Gateway
+from blofin_agent.commands.report import Teller
 from blofin_agent.config import Settings
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.history import History
 from blofin_agent.metrics import Metrics
-from blofin_agent.publish import OneShotFamilies, Targets, publish
-from blofin_agent.pushgateway import Gateway
-from blofin_agent.report import Teller
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.watch import Watch
 from tests.gateway import figures, gateway

@@ -7,23 +7,23 @@ from functools import partial
 import httpx
 import trio
 
+from blofin_agent.commands.console import Failed
+from blofin_agent.commands.oneshot import STORE_PATIENCE_S, TRIES, UnknownSymbolError, fixed
+from blofin_agent.commands.publish import NOWHERE, Targets, publish_verified
+from blofin_agent.commands.verifier import Verifier, Work
+from blofin_agent.commands.verify_report import Found, Report, Teller
 from blofin_agent.config import Settings
-from blofin_agent.console import Failed
 from blofin_agent.core import plan, sample
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import History
 from blofin_agent.core.symbols import complain
-from blofin_agent.oneshot import STORE_PATIENCE_S, TRIES, UnknownSymbolError, fixed
 from blofin_agent.parts import Parts, assemble
-from blofin_agent.publish import NOWHERE, Targets, publish_verified
 from blofin_agent.stopping import Stop, until_signal
 from blofin_agent.store import verifications
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.verifications import Verification
 from blofin_agent.text import span_text
-from blofin_agent.verifier import Verifier, Work
-from blofin_agent.verify_report import Found, Report, Teller
 
 
 class VerifyError(Failed):

@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 from click.testing import CliRunner
 
-from blofin_agent import looking
 from blofin_agent.cli import main
+from blofin_agent.commands import looking
 from blofin_agent.core.answers import Instrument
 from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
 from blofin_agent.core.coverage import Span

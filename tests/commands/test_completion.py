@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from blofin_agent.cli import main
-from blofin_agent.completion import SHELLS, complete_symbols
+from blofin_agent.commands.completion import SHELLS, complete_symbols
 from blofin_agent.core.answers import Instrument
 from blofin_agent.store import ledger
 

@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 
 import click
 
-from blofin_agent import config, pushgateway, textfile
+from blofin_agent import config
 from blofin_agent.clock import wall_ms
-from blofin_agent.completion import complete_symbols
+from blofin_agent.commands import pushgateway, textfile
+from blofin_agent.commands.completion import complete_symbols
 
 T = TypeVar("T")
 

@@ -12,11 +12,7 @@ from typing import Literal, NamedTuple, TextIO
 import sqlalchemy as sa
 
 from blofin_agent import __version__
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span
-from blofin_agent.core.fill import Row, Walk
-from blofin_agent.core.history import Count, History
-from blofin_agent.export_files import (
+from blofin_agent.commands.export_files import (
     CsvSheet,
     Format,
     ParquetSheet,
@@ -24,6 +20,10 @@ from blofin_agent.export_files import (
     replacing,
     sha256,
 )
+from blofin_agent.core.candle import Bar
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.fill import Row, Walk
+from blofin_agent.core.history import Count, History
 from blofin_agent.gaps import explain_missing
 from blofin_agent.store import candles, ledger, runs
 

@@ -9,11 +9,10 @@ import click
 import httpx
 import trio
 
-from blofin_agent import __version__, oneshot, show
-from blofin_agent.config import Settings
-from blofin_agent.console import FAILED, INCOMPLETE, opened, read_settings
-from blofin_agent.exchange.rest import client as make_client
-from blofin_agent.options import (
+from blofin_agent import __version__
+from blofin_agent.commands import oneshot, show
+from blofin_agent.commands.console import FAILED, INCOMPLETE, opened, read_settings
+from blofin_agent.commands.options import (
     judge_range,
     lookback_option,
     pushgateway_option,
@@ -22,9 +21,11 @@ from blofin_agent.options import (
     textfile_option,
     until_option,
 )
-from blofin_agent.publish import NOWHERE, Targets
-from blofin_agent.pushgateway import Gateway
-from blofin_agent.report import Need, Report, plan_json
+from blofin_agent.commands.publish import NOWHERE, Targets
+from blofin_agent.commands.pushgateway import Gateway
+from blofin_agent.commands.report import Need, Report, plan_json
+from blofin_agent.config import Settings
+from blofin_agent.exchange.rest import client as make_client
 
 
 @click.command()

@@ -7,8 +7,10 @@ import httpx
 import trio
 
 from blofin_agent.backfill import Progress
+from blofin_agent.commands.console import Failed, WrongUse
+from blofin_agent.commands.publish import NOWHERE, Targets, publish
+from blofin_agent.commands.report import Need, Report, Teller
 from blofin_agent.config import Settings
-from blofin_agent.console import Failed, WrongUse
 from blofin_agent.core import budget
 from blofin_agent.core.answers import Answer
 from blofin_agent.core.coverage import Span
@@ -18,8 +20,6 @@ from blofin_agent.core.plan import Page
 from blofin_agent.core.run import Run, Trigger
 from blofin_agent.core.symbols import complain, needs_listing
 from blofin_agent.parts import Parts, assemble
-from blofin_agent.publish import NOWHERE, Targets, publish
-from blofin_agent.report import Need, Report, Teller
 from blofin_agent.retry import Backoff
 from blofin_agent.stopping import DRAIN_S, Stop, until_signal
 from blofin_agent.store.engine import Store

@@ -1,13 +1,13 @@
 """What a verification prints: plain lines, and a progress bar on a terminal."""
 
-from blofin_agent.console import say
+from blofin_agent.commands.console import say
+from blofin_agent.commands.show import PageBar, page_line
+from blofin_agent.commands.verify_report import Mismatch, Report, Teller, Telling
 from blofin_agent.core.answers import Answer
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.plan import Page
-from blofin_agent.show import PageBar, page_line
 from blofin_agent.store.verifications import Outcome, Verification
 from blofin_agent.text import minute_text, plural, span_text
-from blofin_agent.verify_report import Mismatch, Report, Teller, Telling
 
 MOST_LINES = 20
 """So many mismatches are shown; `--json` has all."""

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 import trio
 
-from blofin_agent import __version__, show, verify_show
-from blofin_agent import verify as verifying
-from blofin_agent.console import FAILED, INCOMPLETE, opened, read_settings
-from blofin_agent.exchange.rest import client as make_client
-from blofin_agent.options import (
+from blofin_agent import __version__
+from blofin_agent.commands import show, verify_show
+from blofin_agent.commands import verify as verifying
+from blofin_agent.commands.console import FAILED, INCOMPLETE, opened, read_settings
+from blofin_agent.commands.options import (
     judge_range,
     lookback_option,
     pushgateway_option,
@@ -20,10 +20,11 @@ from blofin_agent.options import (
     textfile_option,
     until_option,
 )
-from blofin_agent.publish import Targets
-from blofin_agent.pushgateway import Gateway
-from blofin_agent.verify import Order
-from blofin_agent.verify_report import Report
+from blofin_agent.commands.publish import Targets
+from blofin_agent.commands.pushgateway import Gateway
+from blofin_agent.commands.verify import Order
+from blofin_agent.commands.verify_report import Report
+from blofin_agent.exchange.rest import client as make_client
 
 PAGES = 3
 """Pages drawn of each symbol, where nothing else is said."""

@@ -7,8 +7,8 @@ import pytest
 import trio
 from prometheus_client import CollectorRegistry, Gauge
 
-from blofin_agent import pushgateway
-from blofin_agent.pushgateway import Gateway, PushError, parse, push
+from blofin_agent.commands import pushgateway
+from blofin_agent.commands.pushgateway import Gateway, PushError, parse, push
 from tests.gateway import figures, gateway
 
 

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from blofin_agent import export as engine
-from blofin_agent import export_command, export_files
 from blofin_agent.cli import main
+from blofin_agent.commands import export as engine
+from blofin_agent.commands import export_command, export_files
 from blofin_agent.core.answers import Instrument
 from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
 from blofin_agent.core.coverage import Span
@@ -319,7 +319,7 @@ def test_memory_does_not_grow_with_the_rows(store, database, tmp_path):
     script = """
 import sys, tracemalloc
 from pathlib import Path
-from blofin_agent import export as engine
+from blofin_agent.commands import export as engine
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.store.engine import open_store

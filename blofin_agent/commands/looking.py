@@ -8,13 +8,13 @@ import click
 import sqlalchemy as sa
 
 from blofin_agent import gaps as gap_list
-from blofin_agent import tables
 from blofin_agent.clock import wall_ms
-from blofin_agent.console import FAILED, INCOMPLETE, opened, read_settings, say
+from blofin_agent.commands import tables
+from blofin_agent.commands.console import FAILED, INCOMPLETE, opened, read_settings, say
+from blofin_agent.commands.options import lookback_option, symbols_option
+from blofin_agent.commands.stored import read_coverage
 from blofin_agent.core.run import Run, Status
-from blofin_agent.options import lookback_option, symbols_option
 from blofin_agent.store import runs as run_list
-from blofin_agent.stored import read_coverage
 from blofin_agent.watch import Watch, health_of, worst_first
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from blofin_agent import notes
+from blofin_agent.commands.verify_report import Found, Mismatch, Telling
 from blofin_agent.core import plan
 from blofin_agent.core.answers import Answer
 from blofin_agent.core.candle import Candle
@@ -30,7 +31,6 @@ from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.verifications import Outcome, Repair
 from blofin_agent.text import plural
-from blofin_agent.verify_report import Found, Mismatch, Telling
 from blofin_agent.writer import Writer
 
 T = TypeVar("T")

@@ -10,10 +10,11 @@ from pathlib import Path
 import sqlalchemy as sa
 import trio
 
-from blofin_agent import __version__, agent, show
+from blofin_agent import __version__, agent
 from blofin_agent.clock import wall_ms
+from blofin_agent.commands import show
+from blofin_agent.commands.console import Failed, WrongUse
 from blofin_agent.config import Settings
-from blofin_agent.console import Failed, WrongUse
 from blofin_agent.core.candle import HOUR, MINUTE, Source
 from blofin_agent.core.coverage import Span, window
 from blofin_agent.exchange.rest import client

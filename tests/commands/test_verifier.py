@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import trio
 
+from blofin_agent.commands.verifier import Verifier, Work
+from blofin_agent.commands.verify_report import Found, Telling
 from blofin_agent.core.candle import HOUR, MINUTE, Bar
 from blofin_agent.core.coverage import Coverage, Span
 from blofin_agent.core.errors import RateLimited, Refused, ServerFault, Unreachable
@@ -14,8 +16,6 @@ from blofin_agent.core.proof import Proof
 from blofin_agent.core.sample import whole
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.verifications import Outcome, Verification
-from blofin_agent.verifier import Verifier, Work
-from blofin_agent.verify_report import Found, Telling
 
 WEEK = 7 * 24 * 60
 FIGURES = (2.5, 3.0, 1.0, 2.0, 10.0, 0.5, 20.0)
