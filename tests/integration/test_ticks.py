@@ -31,7 +31,9 @@ def told(simulator, symbol, ts):
 
 def written(agent):
     samples = agent.samples()
-    return [samples[f'blofin_ticks_written_total{{symbol="{symbol}"}}'] for symbol in SYMBOLS]
+    # None is there before the store was read.
+    names = [f'blofin_ticks_written_total{{symbol="{symbol}"}}' for symbol in SYMBOLS]
+    return [samples.get(name, 0) for name in names]
 
 
 @pytest.mark.timeout(240)
