@@ -39,7 +39,7 @@ def chromium(debian):
 class Scene:
     """An agent beside a simulator: one symbol stopped two hours ago, one with holes of BloFin's."""
 
-    def __init__(self, folder, processes, symbols=SYMBOLS, hours=HOURS, **env):
+    def __init__(self, folder, processes, symbols=SYMBOLS, hours=HOURS, holes=0.0, **env):
         self.processes = processes
         self.place = Place(
             folder,
@@ -52,7 +52,7 @@ class Scene:
                 }
             ),
         )
-        self.simulator = start_simulator(self.place, symbols, holes=0.01, options=("--no-limits",))
+        self.simulator = start_simulator(self.place, symbols, holes=holes, options=("--no-limits",))
         processes.append(self.simulator.process)
         self.agent = None
 
@@ -119,7 +119,9 @@ def processes():
 def scene(tmp_path_factory, processes, debian):
     """The scene, filled; shared by the tests that only look."""
     debian("chromium")
-    made = Scene(tmp_path_factory.mktemp("scene"), processes, f"{SYMBOLS},{LISTED}")
+    # So many holes that whatever hours these are have some of each symbol.
+    folder = tmp_path_factory.mktemp("scene")
+    made = Scene(folder, processes, f"{SYMBOLS},{LISTED}", holes=0.25)
     made.listed = int(time.time() * 1000) // HOUR * HOUR - 2 * HOUR
     made.list_lately(LISTED, made.listed)
     made.stopped = int(time.time() * 1000) // HOUR * HOUR - 2 * HOUR + 17 * MINUTE

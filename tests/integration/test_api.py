@@ -48,7 +48,7 @@ def test_schemathesis_finds_nothing(place, simulate, run_agent):
 
 def test_the_api_tells_what_metrics_tell(place, simulate, run_agent):
     """Of a real agent: coverage, gaps and candles, page by page as the store has them."""
-    simulate(holes=0.1)
+    simulate(holes=0.25)  # whatever hours these are, they have some
     agent = run_agent(**SETTINGS)
     until(lambda: agent.samples()["blofin_backfill_last_pass_timestamp_seconds"])
 
