@@ -148,6 +148,8 @@ def test_a_database_removed_under_the_agent_is_made_anew_and_filled(place, simul
     simulator = simulate()
     agent = run_agent(**DAY)
     until(lambda: agent.samples().get(MISSING, 9) == 0)
+    # The last page is stored, too: on its way it would go into the new database.
+    until(lambda: agent.samples()["blofin_backfill_last_pass_timestamp_seconds"])
     asked = simulator.stats()["limits"]["requests"]
     # All its files at once: else the agent's new ones may be there before the old ones are gone.
     (place.folder / "data").rename(place.folder / "away")
