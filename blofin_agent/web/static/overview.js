@@ -103,7 +103,7 @@ const runs = seldom(RUNS_EVERY_MS, async () => {
 
 // -- the stream -----------------------------------------------------------------------------------
 
-let state = null;
+let state = null, returned = false;
 listen({
   rows: change,
   overview(html) {
@@ -120,10 +120,13 @@ listen({
     if (state && state.version !== now.version) { location.reload(); return; }
     document.title = `${now.health.toUpperCase()} - blofin-agent`;
     $("overview").dataset.health = now.health;
-    if (state && state.health !== now.health) $("spoken").textContent = `${now.health}: ${now.reason}`;
+    if (returned || (state && state.health !== now.health)) {
+      $("spoken").textContent = `${returned ? "The agent is back. " : ""}${now.health}: ${now.reason}`;
+      returned = false;
+    }
     if (state && state.latest_run !== now.latest_run) runs();
     state = now;
   },
-  back() { $("spoken").textContent = "The agent is back."; runs(); draw(); },
+  back() { returned = true; runs(); draw(); },
 });
 draw();
