@@ -5,9 +5,8 @@ from functools import partial
 from typing import Any
 
 import click
-import trio
 
-from blofin_agent import __version__, logs
+from blofin_agent import __version__, clock, logs
 from blofin_agent.commands import check, looking, oneshot_command, show, verify_command
 from blofin_agent.commands.completion import completion
 from blofin_agent.commands.console import FAILED, WRONG_USE, Failed, opened, read_settings, say
@@ -23,6 +22,11 @@ class _Group(click.Group):
     """Turns what a person can mend into one clear line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        try:
+            clock.hasten()
+        except ValueError as error:
+            say(str(error))
+            ctx.exit(WRONG_USE)
         try:
             return super().invoke(ctx)
         except (SettingsError, WrongUrl) as error:
@@ -80,7 +84,7 @@ def run() -> None:
                     settings, store, http, bound, partial(_announce, settings, store, url)
                 )
 
-        trio.run(serve)
+        clock.run(serve)
 
 
 def _announce(settings: Settings, store: Store, url: str) -> None:
@@ -104,7 +108,7 @@ def check_command() -> None:
     Example: blofin-agent check
     """
     settings = read_settings()
-    findings = trio.run(check.check, settings)
+    findings = clock.run(partial(check.check, settings))
     for finding in findings:
         click.echo(f"{'ok    ' if finding.ok else 'FAILED'}  {finding.about:<9} {finding.text}")
     if not all(finding.ok for finding in findings):
@@ -123,15 +127,34 @@ def check_command() -> None:
     "--page-limit", default=1440, show_default=True, type=click.IntRange(1), help="Rows a page."
 )
 @click.option("--no-limits", is_flag=True, help="Count requests, and refuse none.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="KIND[,name=value...]",
+    help="Do this wrong: `--fault list` tells what there is. Can be repeated.",
+)
 def simulate(
-    host: str, port: int, symbols: str, seed: int, holes: float, page_limit: int, *, no_limits: bool
+    host: str,
+    port: int,
+    symbols: str,
+    seed: int,
+    holes: float,
+    page_limit: int,
+    *,
+    no_limits: bool,
+    faults: tuple[str, ...],
 ) -> None:
     """Run a BloFin of our own: REST and websocket, with candles made from a seed.
 
     Example: blofin-agent simulate --port 8790 --symbols BTC-USDT,ETH-USDT --seed 7
     """
     from blofin_agent.commands import demo  # noqa: PLC0415 - as above
+    from blofin_agent.simulator.faults import KINDS  # noqa: PLC0415 - likewise
 
+    if "list" in faults:
+        show.print_lines([f"{kind:<24}{what}" for kind, what in KINDS.items()])
+        return
     logs.configure("console", "info")
     demo.simulate(
         host=host,
@@ -141,6 +164,7 @@ def simulate(
         holes=holes,
         page_limit=page_limit,
         limits=not no_limits,
+        faults=faults,
     )
 
 
@@ -157,11 +181,12 @@ def demo_command() -> None:
 
     def announce(here: Settings, store: Store) -> None:
         _announce(here, store, url)
-        withhold = f"{here.blofin_rest_url}/control/faults/withhold/{here.blofin_symbols[-1]}"
+        control = f"{here.blofin_rest_url}/control/faults"
+        withhold = f"{control}/withhold?symbol={here.blofin_symbols[-1]}"
         show.print_lines(
             [
                 f"exchange  {here.blofin_rest_url} (simulated)",
-                f"try       curl -X PUT {withhold}   and -X DELETE, to give the symbol again",
+                f"try       curl -X PUT '{withhold}'   and -X DELETE, to give the symbol again",
             ]
         )
 

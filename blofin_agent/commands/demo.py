@@ -2,7 +2,7 @@
 
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 import trio
 
-from blofin_agent import __version__, agent
+from blofin_agent import __version__, agent, clock
 from blofin_agent.clock import wall_ms
 from blofin_agent.commands import show
 from blofin_agent.commands.console import Failed, WrongUse
@@ -41,7 +41,15 @@ class WrongOptionError(WrongUse):
 
 
 def simulate(
-    *, host: str, port: int, symbols: str, seed: int, holes: float, page_limit: int, limits: bool
+    *,
+    host: str,
+    port: int,
+    symbols: str,
+    seed: int,
+    holes: float,
+    page_limit: int,
+    limits: bool,
+    faults: Sequence[str],
 ) -> None:
     """Run the simulator until Ctrl-C. Raises DemoError and WrongOptionError."""
 
@@ -54,6 +62,7 @@ def simulate(
             hole_rate=holes,
             page_limit=page_limit,
             limits=limits,
+            faults=faults,
         )
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
@@ -66,7 +75,7 @@ def simulate(
 
     problem: Failed | None = None
     try:
-        trio.run(main)
+        clock.run(main)
     except* ValueError as group:
         problem = WrongOptionError(str(group.exceptions[0]))
     except* OSError as group:
@@ -100,7 +109,7 @@ def demo(
                     await agent.run(here, store, http, bound, partial(announce, here, store))
             nursery.cancel_scope.cancel()
 
-    trio.run(main)
+    clock.run(main)
 
 
 def _seed(connection: sa.Connection, settings: Settings, market: Market) -> None:

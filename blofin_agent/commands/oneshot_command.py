@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 import httpx
-import trio
 
-from blofin_agent import __version__
+from blofin_agent import __version__, clock
 from blofin_agent.commands import oneshot, show
 from blofin_agent.commands.console import FAILED, INCOMPLETE, opened, read_settings
 from blofin_agent.commands.options import (
@@ -103,4 +102,4 @@ def _with_client(settings: Settings, work: Callable[[httpx.AsyncClient], Any]) -
         async with make_client(settings.blofin_rest_url, __version__) as http:
             return await work(http)
 
-    return trio.run(main)
+    return clock.run(main)

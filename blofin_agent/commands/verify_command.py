@@ -5,9 +5,8 @@ import random
 from pathlib import Path
 
 import click
-import trio
 
-from blofin_agent import __version__
+from blofin_agent import __version__, clock
 from blofin_agent.commands import show, verify_show
 from blofin_agent.commands import verify as verifying
 from blofin_agent.commands.console import FAILED, INCOMPLETE, opened, read_settings
@@ -96,7 +95,7 @@ def verify(
             return await verifying.verify(order, store, http, shown.teller())
 
     with opened(settings) as store, shown:
-        report = trio.run(main)
+        report = clock.run(main)
     _tell(report, as_json=as_json)
 
 

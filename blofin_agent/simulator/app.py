@@ -1,13 +1,12 @@
-"""The simulator as an ASGI application: REST, the public websocket, and what it counted."""
+"""The simulator as an ASGI application: REST, the public websocket, and how to control it."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
@@ -16,20 +15,20 @@ from blofin_agent.simulator.connection import converse
 from blofin_agent.simulator.counts import Counts
 from blofin_agent.simulator.faults import Faults
 from blofin_agent.simulator.hub import Hub
-from blofin_agent.simulator.limits import CONNECT_SPACING, SECOND, Limits
+from blofin_agent.simulator.limits import SECOND, Limits
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.rest import ENDPOINTS, PREFIX, Rest, envelope
+from blofin_agent.simulator.rest import ENDPOINTS, PREFIX, Rest
+from blofin_agent.simulator.rest_faults import JSON, Truncated, address, instead, refusal
+from blofin_agent.simulator.wires import Wires
 
 WS_PATH = "/ws/public"
 STATS_PATH = "/control/stats"
-WITHHOLD_PATH = "/control/faults/withhold/{symbol}"
-
-_JSON = "application/json"
+FAULTS_PATH = "/control/faults"
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What the application is made of. `clock`: ms since the epoch."""
+    """What the application is made of. Clocks give ms since the epoch."""
 
     market: Market
     rest: Rest
@@ -37,10 +36,14 @@ class Exchange:
     counts: Counts
     hub: Hub
     clock: Callable[[], int]
+    """BloFin's, which a fault may put out of step..."""
+    steady: Callable[[], int]
+    """...and the one that requests are counted by."""
     retry_after: bool
     """Whether a 429 says in its header `Retry-After` how many seconds the suspension lasts."""
     idle_seconds: float
     faults: Faults
+    wires: Wires
 
 
 def make_app(exchange: Exchange) -> Starlette:
@@ -53,53 +56,84 @@ def make_app(exchange: Exchange) -> Starlette:
         routes=[
             *rest,
             Route(STATS_PATH, partial(_stats, exchange), methods=["GET"]),
-            Route(WITHHOLD_PATH, partial(_withhold, exchange), methods=["PUT", "DELETE"]),
+            Route(FAULTS_PATH, partial(_faults, exchange), methods=["GET", "DELETE"]),
+            Route(FAULTS_PATH + "/{kind}", partial(_fault, exchange), methods=["PUT", "DELETE"]),
             WebSocketRoute(WS_PATH, partial(_websocket, exchange)),
         ]
     )
 
 
 async def _rest(exchange: Exchange, endpoint: str, request: Request) -> Response:
-    now = exchange.clock()
+    now, steady = exchange.clock(), exchange.steady()
     query = request.query_params
-    exchange.counts.request(endpoint, query.get("instId", ""), now)
-    suspended_ms = exchange.limits.request(_address(request), now)
+    symbol = query.get("instId", "")
+    exchange.counts.request(endpoint, symbol, steady)
+    suspended_ms = exchange.limits.request(address(request)[0], steady)
     if suspended_ms:
-        return _too_many(exchange, suspended_ms)
-    return Response(exchange.rest.answer(endpoint, query, now), media_type=_JSON)
+        return _suspended(exchange, request, suspended_ms)
+    if exchange.faults:
+        other = await instead(
+            exchange.faults, exchange.limits, exchange.wires, request, symbol, steady
+        )
+        if other is not None:
+            return other
+    body = exchange.rest.answer(endpoint, query, now)
+    if exchange.faults and exchange.faults.strikes("truncated", symbol):
+        return Truncated(body, media_type=JSON)
+    return Response(body, media_type=JSON)
 
 
 async def _stats(exchange: Exchange, _: Request) -> Response:
     return JSONResponse(exchange.counts.report(exchange.limits))
 
 
-async def _withhold(exchange: Exchange, request: Request) -> Response:
-    """Stop giving a symbol, from now or from `since` (ms) on; DELETE: give it again."""
-    symbol, since = request.path_params["symbol"], request.query_params.get("since", "")
-    if symbol not in exchange.market.instruments:
+async def _faults(exchange: Exchange, request: Request) -> Response:
+    """Tell which faults are in force, how often each struck, and which there are; or end all."""
+    if request.method == "DELETE":
+        exchange.faults.clear()
+    return JSONResponse(exchange.faults.report())
+
+
+async def _fault(exchange: Exchange, request: Request) -> Response:
+    """Put a fault in force, or end it."""
+    kind, options = request.path_params["kind"], dict(request.query_params)
+    symbol = options.get("symbol", "")
+    if symbol and symbol not in exchange.market.instruments:
         return PlainTextResponse(f"there is no {symbol} here\n", 404)
-    if since and not since.isdecimal():
-        return PlainTextResponse("since is a time in ms since the epoch\n", 400)
-    if request.method == "PUT":
-        exchange.faults.withheld[symbol] = int(since) if since else exchange.clock()
+    if request.method == "DELETE":
+        exchange.faults.clear(kind, symbol or None)
     else:
-        exchange.faults.withheld.pop(symbol, None)
-    return JSONResponse(exchange.faults.withheld)
+        try:
+            exchange.faults.put(kind, options)
+        except ValueError as error:
+            return PlainTextResponse(f"{error}\n", 400)
+    return JSONResponse(exchange.faults.report())
 
 
 async def _websocket(exchange: Exchange, socket: WebSocket) -> None:
-    if not exchange.limits.connect(_address(socket), exchange.clock()):
-        await socket.send_denial_response(_too_many(exchange, int(CONNECT_SPACING * SECOND)))
+    host = socket.client.host if socket.client else ""
+    steady = exchange.steady()
+    if not exchange.limits.connect(host, steady):
+        banned = exchange.limits.suspended_until(host) > steady
+        status = exchange.limits.status(host) if banned else 429
+        await socket.send_denial_response(refusal(status))
         return
-    await converse(socket, exchange.market, exchange.hub, exchange.counts, exchange.idle_seconds)
+    if exchange.faults and exchange.faults.strikes("ws-refuse"):
+        await socket.send_denial_response(Response(status_code=503))
+        return
+    await converse(
+        socket,
+        exchange.market,
+        exchange.hub,
+        exchange.counts,
+        exchange.idle_seconds,
+        exchange.faults,
+        exchange.wires,
+    )
 
 
-def _too_many(exchange: Exchange, suspended_ms: int) -> Response:
-    headers: dict[str, Any] = {}
+def _suspended(exchange: Exchange, request: Request, suspended_ms: int) -> Response:
+    headers = {}
     if exchange.retry_after:
         headers["Retry-After"] = str(math.ceil(suspended_ms / SECOND))
-    return Response(envelope("429", "Too Many Requests"), 429, headers, media_type=_JSON)
-
-
-def _address(connection: HTTPConnection) -> str:
-    return connection.client.host if connection.client else ""
+    return refusal(exchange.limits.status(address(request)[0]), headers)

@@ -4,14 +4,17 @@ import trio
 from starlette.websockets import WebSocket
 
 from blofin_agent.simulator.counts import Counts
+from blofin_agent.simulator.faults import Faults
+from blofin_agent.simulator.feed_faults import GARBAGE, OVERSIZE, spoil_answer
 from blofin_agent.simulator.grammar import answer
 from blofin_agent.simulator.hub import Hub, Outbox
 from blofin_agent.simulator.market import Market
+from blofin_agent.simulator.wires import Wires
 
 BEHIND = 20
 """How many batches a client may leave unread: 20 seconds of pushes, as a rule."""
 
-_POLICY_VIOLATION = 1008
+_POLICY_VIOLATION, _GOING_AWAY = 1008, 1001
 
 
 class Silence:
@@ -43,7 +46,13 @@ class Silence:
 
 
 async def converse(
-    socket: WebSocket, market: Market, hub: Hub, counts: Counts, idle_seconds: float
+    socket: WebSocket,
+    market: Market,
+    hub: Hub,
+    counts: Counts,
+    idle_seconds: float,
+    faults: Faults,
+    wires: Wires,
 ) -> None:
     """Accept a connection and serve it until it ends. Ends without an error in every case."""
     await socket.accept()
@@ -53,8 +62,8 @@ async def converse(
     try:
         with silence.scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_write, socket, inbox, silence)
-                await _read(socket, market, hub, outbox, silence)
+                nursery.start_soon(_write, socket, inbox, silence, faults, wires)
+                await _read(socket, market, hub, outbox, silence, faults)
                 nursery.cancel_scope.cancel()
     finally:
         hub.leave(outbox)
@@ -65,7 +74,12 @@ async def converse(
 
 
 async def _read(
-    socket: WebSocket, market: Market, hub: Hub, outbox: Outbox, silence: Silence
+    socket: WebSocket,
+    market: Market,
+    hub: Hub,
+    outbox: Outbox,
+    silence: Silence,
+    faults: Faults,
 ) -> None:
     """Answer what comes until the client leaves."""
     while True:
@@ -74,6 +88,8 @@ async def _read(
             return
         silence.traffic()
         reply = answer(market, message.get("text") or "")
+        if faults:
+            reply = spoil_answer(faults, reply)
         try:
             await outbox.send(list(reply.texts))
         except trio.ClosedResourceError:  # it was too slow, and the hub let it go
@@ -83,11 +99,34 @@ async def _read(
 
 
 async def _write(
-    socket: WebSocket, inbox: trio.MemoryReceiveChannel[list[str]], silence: Silence
+    socket: WebSocket,
+    inbox: trio.MemoryReceiveChannel[list[str]],
+    silence: Silence,
+    faults: Faults,
+    wires: Wires,
 ) -> None:
     """Send what the hub and the reader put there; close the connection when that ends."""
     async for batch in inbox:
         for text in batch:
             await socket.send_text(text)
         silence.traffic()
+        if faults and await _break(socket, faults, wires):
+            return
     await socket.close(_POLICY_VIOLATION)
+
+
+async def _break(socket: WebSocket, faults: Faults, wires: Wires) -> bool:
+    """Do what the faults in force do to a connection; return whether that was its end."""
+    if faults.strikes("ws-garbage"):
+        for one in GARBAGE:
+            await (socket.send_text(one) if isinstance(one, str) else socket.send_bytes(one))
+    if faults.strikes("ws-oversize"):
+        await socket.send_text(OVERSIZE)
+    if faults.strikes("ws-cut"):
+        client = socket.client
+        await wires.cut((client.host, client.port) if client else ("", 0))
+        return True
+    if faults.strikes("ws-drop"):
+        await socket.close(_GOING_AWAY)
+        return True
+    return False

@@ -107,6 +107,11 @@ def pushes(market: Market, topic: Topic, last_ms: int, now_ms: int) -> Iterable[
     return [f'{{"arg":{_arg(topic)},"data":[{msgspec.json.encode(data).decode()}]}}']
 
 
+def refuse(topic: Topic) -> str:
+    """Return the error that refuses a subscription."""
+    return _refusal(f'{{"op":"subscribe","args":[{_arg(topic)}]}}')
+
+
 def _topic(market: Market, argument: msgspec.Raw) -> Topic | None:
     try:
         read = _decode_argument(argument)

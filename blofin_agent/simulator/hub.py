@@ -6,6 +6,7 @@ import trio
 
 from blofin_agent.simulator.counts import Counts
 from blofin_agent.simulator.faults import Faults
+from blofin_agent.simulator.feed_faults import spoil_pushes
 from blofin_agent.simulator.grammar import Topic, pushes
 from blofin_agent.simulator.market import Market
 
@@ -21,12 +22,12 @@ class Hub:
         market: Market,
         counts: Counts,
         clock: Callable[[], int],
-        faults: Faults | None = None,
+        faults: Faults,
     ) -> None:
         self._market = market
         self._counts = counts
         self._clock = clock
-        self._faults = faults or Faults()
+        self._faults = faults
         self._subscribers: dict[Outbox, dict[Topic, None]] = {}
 
     def join(self, outbox: Outbox) -> None:
@@ -64,7 +65,11 @@ class Hub:
                     continue
                 if topic not in made:
                     made[topic] = list(pushes(self._market, topic, last_ms, now_ms))
-                batch += made[topic]
+                batch += (
+                    spoil_pushes(self._faults, self._market, topic, made[topic], last_ms, now_ms)
+                    if self._faults
+                    else made[topic]
+                )
             if not batch:
                 continue
             try:

@@ -22,6 +22,8 @@ class Rule(NamedTuple):
 RULES = (Rule(500, 60, 300), Rule(1_500, 300, 3_600))
 """Source: BloFin's API documentation, "Rate Limits"."""
 
+BANNED = 403
+
 CONNECT_SPACING = 1.0
 """Least seconds between two websocket connections. Source: the same, "WebSocket"."""
 
@@ -52,6 +54,7 @@ class _Address:
     recent: dict[int, deque[int]]
     counters: Counters = field(default_factory=Counters)
     suspended_until: int = 0
+    status: int = 429
     last_request: int | None = None
     last_try: int | None = None
     last_connection: int | None = None
@@ -96,7 +99,7 @@ class Limits:
         if not passed or not self.enforced:
             return 0
         lasts = max(rule.suspension for rule in passed) * SECOND
-        state.suspended_until = now_ms + lasts
+        state.suspended_until, state.status = now_ms + lasts, 429
         counters.suspensions += 1
         counters.refused += 1
         return lasts
@@ -104,7 +107,8 @@ class Limits:
     def connect(self, address: str, now_ms: int) -> bool:
         """Count a try to open a websocket and say whether it is allowed.
 
-        It is when the last allowed one of the address was a second ago or longer.
+        It is when the last allowed one of the address was a second ago or longer, and the firewall
+        has not banned the address.
         """
         state = self._state(address)
         counters = state.counters
@@ -113,12 +117,27 @@ class Limits:
             counters.least_connection_spacing_ms, state.last_try, now_ms
         )
         state.last_try = now_ms
+        if state.status == BANNED and now_ms < state.suspended_until:
+            counters.connections_refused += 1
+            return False
         last = state.last_connection
         if self.enforced and last is not None and now_ms - last < self._connect_spacing_ms:
             counters.connections_refused += 1
             return False
         state.last_connection = now_ms
         return True
+
+    def suspend(self, address: str, now_ms: int, seconds: float, status: int) -> None:
+        """Suspend an address whatever it did; `status` is what its requests are answered with."""
+        state = self._state(address)
+        state.counters.refused += 1
+        if seconds > 0:
+            state.counters.suspensions += 1
+            state.suspended_until, state.status = now_ms + int(seconds * SECOND), status
+
+    def status(self, address: str) -> int:
+        """Return what a suspended address is answered with: 429, or 403 from the firewall."""
+        return self._state(address).status
 
     def suspended_until(self, address: str) -> int:
         """Return when (ms since the epoch) its last suspension ends; 0 if it never had one."""

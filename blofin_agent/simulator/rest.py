@@ -1,7 +1,7 @@
 """Rest: BloFin's answers to REST requests on market data, as a pure function of the time."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -9,7 +9,8 @@ import msgspec
 from blofin_agent.core.candle import Bar
 from blofin_agent.simulator.faults import Faults
 from blofin_agent.simulator.instruments import Instrument
-from blofin_agent.simulator.market import Market, Row
+from blofin_agent.simulator.market import Market
+from blofin_agent.simulator.row_faults import spoil_rows
 from blofin_agent.simulator.ticker import ticker
 
 PREFIX = "/api/v1/market/"
@@ -40,9 +41,9 @@ class Rest:
     """
 
     market: Market
+    faults: Faults
     page_limit: int = MAXIMUM_LIMIT
     refuse_limit_above: int | None = None
-    faults: Faults = field(default_factory=Faults)
 
     def answer(self, endpoint: str, query: Mapping[str, str], now_ms: int) -> bytes:
         """Return the body of an answer, an error's too: all of them come with HTTP 200.
@@ -55,7 +56,7 @@ class Rest:
             return envelope(fault.code, fault.message)
         return envelope("0", "success", data)
 
-    def candles(self, query: Mapping[str, str], now_ms: int) -> list[Row]:
+    def candles(self, query: Mapping[str, str], now_ms: int) -> list[object]:
         """Return rows, newest first. Raises Fault. `1M`, of no fixed length, is not simulated."""
         symbol = self._symbol(query.get("instId", ""))
         try:
@@ -68,7 +69,7 @@ class Rest:
         refused = self.refuse_limit_above is not None and limit > self.refuse_limit_above
         if limit < 1 or refused:
             raise Fault("152002", "Parameter limit error")
-        return self.market.page(
+        rows = self.market.page(
             symbol,
             bar,
             now_ms,
@@ -76,6 +77,9 @@ class Rest:
             before=_number(query, "before"),
             limit=min(limit, self.page_limit),
         )
+        if not self.faults:
+            return list(rows)
+        return spoil_rows(self.faults, self.market, symbol, bar, rows, now_ms)
 
     def instruments(self, query: Mapping[str, str], now_ms: int) -> list[dict[str, str]]:
         """Return the instruments, or the one asked for. Raises Fault."""

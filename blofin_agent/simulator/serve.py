@@ -1,16 +1,18 @@
 """serve(options): the simulator on a socket, until it is cancelled or told to stop."""
 
 import socket
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import trio
+from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.trio import serve as serve_asgi
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
 
+from blofin_agent.clock import wall_ms
 from blofin_agent.simulator.app import WS_PATH, Exchange, make_app
 from blofin_agent.simulator.counts import Counts
 from blofin_agent.simulator.faults import Faults
@@ -18,14 +20,16 @@ from blofin_agent.simulator.hub import Hub
 from blofin_agent.simulator.limits import RULES, Limits, Rule
 from blofin_agent.simulator.market import HOLE_RATE, Market
 from blofin_agent.simulator.rest import MAXIMUM_LIMIT, Rest
+from blofin_agent.simulator.wires import Wires
 
 if TYPE_CHECKING:
-    from hypercorn.typing import Framework
+    from hypercorn.typing import ASGIFramework, ConnectionState
 
 IDLE_SECONDS = 30.0
 """Source: BloFin's API documentation, "WebSocket"."""
 
 _GRACE_SECONDS = 0.5  # for connections that are open when the shutdown is triggered
+_BACKLOG = 100
 _KEEP_ALIVE_SECONDS = 75  # an idle HTTP connection stays usable for so long
 _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
@@ -56,6 +60,8 @@ class Options:
     """Seconds between two pushes of one topic."""
     idle_seconds: float = IDLE_SECONDS
     """A websocket without traffic or without a subscription is dropped after so many seconds."""
+    faults: Sequence[str] = ()
+    """Faults in force from the start, each as `KIND,name=value,...`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,66 +75,122 @@ class Running:
     market: Market
     limits: Limits
     counts: Counts
+    faults: Faults
 
 
-def wall_clock() -> int:
-    """Return the time in ms since the epoch."""
-    return time.time_ns() // 1_000_000
+class Simulator:
+    """All of a simulator but the socket: `handle` serves one connection.
+
+    `clock`: ms since the epoch; everything that depends on the time of day asks it, and pushes
+    come at its whole seconds. Raises ValueError for options that cannot be.
+    """
+
+    def __init__(self, options: Options, clock: Callable[[], int] = wall_ms) -> None:
+        self.market = Market(
+            options.seed, options.symbols, hole_rate=options.hole_rate, listed=options.listed
+        )
+        self.limits = Limits(options.rules, enforced=options.limits)
+        self.faults = Faults(clock, options.seed)
+        for text in options.faults:
+            self.faults.parse(text)
+        self.counts = Counts()
+
+        def exchange_clock() -> int:
+            return clock() + self.faults.skew_ms()
+
+        self._hub = Hub(self.market, self.counts, exchange_clock, self.faults)
+        self._interval = options.push_interval
+        self._wires = Wires()
+        exchange = Exchange(
+            self.market,
+            Rest(self.market, self.faults, options.page_limit, options.refuse_limit_above),
+            self.limits,
+            self.counts,
+            self._hub,
+            exchange_clock,
+            clock,
+            options.retry_after,
+            options.idle_seconds,
+            self.faults,
+            self._wires,
+        )
+        self._app = ASGIWrapper(cast("ASGIFramework", make_app(exchange)))
+        self._config = _config()
+        self._context = WorkerContext(None)
+
+    async def push(self) -> None:
+        """Push what happens, for ever."""
+        await self._hub.push_forever(self._interval)
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """Serve one connection until it ends."""
+        try:
+            client = stream.socket.getpeername()[:2]
+        except OSError:  # it was gone before it was served
+            await trio.aclose_forcefully(stream)
+            return
+        self._wires.add(client, stream)
+        try:
+            await TCPServer(
+                self._app,
+                self._config,
+                self._context,
+                cast("ConnectionState", {}),
+                cast("trio.SSLStream[trio.SocketStream]", stream),
+            )
+        finally:
+            self._wires.remove(client)
+
+    async def close(self) -> None:
+        """Ask connections that stand to end, and end those that do not."""
+        await self._context.terminated.set()
+        await trio.sleep(_GRACE_SECONDS)
+        self.cut()
+
+    def cut(self) -> None:
+        """End all connections at once: hypercorn lets nobody cancel what it sends."""
+        self._wires.close()
 
 
 async def serve(
     options: Options,
     *,
-    clock: Callable[[], int] = wall_clock,
+    clock: Callable[[], int] = wall_ms,
     shutdown_trigger: Callable[[], Awaitable[None]] | None = None,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled, or until `shutdown_trigger()` returns.
+    """Serve until cancelled, or until `shutdown_trigger()` returns. `clock`: see `Simulator`.
 
-    `clock`: ms since the epoch; everything that depends on the time of day asks it, and pushes
-    come at its whole seconds. Raises ValueError for options that cannot be and OSError when the
-    address cannot be bound, both before anything is served.
+    Raises ValueError for options that cannot be and OSError when the address cannot be bound,
+    both before anything is served.
     """
-    limits = Limits(options.rules, enforced=options.limits)
-    market = Market(
-        options.seed, options.symbols, hole_rate=options.hole_rate, listed=options.listed
-    )
-    faults = Faults()
-    rest = Rest(market, options.page_limit, options.refuse_limit_above, faults)
-    counts = Counts()
-    hub = Hub(market, counts, clock, faults)
-    app = make_app(
-        Exchange(
-            market,
-            rest,
-            limits,
-            counts,
-            hub,
-            clock,
-            options.retry_after,
-            options.idle_seconds,
-            faults,
-        )
-    )
+    simulator = Simulator(options, clock)
     bound = bind(options.host, options.port)
+    bound.listen(_BACKLOG)
     address = _address(options.host, bound.getsockname()[1])
-    async with trio.open_nursery() as nursery:
-
-        async def serve_until_stopped(task_status: trio.TaskStatus[list[str]]) -> None:
-            await serve_asgi(
-                cast("Framework", app),
-                _config(bound),
-                shutdown_trigger=shutdown_trigger,
-                task_status=task_status,
-                mode="asgi",
-            )
-            nursery.cancel_scope.cancel()
-
-        await nursery.start(serve_until_stopped)
-        nursery.start_soon(partial(hub.push_forever, options.push_interval))
-        task_status.started(
-            Running(f"http://{address}", f"ws://{address}{WS_PATH}", market, limits, counts)
+    running = Running(
+        f"http://{address}",
+        f"ws://{address}{WS_PATH}",
+        simulator.market,
+        simulator.limits,
+        simulator.counts,
+        simulator.faults,
+    )
+    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(bound))]
+    async with trio.open_nursery() as connections:
+        accept = partial(
+            trio.serve_listeners, simulator.handle, listeners, handler_nursery=connections
         )
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(simulator.push)
+                nursery.start_soon(accept)
+                task_status.started(running)
+                await (shutdown_trigger or trio.sleep_forever)()
+                nursery.cancel_scope.cancel()
+            await simulator.close()
+        finally:
+            simulator.cut()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -144,12 +206,10 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _config(bound: socket.socket) -> Config:
-    """Return hypercorn's settings, which now own the socket. It logs failures and nothing else."""
+def _config() -> Config:
+    """Return hypercorn's settings. It logs failures and nothing else."""
     config = Config()
-    config.bind = [f"fd://{bound.detach()}"]
     config.loglevel = "WARNING"
-    config.graceful_timeout = _GRACE_SECONDS
     config.keep_alive_timeout = _KEEP_ALIVE_SECONDS
     return config
 

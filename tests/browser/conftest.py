@@ -62,9 +62,9 @@ class Scene:
 
     def withhold(self, symbol, *, since=None):
         """Stop giving a symbol; without `since` (ms), give it again."""
-        url = f"{self.simulator.rest_url}/control/faults/withhold/{symbol}"
+        url = f"{self.simulator.rest_url}/control/faults/withhold?symbol={symbol}"
         if since is not None:
-            url += f"?since={since}"
+            url += f"&since={since}"
         method = "DELETE" if since is None else "PUT"
         with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=10):
             pass

@@ -93,8 +93,10 @@ class Chain:
 
     def withhold(self, method: str, **query) -> None:
         """Tell the simulator to stop giving the symbol (PUT), or to give it again (DELETE)."""
-        url = f"{self.simulator.rest_url}/control/faults/withhold/{WITHHELD}"
-        request = urllib.request.Request(f"{url}?{urllib.parse.urlencode(query)}", method=method)
+        url = f"{self.simulator.rest_url}/control/faults/withhold"
+        request = urllib.request.Request(
+            f"{url}?{urllib.parse.urlencode({'symbol': WITHHELD} | query)}", method=method
+        )
         with urllib.request.urlopen(request, timeout=10):
             pass
 

@@ -11,9 +11,12 @@ from starlette.websockets import WebSocket
 from blofin_agent.core.candle import MINUTE
 from blofin_agent.simulator.connection import BEHIND, converse
 from blofin_agent.simulator.counts import Counts
+from blofin_agent.simulator.faults import Faults
 from blofin_agent.simulator.hub import Hub
 from blofin_agent.simulator.market import Market
+from blofin_agent.simulator.wires import Wires
 
+FAULTS = Faults(lambda: 0)
 START = 1_790_000_000_000 - 1_790_000_000_000 % MINUTE
 MARKET = Market(1, 2, hole_rate=0)
 SUBSCRIBE = '{"op":"subscribe","args":[{"channel":"candle1m","instId":"BTC-USDT"}]}'
@@ -57,9 +60,9 @@ class Client:
 async def place(autojump_clock, nursery):
     BEGIN[0] = trio.current_time()
     counts = Counts()
-    hub = Hub(MARKET, counts, clock)
+    hub = Hub(MARKET, counts, clock, Faults(clock))
     client = Client()
-    run = partial(converse, client.socket, MARKET, hub, counts, 30)
+    run = partial(converse, client.socket, MARKET, hub, counts, 30, FAULTS, Wires())
     return client, hub, counts, run, nursery
 
 
@@ -123,7 +126,7 @@ async def test_a_topic_is_made_once_and_shared(autojump_clock, place, monkeypatc
     client, hub, _, run, nursery = place
     other = Client()
     nursery.start_soon(run)
-    nursery.start_soon(converse, other.socket, MARKET, hub, Counts(), 30)
+    nursery.start_soon(converse, other.socket, MARKET, hub, Counts(), 30, FAULTS, Wires())
     client.say(SUBSCRIBE)
     other.say(SUBSCRIBE)
     await trio.testing.wait_all_tasks_blocked()
@@ -144,7 +147,7 @@ async def test_who_does_not_read_loses_the_connection_and_nobody_else_waits(auto
     client, hub, counts, run, nursery = place
     other = Client()
     nursery.start_soon(run)
-    nursery.start_soon(converse, other.socket, MARKET, hub, Counts(), 30)
+    nursery.start_soon(converse, other.socket, MARKET, hub, Counts(), 30, FAULTS, Wires())
     client.say(SUBSCRIBE)
     other.say(SUBSCRIBE)
     await trio.testing.wait_all_tasks_blocked()
@@ -172,8 +175,8 @@ async def test_a_client_that_leaves_is_forgotten(autojump_clock, place):
 async def test_a_clock_that_stands_still_or_goes_back_pushes_nothing_twice(autojump_clock, place):
     client, _, counts, _, nursery = place
     times = iter([START, *[START + 1_000] * 5, START - 5_000, START - 5_000])
-    hub = Hub(MARKET, counts, lambda: next(times, START + 2_000))
-    nursery.start_soon(converse, client.socket, MARKET, hub, counts, 30)
+    hub = Hub(MARKET, counts, lambda: next(times, START + 2_000), Faults(lambda: START))
+    nursery.start_soon(converse, client.socket, MARKET, hub, counts, 30, FAULTS, Wires())
     client.say(SUBSCRIBE)
     await trio.testing.wait_all_tasks_blocked()
     nursery.start_soon(hub.push_forever, 1)

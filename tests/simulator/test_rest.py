@@ -5,17 +5,19 @@ import json
 import pytest
 
 from blofin_agent.core.candle import MINUTE, Bar
+from blofin_agent.simulator.faults import Faults
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.rest import Rest
 
 NOW = 1_790_000_012_345
 OPEN = NOW - NOW % MINUTE
 MARKET = Market(1, 4, hole_rate=0, listed={"XRP-USDT": NOW + MINUTE})
+NONE = Faults(lambda: NOW)
 
 
 def ask(endpoint: str, rest: Rest | None = None, now: int = NOW, **query: object):
     texts = {name: str(value) for name, value in query.items()}
-    return json.loads((rest or Rest(MARKET)).answer(endpoint, texts, now))
+    return json.loads((rest or Rest(MARKET, NONE)).answer(endpoint, texts, now))
 
 
 def times(**query: object) -> list[int]:
@@ -47,12 +49,12 @@ def test_a_limit_is_500_or_what_is_asked_for_or_the_servers_own():
     assert len(times()) == 500
     assert len(times(limit=1_440)) == 1_440
     assert len(times(limit=5_000)) == 1_440
-    clamped = ask("candles", Rest(MARKET, page_limit=300), instId="BTC-USDT", limit=1_440)
+    clamped = ask("candles", Rest(MARKET, NONE, page_limit=300), instId="BTC-USDT", limit=1_440)
     assert len(clamped["data"]) == 300
 
 
 def test_a_limit_can_be_refused_instead():
-    rest = Rest(MARKET, refuse_limit_above=300)
+    rest = Rest(MARKET, NONE, refuse_limit_above=300)
     assert ask("candles", rest, instId="BTC-USDT", limit=301)["code"] == "152002"
     assert len(ask("candles", rest, instId="BTC-USDT", limit=300)["data"]) == 300
 

@@ -178,15 +178,16 @@ async def test_a_withheld_symbol_is_not_given_and_others_are(nursery):
         lambda task_status: serve(Options(limits=False), clock=fast, task_status=task_status)
     )
     since = NOW // MINUTE * MINUTE - 2 * MINUTE
-    control = "/control/faults/withhold/"
+    control = "/control/faults/withhold?symbol="
     async with httpx.AsyncClient(base_url=running.rest_url) as client:
 
         async def times(symbol: str) -> list[int]:
             answer = await client.get(PATH, params={"instId": symbol, "limit": 2})
             return [int(row[0]) for row in answer.json()["data"]]
 
-        put = await client.put(control + "ETH-USDT", params={"since": since})
-        assert put.json() == {"ETH-USDT": since}
+        put = await client.put(control + f"ETH-USDT&since={since}")
+        fault = put.json()["faults"][0]
+        assert (fault["kind"], fault["symbol"], fault["since"]) == ("withhold", "ETH-USDT", since)
         assert await times("ETH-USDT") == [since - MINUTE, since - 2 * MINUTE]
         assert (await times("BTC-USDT"))[0] > since
         async with open_websocket_url(running.ws_url) as socket_:
@@ -195,10 +196,10 @@ async def test_a_withheld_symbol_is_not_given_and_others_are(nursery):
             said = [json.loads(await socket_.get_message()) for _ in range(4)]
             assert [one["arg"] for one in said[:2]] == args
             assert {one["arg"]["instId"] for one in said[2:]} == {"BTC-USDT"}
-            assert (await client.delete(control + "ETH-USDT")).json() == {}
+            assert (await client.delete(control + "ETH-USDT")).json()["faults"] == []
             with trio.fail_after(10):
                 while json.loads(await socket_.get_message())["arg"] != args[1]:
                     pass
         assert (await times("ETH-USDT"))[0] > since
         assert (await client.put(control + "NO-USDT")).status_code == 404
-        assert (await client.put(control + "ETH-USDT", params={"since": "x"})).status_code == 400
+        assert (await client.put(control + "ETH-USDT&since=x")).status_code == 400
