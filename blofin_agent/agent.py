@@ -146,7 +146,7 @@ async def _load(store: Store, parts: Parts) -> None:
             totals = partial(verifications.totals, bar=parts.watch.bar)
             parts.metrics.verified = await store.read("load", totals)
         except StoreUnavailable:
-            await trio.sleep(backoff.next())
+            await store.pause(backoff.next())
         else:
             return
 

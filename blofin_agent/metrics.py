@@ -24,8 +24,14 @@ ENDPOINTS = ("candles", "instruments")
 KINDS = ("candle", "trade", "ack", "refused", "pong", "invalid")
 DISCONNECTS = ("closed", "rejected", "unreachable", "timeout", "silent", "stale")
 READS = ("load", "reconcile")
-SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat", "ticks")
-OPERATIONS = ("insert", *SMALL_WRITES, *READS)
+SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat")
+OPERATIONS = ("insert", "ticks", *SMALL_WRITES, *READS)
+_ENDS = {
+    "insert": (*SMALL_WRITES, *READS),
+    "ticks": SMALL_WRITES,
+    **dict.fromkeys(SMALL_WRITES, SMALL_WRITES),
+}
+"""Whose trouble is over when a transaction works; those that only read: READS."""
 FEEDS = ("rest", "ws", "trades")
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -33,10 +39,18 @@ _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _DELAY = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120)
 
 
-class Metrics:
-    """The instruments. What others know is asked of them at the scrape, through callables."""
+STORE_AWAY = "the agent waits, tries again, and then fetches what is missing"
 
-    def __init__(self, watch: Watch, version: str, store: str) -> None:
+
+class Metrics:
+    """The instruments. What others know is asked of them at the scrape, through callables.
+
+    `store_away`: what to say is done while the database cannot be used.
+    """
+
+    def __init__(
+        self, watch: Watch, version: str, store: str, store_away: str = STORE_AWAY
+    ) -> None:
         prom.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = prom.CollectorRegistry()
         prom.ProcessCollector(registry=registry)
@@ -52,9 +66,7 @@ class Metrics:
         """Tells how long (s) healing takes at least; the passes', once there are any."""
         self.verified: Mapping[str, Totals] | None = None
         """What verifications found in each symbol, once that was read from the store."""
-        self.store_trouble = Trouble(
-            "nothing is lost: the agent waits and tries again", "the database is back"
-        )
+        self.store_trouble = Trouble(store_away, "the database is back")
 
         def counter(name: str, text: str, *labels: str) -> prom.Counter:
             return prom.Counter(f"blofin_{name}", text, labels, registry=registry)
@@ -216,10 +228,8 @@ class Metrics:
         if done.problem is not None:
             self.store_errors.labels(done.operation).inc()
             self.store_trouble.seen(done.problem, done.operation)
-        elif done.operation == "insert":
-            self.store_trouble.gone(*OPERATIONS)
         else:
             # A locked database can be read, and a full disk may take a small transaction: what
             # failed is over only once the like of it works.
-            self.store_trouble.gone(*(READS if done.reading else SMALL_WRITES))
+            self.store_trouble.gone(done.operation, *_ENDS.get(done.operation, READS))
         self.store_up.set(not self.store_trouble)

@@ -11,7 +11,7 @@ from blofin_agent.backfill import Filler
 from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings
 from blofin_agent.exchange.rest import Rest
-from blofin_agent.metrics import Metrics
+from blofin_agent.metrics import STORE_AWAY, Metrics
 from blofin_agent.pager import Pager
 from blofin_agent.passes import Passes, Policy
 from blofin_agent.roster import Roster
@@ -48,8 +48,8 @@ def assemble(
 ) -> Parts:
     """Make the parts and join them.
 
-    `what_next`: what to say is done when BloFin is away. `store_patience_s`: how long a database
-    that is away is waited for.
+    `what_next`: what to say is done when BloFin is away, or the database, unless that is waited
+    for without end: `store_patience_s` says how long.
     """
     watch = Watch(
         settings.backfill_timeframe,
@@ -57,7 +57,8 @@ def assemble(
         int(settings.coverage_settle_seconds * 1000),
         clock,
     )
-    metrics = Metrics(watch, __version__, store.engine.dialect.name)
+    away = STORE_AWAY if math.isinf(store_patience_s) else what_next
+    metrics = Metrics(watch, __version__, store.engine.dialect.name, away)
     metrics.interval.set(settings.backfill_interval_minutes * 60)
     store.observer = metrics.store_operation
     trouble = Trouble(what_next, "all is well again between the agent and BloFin")

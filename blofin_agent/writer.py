@@ -150,7 +150,7 @@ class Writer:
             except StoreUnavailable:
                 if trio.current_time() > give_up_at:
                     raise
-                await trio.sleep(backoff.next())
+                await self._store.pause(backoff.next())
 
     async def _hold(self, rows: Rows) -> None:
         history = self._watch.histories[rows.symbol]

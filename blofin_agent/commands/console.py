@@ -44,9 +44,11 @@ def read_settings(**overrides: object) -> Settings:
 
 
 @contextmanager
-def opened(settings: Settings, *, read_only: bool = False) -> Iterator[Store]:
-    """Open the store for the length of a block. Raises StoreUnusable."""
-    store = open_store(settings.blofin_database_url, read_only=read_only)
+def opened(
+    settings: Settings, *, read_only: bool = False, patient: bool = False
+) -> Iterator[Store]:
+    """Open the store for the length of a block; see `open_store`. Raises StoreUnusable."""
+    store = open_store(settings.blofin_database_url, read_only=read_only, patient=patient)
     try:
         yield store
     finally:
