@@ -135,7 +135,7 @@ async def _produce(
 
 
 async def _load(store: Store, parts: Parts) -> None:
-    backoff = Backoff(longest_s=15)
+    backoff = Backoff(longest_s=5)
     while True:
         try:
             await parts.roster.load()

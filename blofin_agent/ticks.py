@@ -87,7 +87,7 @@ class Ticks:
 
     async def drain(self) -> None:
         """Store all that waits, after the candles. A database that is away is waited for."""
-        backoff = Backoff(longest_s=15)
+        backoff = Backoff(longest_s=5)
         while self._waiting:
             try:
                 await self._store_some()

@@ -142,7 +142,7 @@ class Writer:
 
     async def _insert(self, rows: Sequence[Rows]) -> list[int]:
         insert = partial(candles.insert, bar=self._watch.bar, batches=rows)
-        backoff = Backoff(longest_s=15)
+        backoff = Backoff(longest_s=5)
         give_up_at = trio.current_time() + self._patience_s
         while True:
             try:

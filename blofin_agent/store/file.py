@@ -108,6 +108,11 @@ class DatabaseFile:
             return Change.OTHER
         return Change.WRITTEN if now.written != known.written else Change.TORN
 
+    def came_back(self, found: Seen) -> bool:
+        """Return whether what was found is the file that was remembered, as it was then."""
+        known = self._known
+        return known is not None and (found.file, found.written) == (known.file, known.written)
+
     def log_is_others(self) -> bool:
         """Return whether another process writes to a log that came after the one we know."""
         found = _identity(self.log)

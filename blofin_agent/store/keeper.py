@@ -29,8 +29,6 @@ FOLD_BYTES = 4_000_000
 GRACE_S = 10.0
 """So long a file that is gone may come back before a new one is made: a folder was renamed, or
 mounted anew."""
-FOREIGN_S = 5.0
-"""After a commit of another process, what is written into the file is taken for its checkpoint."""
 
 
 _REPLACED = (
@@ -71,8 +69,8 @@ class Keeper:
         self._story = _REPLACED
         """What is said of it once it is open again."""
         self._commits: object = None
-        """SQLite's count of other processes' commits, and when it last changed."""
-        self._foreign_at = -FOREIGN_S
+        """SQLite's count of other processes' commits."""
+        self._log_size = 0
 
     def follow(self) -> None:
         """See to it that what is open is what is at the path. Raises StoreUnavailable."""
@@ -113,6 +111,7 @@ class Keeper:
         """
         if self.file.log_size() > FOLD_BYTES:
             _fold(connection)
+            self._log_size = self.file.log_size()
             with suppress(OSError):
                 self.file.written_by_sqlite()
 
@@ -127,15 +126,20 @@ class Keeper:
         if self._suspected:
             return Change.WRITTEN
         change = self.file.change()
-        if change in (Change.NONE, Change.WRITTEN):
-            with self._engine.connect() as connection:
-                commits = _driver(connection).execute("PRAGMA data_version").fetchone()
-            if commits != self._commits:
-                self._commits, self._foreign_at = commits, time.monotonic()
-        if change is Change.WRITTEN and time.monotonic() - self._foreign_at < FOREIGN_S:
+        if change not in (Change.NONE, Change.WRITTEN):
+            return change
+        if self._others_were_here() and change is Change.WRITTEN:
             self.file.written_by_sqlite()
             return self.file.change()
         return change
+
+    def _others_were_here(self) -> bool:
+        """Return whether another process committed, or folded the log, since this was asked."""
+        commits, size = self._commits, self._log_size
+        with self._engine.connect() as connection:
+            self._commits = _driver(connection).execute("PRAGMA data_version").fetchone()
+        self._log_size = self.file.log_size()
+        return commits != self._commits or self._log_size < size
 
     def _let_go(self, change: Change) -> None:
         """Close it so that nothing of it gets into what is at the path now."""
@@ -186,18 +190,18 @@ class Keeper:
             self._engine.dispose()
         if self._known:
             self.generation += 1
-            (log.info if self._story is _WHOLE else log.error)(
-                f"database {self._where} {self._story}"
-            )
+            if not self.file.came_back(found):
+                (log.info if self._story is _WHOLE else log.error)(
+                    f"database {self._where} {self._story}"
+                )
         self._opened()
 
     def _opened(self) -> None:
-        with self._engine.connect() as connection:
-            # The log and its index are there from the first look on, and as long as this is open.
-            _driver(connection).execute("PRAGMA schema_version").fetchone()
+        # The log and its index are there from the first look on, and as long as this is open.
+        self._others_were_here()
         self.file.remember()
         self._open = self._known = True
-        self._gone_since = self._damaged = self._commits = None
+        self._gone_since = self._damaged = None
         self._suspected = False
 
     def _sound(self) -> bool:
