@@ -12,7 +12,7 @@ from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import Reason, Source
 from blofin_agent.core.errors import OUTCOMES
 from blofin_agent.store.engine import Done
-from blofin_agent.trouble import Trouble
+from blofin_agent.store_trouble import AWAY, OPERATIONS, StoreTrouble
 from blofin_agent.watch import Watch
 
 if TYPE_CHECKING:
@@ -23,23 +23,11 @@ if TYPE_CHECKING:
 ENDPOINTS = ("candles", "instruments")
 KINDS = ("candle", "trade", "ack", "refused", "pong", "invalid")
 DISCONNECTS = ("closed", "rejected", "unreachable", "timeout", "silent", "stale")
-READS = ("load", "reconcile")
-SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat")
-OPERATIONS = ("insert", "ticks", *SMALL_WRITES, *READS)
-_ENDS = {
-    "insert": (*SMALL_WRITES, *READS),
-    "ticks": SMALL_WRITES,
-    **dict.fromkeys(SMALL_WRITES, SMALL_WRITES),
-}
-"""Whose trouble is over when a transaction works; those that only read: READS."""
 FEEDS = ("rest", "ws", "trades")
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _DELAY = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120)
-
-
-STORE_AWAY = "the agent waits, tries again, and then fetches what is missing"
 
 
 class Metrics:
@@ -48,9 +36,7 @@ class Metrics:
     `store_away`: what to say is done while the database cannot be used.
     """
 
-    def __init__(
-        self, watch: Watch, version: str, store: str, store_away: str = STORE_AWAY
-    ) -> None:
+    def __init__(self, watch: Watch, version: str, store: str, store_away: str = AWAY) -> None:
         prom.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = prom.CollectorRegistry()
         prom.ProcessCollector(registry=registry)
@@ -66,7 +52,7 @@ class Metrics:
         """Tells how long (s) healing takes at least; the passes', once there are any."""
         self.verified: Mapping[str, Totals] | None = None
         """What verifications found in each symbol, once that was read from the store."""
-        self.store_trouble = Trouble(store_away, "the database is back")
+        self.store_trouble = StoreTrouble(store_away)
 
         def counter(name: str, text: str, *labels: str) -> prom.Counter:
             return prom.Counter(f"blofin_{name}", text, labels, registry=registry)
@@ -227,9 +213,5 @@ class Metrics:
         self.store_duration.labels(done.operation).observe(done.seconds)
         if done.problem is not None:
             self.store_errors.labels(done.operation).inc()
-            self.store_trouble.seen(done.problem, done.operation)
-        else:
-            # A locked database can be read, and a full disk may take a small transaction: what
-            # failed is over only once the like of it works.
-            self.store_trouble.gone(done.operation, *_ENDS.get(done.operation, READS))
+        self.store_trouble.judge(done)
         self.store_up.set(not self.store_trouble)

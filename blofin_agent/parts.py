@@ -11,11 +11,12 @@ from blofin_agent.backfill import Filler
 from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings
 from blofin_agent.exchange.rest import Rest
-from blofin_agent.metrics import STORE_AWAY, Metrics
+from blofin_agent.metrics import Metrics
 from blofin_agent.pager import Pager
 from blofin_agent.passes import Passes, Policy
 from blofin_agent.roster import Roster
 from blofin_agent.store.engine import Store
+from blofin_agent.store_trouble import AWAY
 from blofin_agent.throttle import Throttle
 from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
@@ -57,7 +58,7 @@ def assemble(
         int(settings.coverage_settle_seconds * 1000),
         clock,
     )
-    away = STORE_AWAY if math.isinf(store_patience_s) else what_next
+    away = AWAY if math.isinf(store_patience_s) else what_next
     metrics = Metrics(watch, __version__, store.engine.dialect.name, away)
     metrics.interval.set(settings.backfill_interval_minutes * 60)
     store.observer = metrics.store_operation

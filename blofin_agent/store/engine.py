@@ -121,8 +121,8 @@ class Store:
             return self._transact(work, options)
         except StoreUnavailable as error:
             problem = error
-            if self.keeper and isinstance(error, StoreDamaged):
-                self.keeper.suspect()
+            if self.keeper:
+                self.keeper.failed(error)
             raise
         finally:
             if self.observer is not None:

@@ -24,6 +24,14 @@ class StoreUnavailable(StoreError):
     """It cannot be used now: locked, full, gone. Trying again later may work."""
 
 
+class StoreFull(StoreUnavailable):
+    """The disk does not take what is written. A little of it may find room all the same."""
+
+
+class StoreCut(StoreFull):
+    """What is open is cut off: opened without the right to write, or the disk went away."""
+
+
 class StoreDamaged(StoreUnavailable):
     """What is in the file is no database, or not a whole one. Only another file helps."""
 
@@ -53,6 +61,11 @@ _BUGS = (
     sqlite3.DataError,
 )
 _DAMAGED = ("file is not a database", "malformed")
+_KINDS = (
+    (StoreDamaged, _DAMAGED),
+    (StoreFull, ("disk is full",)),
+    (StoreCut, ("disk I/O error", "readonly database", "unable to open database")),
+)
 _ADVICE = (
     ("file is not a database", "the file is no SQLite database; name another file"),
     ("malformed", "the file is damaged; restore it from a copy or move it away"),
@@ -76,8 +89,7 @@ def told(where: str) -> Iterator[None]:
         raise
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
         found = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        kind = StoreDamaged if is_damage(found) else StoreUnavailable
-        raise kind(f"database {where}: {_reason(str(found))}") from error
+        raise _kind(str(found))(f"database {where}: {_reason(str(found))}") from error
     except sa.exc.TimeoutError as error:
         raise StoreUnavailable(f"database {where}: all connections are in use") from error
     except OSError as error:
@@ -89,6 +101,13 @@ def told(where: str) -> Iterator[None]:
 def is_damage(error: BaseException | None) -> bool:
     """Return whether the driver says that what is in the file is no whole database."""
     return any(words in str(error) for words in _DAMAGED)
+
+
+def _kind(text: str) -> type[StoreUnavailable]:
+    for kind, words in _KINDS:
+        if any(one in text for one in words):
+            return kind
+    return StoreUnavailable
 
 
 def _reason(text: str) -> str:

@@ -75,6 +75,10 @@ class DatabaseFile:
                 StoreUnavailable(text) if error.errno in PASSING else StoreUnusable(text)
             ) from None
 
+    def writable(self) -> bool:
+        """Return whether we may write into it, or there is none yet."""
+        return os.access(self.path, os.W_OK) or not self.path.exists()
+
     def look(self) -> Seen:
         """Return what is at the path now. Raises OSError when that cannot be seen."""
         try:

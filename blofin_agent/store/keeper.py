@@ -14,13 +14,14 @@ import structlog
 
 from blofin_agent.store import migrate
 from blofin_agent.store.errors import (
+    StoreCut,
     StoreDamaged,
     StoreUnavailable,
     StoreUnusable,
-    is_damage,
     told,
 )
 from blofin_agent.store.file import Change, DatabaseFile, Seen
+from blofin_agent.store.sqlite import driver_of, fold, is_sound
 
 log = structlog.get_logger()
 
@@ -94,14 +95,23 @@ class Keeper:
 
     def open(self) -> None:
         """Open it for the first time. Raises StoreUnusable and StoreUnavailable."""
-        self.file.prepare()
         with told(self._where):
-            migrate.upgrade(self._engine, self._where, read_only=False)
+            self._set_up()
             self._opened()
 
-    def suspect(self) -> None:
-        """Note that SQLite calls the database damaged: it is looked into before the next one."""
-        self._suspected = True
+    def failed(self, error: StoreUnavailable) -> None:
+        """Note why a transaction was not taken, for the next one.
+
+        What SQLite calls damaged is looked into; what is cut off is opened anew.
+        """
+        if isinstance(error, StoreDamaged):
+            self._suspected = True
+        elif isinstance(error, StoreCut) and self._open:
+            with suppress(OSError), self._guard:
+                if self.file.change() is Change.NONE:
+                    self._engine.dispose()
+                    self.file.written_by_sqlite()
+                    self._open = False
 
     def fold(self, connection: sa.Connection) -> None:
         """Fold the log into the file if it is long, and empty it; a failure is met again later.
@@ -110,7 +120,7 @@ class Keeper:
         cut, by a loss of power say, would put old pages over new ones.
         """
         if self.file.log_size() > FOLD_BYTES:
-            _fold(connection)
+            fold(connection)
             self._log_size = self.file.log_size()
             with suppress(OSError):
                 self.file.written_by_sqlite()
@@ -137,7 +147,7 @@ class Keeper:
         """Return whether another process committed, or folded the log, since this was asked."""
         commits, size = self._commits, self._log_size
         with self._engine.connect() as connection:
-            self._commits = _driver(connection).execute("PRAGMA data_version").fetchone()
+            self._commits = driver_of(connection).execute("PRAGMA data_version").fetchone()
         self._log_size = self.file.log_size()
         return commits != self._commits or self._log_size < size
 
@@ -145,7 +155,7 @@ class Keeper:
         """Close it so that nothing of it gets into what is at the path now."""
         keeps_log, self._story = False, _REPLACED
         if change is Change.WRITTEN:
-            keeps_log = self._sound()
+            keeps_log = is_sound(self.file.path)
             if keeps_log:
                 self._story = _WHOLE
             else:
@@ -156,7 +166,7 @@ class Keeper:
         else:
             # What is only in a log that nobody finds any more goes where it belongs.
             with self._engine.connect() as connection:
-                folded = _fold(connection)
+                folded = fold(connection)
             if change is Change.TORN:
                 keeps_log, self._story = not folded, _TORN if folded else _LOST
         self._engine.dispose()
@@ -173,28 +183,34 @@ class Keeper:
                     f"database {self._where}: the file is gone; if it does not come back within "
                     f"{GRACE_S:g} s it is made anew"
                 )
-        if found != self._damaged:
-            self._damaged = None if found.file is None or self._sound() else found
-        if self._damaged is not None:
-            raise StoreDamaged(
-                f"database {self._where}: the file is damaged, or no database; restore it from a "
-                "copy or move it away"
-            )
+        again, came_back = self._known, self.file.came_back(found)
         try:
-            self.file.prepare()
-            migrate.upgrade(self._engine, self._where, read_only=False)
+            self._set_up(found, doubted=again and not came_back)
         except StoreUnusable as error:
             raise StoreUnavailable(str(error)) from None
         finally:
             # Not open yet: nothing is kept from what was tried.
             self._engine.dispose()
-        if self._known:
-            self.generation += 1
-            if not self.file.came_back(found):
-                (log.info if self._story is _WHOLE else log.error)(
-                    f"database {self._where} {self._story}"
-                )
         self._opened()
+        if again:
+            self.generation += 1
+            if not came_back:
+                tell = log.info if self._story is _WHOLE else log.error
+                tell(f"database {self._where} {self._story}")
+
+    def _set_up(self, found: Seen | None = None, *, doubted: bool = False) -> None:
+        self.file.prepare()
+        if not self.file.writable():
+            # SQLite would open it all the same, and make a log that nobody can write to either.
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+        if doubted and found is not None and found.file is not None and found != self._damaged:
+            self._damaged = None if is_sound(self.file.path) else found
+        if doubted and found == self._damaged:
+            raise StoreDamaged(
+                f"database {self._where}: the file is damaged, or no database; restore it from a "
+                "copy or move it away"
+            )
+        migrate.upgrade(self._engine, self._where, read_only=False)
 
     def _opened(self) -> None:
         # The log and its index are there from the first look on, and as long as this is open.
@@ -203,36 +219,3 @@ class Keeper:
         self._open = self._known = True
         self._gone_since = self._damaged = None
         self._suspected = False
-
-    def _sound(self) -> bool:
-        """Return whether SQLite finds no fault in what is at the path. Raises sqlite3.Error."""
-        connection = sqlite3.connect(self.file.path, timeout=1)
-        try:
-            return bool(connection.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")
-        except sqlite3.DatabaseError as error:
-            if is_damage(error):
-                return False
-            raise
-        finally:
-            connection.close()
-
-
-def _fold(connection: sa.Connection) -> bool:
-    """Write the log into the file and empty it; return whether all of it was written."""
-    driver = _driver(connection)
-    (patience_ms,) = driver.execute("PRAGMA busy_timeout").fetchone()
-    # Not to wait for readers: the next time comes soon.
-    driver.execute("PRAGMA busy_timeout = 0")
-    try:
-        busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.Error:
-        return False
-    finally:
-        driver.execute(f"PRAGMA busy_timeout = {patience_ms}")
-    return bool(busy == 0)
-
-
-def _driver(connection: sa.Connection) -> sqlite3.Connection:
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - the engine is SQLite's
-    return driver
