@@ -13,7 +13,14 @@ import trio
 from sqlalchemy.pool import NullPool, QueuePool
 
 from blofin_agent.store import migrate
-from blofin_agent.store.errors import StoreDamaged, StoreUnavailable, StoreUnusable, WrongUrl, told
+from blofin_agent.store.errors import (
+    NoDatabase,
+    StoreDamaged,
+    StoreUnavailable,
+    StoreUnusable,
+    WrongUrl,
+    told,
+)
 from blofin_agent.store.file import DatabaseFile
 from blofin_agent.store.keeper import Keeper
 
@@ -141,12 +148,15 @@ class Store:
             return result
 
 
-def open_store(url: str, *, read_only: bool = False, patient: bool = False) -> Store:
+def open_store(
+    url: str, *, read_only: bool = False, patient: bool = False, existing: bool = False
+) -> Store:
     """Open the database, make or migrate its schema, and return the Store.
 
     `read_only` is for commands that only look: the file must be there already, and nothing is
-    made or migrated. `patient` is for the agent: one that is locked or full just now is opened
-    with the first transaction that it takes. Raises StoreUnusable with a sentence for a person.
+    made or migrated. `existing` is for those that have nothing to do without one. `patient` is for
+    the agent: one that is locked or full just now is opened with the first transaction that it
+    takes. Raises StoreUnusable with a sentence for a person.
     """
     try:
         parsed = sa.make_url(url)
@@ -159,7 +169,7 @@ def open_store(url: str, *, read_only: bool = False, patient: bool = False) -> S
             f"BLOFIN_DATABASE_URL names {parsed.get_backend_name()!r}; use sqlite or postgresql"
         )
     where = describe(parsed)
-    path = _path(parsed, where, read_only=read_only)
+    path = _path(parsed, where, existing=existing or read_only)
     try:
         engine = _engine(parsed)
     except sa.exc.NoSuchModuleError:
@@ -204,7 +214,7 @@ def describe(url: sa.URL) -> str:
     return bare.render_as_string()
 
 
-def _path(url: sa.URL, where: str, *, read_only: bool) -> Path | None:
+def _path(url: sa.URL, where: str, *, existing: bool) -> Path | None:
     """Return the file that a URL of SQLite names."""
     if url.get_backend_name() != "sqlite":
         return None
@@ -214,8 +224,8 @@ def _path(url: sa.URL, where: str, *, read_only: bool) -> Path | None:
             "shared between threads; name a file, such as sqlite:///data/blofin.db"
         )
     path = Path(url.database)
-    if read_only and not path.is_file():
-        raise StoreUnusable(
+    if existing and not path.is_file():
+        raise NoDatabase(
             f"there is no database at {where} yet; `blofin-agent run` or "
             "`blofin-agent backfill` makes it"
         )

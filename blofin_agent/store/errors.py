@@ -20,6 +20,10 @@ class WrongUrl(StoreUnusable):
     """The URL itself is wrong: a matter of the settings."""
 
 
+class NoDatabase(StoreUnusable):
+    """There is none yet."""
+
+
 class StoreUnavailable(StoreError):
     """It cannot be used now: locked, full, gone. Trying again later may work."""
 
