@@ -134,7 +134,9 @@ class Metrics:
         self.ticks_written = counter("ticks_written", "Ticks newly stored.", "symbol")
         self.ticks_queue_length = gauge("ticks_queue_length", "Ticks that wait to be stored.")
         self.ticks_dropped = counter("ticks_dropped", "Ticks lost because the queue was full.")
-        self.store_up = gauge("store_up", "1 while the database takes transactions.")
+        gauge("store_up", "1 while the database takes transactions.").set_function(
+            self.store_trouble.up
+        )
         self.store_duration = histogram(
             "store_operation_duration_seconds", "How long transactions took.", _FAST, "operation"
         )
@@ -214,4 +216,3 @@ class Metrics:
         if done.problem is not None:
             self.store_errors.labels(done.operation).inc()
         self.store_trouble.judge(done)
-        self.store_up.set(not self.store_trouble)

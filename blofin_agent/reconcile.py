@@ -64,9 +64,13 @@ class Reconciler:
             with trio.move_on_after(EVERY_S):
                 await self._until_another()
 
+    def behind(self) -> bool:
+        """Return whether the database is another one than that whose candles are counted."""
+        return self._last is not None and self._last[0] != self._store.generation
+
     async def _until_another(self) -> None:
         """Wait until the database is another one: what was counted is no longer there."""
-        while self._last is None or self._last[0] == self._store.generation:
+        while not self.behind():
             await trio.sleep(LOOK_S)
             with suppress(StoreUnavailable):
                 await self._store.read("reconcile", candles.changes)

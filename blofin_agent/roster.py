@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 FRESH_MS = HOUR
 """So long the stored list is believed: then new listings and delistings are looked for."""
-LOOK_S = 30.0
+LOOK_S = 5.0
 """Between two looks whether the store still has the list."""
 UNKNOWN_MS = HOUR // 6
 """So long it is believed while it does not know a symbol of ours."""

@@ -5,10 +5,14 @@ only once the like of it works.
 """
 
 import time
+from typing import TYPE_CHECKING
 
 from blofin_agent.store.engine import Done
 from blofin_agent.store.errors import StoreFull
 from blofin_agent.trouble import Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 READS = ("load", "reconcile")
 SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat")
@@ -31,11 +35,18 @@ class StoreTrouble(Trouble):
 
     def __init__(self, what_next: str = AWAY) -> None:
         super().__init__(what_next, "the database is back")
+        self.recounting: Callable[[], bool] = lambda: False
+        """Tells whether the database is another one than that whose candles are counted."""
         self._full_at = -FULL_S
+        self._tried = False
+
+    def up(self) -> float:
+        """Return 1 while the database takes transactions, and what is counted is in it."""
+        return float(self._tried and not self and not self.recounting())
 
     def judge(self, done: Done) -> None:
         """Note how a transaction ended."""
-        now = time.monotonic()
+        now, self._tried = time.monotonic(), True
         if done.problem is None:
             over = [done.operation, *_ENDS.get(done.operation, READS)]
             if now - self._full_at >= FULL_S:

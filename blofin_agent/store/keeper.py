@@ -67,8 +67,8 @@ class Keeper:
         self._damaged: Seen | None = None
         """What was found damaged: it is not looked into again before it has changed."""
         self._suspected = False
-        self._story = _REPLACED
-        """What is said of it once it is open again."""
+        self._story = ""
+        """What is said of it once it is open again, if anything."""
         self._commits: object = None
         """SQLite's count of other processes' commits."""
         self._log_size = 0
@@ -111,7 +111,7 @@ class Keeper:
                 if self.file.change() is Change.NONE:
                     self._engine.dispose()
                     self.file.written_by_sqlite()
-                    self._open = False
+                    self._open, self._story = False, ""
 
     def fold(self, connection: sa.Connection) -> None:
         """Fold the log into the file if it is long, and empty it; a failure is met again later.
@@ -155,7 +155,8 @@ class Keeper:
         """Close it so that nothing of it gets into what is at the path now."""
         keeps_log, self._story = False, _REPLACED
         if change is Change.WRITTEN:
-            keeps_log = is_sound(self.file.path)
+            # Of an empty one SQLite would say that it is sound.
+            keeps_log = self.file.path.stat().st_size > 0 and is_sound(self.file.path)
             if keeps_log:
                 self._story = _WHOLE
             else:
@@ -194,7 +195,7 @@ class Keeper:
         self._opened()
         if again:
             self.generation += 1
-            if not came_back:
+            if self._story and not (came_back and self._story is _REPLACED):
                 tell = log.info if self._story is _WHOLE else log.error
                 tell(f"database {self._where} {self._story}")
 
