@@ -19,15 +19,18 @@ from tests.processes import until
 pytestmark = pytest.mark.timeout(240)
 
 SEED = 20_261_124
-HOURS = 48
 ENV = {
     "BLOFIN_SYMBOLS": "all",
-    "BACKFILL_LOOKBACK_HOURS": str(HOURS),
     "COVERAGE_SETTLE_SECONDS": "2",
     "BACKFILL_BATCH_LIMIT": "300",
     "BACKFILL_REQUEST_SLEEP_MS": "30",
 }
 ROUNDS = 10
+
+
+def hours(number):
+    """Return settings in which each start has something to fetch that the last one had not."""
+    return ENV | {"BACKFILL_LOOKBACK_HOURS": str(24 + 12 * number)}
 
 
 def files(place):
@@ -55,9 +58,9 @@ def no_limit_was_passed(place, simulator):
 
 def ends_whole(place, simulator):
     """The next start fills what is missing, and every row is the exchange's own."""
-    done = place.run("backfill", **ENV, within_s=120)
+    done = place.run("backfill", **hours(ROUNDS), within_s=120)
     assert done.returncode == 0, done.stderr
-    span = window(round(time.time() * 1000), Bar.M1, HOURS - 1, 60_000)
+    span = window(round(time.time() * 1000), Bar.M1, 24 + 12 * ROUNDS - 1, 60_000)
     for symbol in simulator.market.symbols:
         held = Coverage.of(Bar.M1, (candle.open_time for candle in place.stored(symbol)))
         assert held.gaps(span) == []
@@ -69,7 +72,7 @@ def test_sigkill_at_random_moments_of_agent_and_backfill(place, simulate, ended)
     simulator = simulate("4", limits=True)
     chance, before, told = random.Random(SEED), 0, []
     for number in range(ROUNDS):
-        process = place.start("run" if number % 2 else "backfill", **ENV)
+        process = place.start("run" if number % 2 else "backfill", **hours(number))
         ended.append(process)
         if number < ROUNDS // 2:
             # While Python starts, the tables are made, the list is read...
@@ -98,8 +101,8 @@ def test_sigkill_loses_nothing_that_was_counted(place, simulate, run_agent):
     """What the last scrape counted is in the file when the process is gone."""
     simulator = simulate("4")
     chance = random.Random(SEED)
-    for _ in range(3):
-        agent = run_agent(**ENV)
+    for number in range(0, 12, 4):
+        agent = run_agent(**hours(number))
         until(lambda: laws.figures(agent).get("blofin_store_up") == 1)  # noqa: B023
         end, counted = time.monotonic() + chance.uniform(0.5, 2), {}
         while time.monotonic() < end:
@@ -154,7 +157,7 @@ def test_power_loss_cuts_the_write_ahead_log_anywhere(place, simulate, ended):
     simulator = simulate("4")
     chance, before, lost = random.Random(SEED), 0, 0
     for number, how in enumerate(["cut", "zeros", "garbage", "cut", "gone", "garbage", "cut"]):
-        process = place.start("backfill" if number % 2 else "run", **ENV)
+        process = place.start("backfill" if number % 2 else "run", **hours(number))
         ended.append(process)
         until(lambda: rows(place) > before or process.poll() is not None, every_s=0.02)  # noqa: B023
         time.sleep(chance.uniform(0, 0.8))

@@ -32,14 +32,19 @@ def database(place):
     return place.folder / "data/blofin.db"
 
 
+def folded(place):
+    """Fold the log into the file, as another process may: what is then overwritten is lost."""
+    with contextlib.closing(sqlite3.connect(database(place))) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
 @pytest.fixture
 def agent(place, simulate, run_agent):
     """Return an agent whose store is whole, and folded into its file."""
     simulate()
     agent = run_agent(**ENV)
     laws.whole(agent)
-    with contextlib.closing(sqlite3.connect(database(place))) as other:
-        other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    folded(place)
     return agent
 
 
@@ -334,6 +339,7 @@ def test_replaced_by_an_older_copy_renamed_or_written_over(agent, place):
     """The old log is not played into it, and what it lacks is fetched."""
     for number, replace in enumerate(WAYS, start=1):
         present = laws.counted_is_stored(agent, place)
+        folded(place)
         replace(older(place), database(place))
         said(place, "candles vanished from the database", 2 * number)
         laws.whole(agent)
@@ -348,6 +354,7 @@ def test_replaced_by_an_empty_file_renamed_or_written_over(agent, place):
         empty = place.folder / "empty"
         empty.touch()
         present = laws.counted_is_stored(agent, place)
+        folded(place)
         replace(empty, database(place))
         said(place, "was removed or replaced under the agent", number)
         laws.whole(agent)
@@ -363,6 +370,7 @@ def test_replaced_by_garbage_until_a_good_file_is_back(agent, place):
         garbage, good = place.folder / "garbage", older(place)
         garbage.write_bytes(os.urandom(100_000))
         noise = garbage.read_bytes()
+        folded(place)
         replace(garbage, database(place))
         laws.down(agent, 10)
         assert (place.folder / "err").read_text().count("damaged, or no database") == number
