@@ -36,6 +36,8 @@ def folded(place):
     """Fold the log into the file, as another process may: what is then overwritten is lost."""
     with contextlib.closing(sqlite3.connect(database(place))) as other:
         other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    # The agent looks once a second, and tells this from what is written after it.
+    time.sleep(1.5)
 
 
 @pytest.fixture
