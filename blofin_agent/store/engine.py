@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
@@ -14,7 +13,6 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from blofin_agent.store import migrate
 from blofin_agent.store.errors import (
-    NoDatabase,
     StoreDamaged,
     StoreUnavailable,
     StoreUnusable,
@@ -23,6 +21,7 @@ from blofin_agent.store.errors import (
 )
 from blofin_agent.store.file import DatabaseFile
 from blofin_agent.store.keeper import Keeper
+from blofin_agent.store.url import describe, path_of
 
 T = TypeVar("T")
 
@@ -169,7 +168,7 @@ def open_store(
             f"BLOFIN_DATABASE_URL names {parsed.get_backend_name()!r}; use sqlite or postgresql"
         )
     where = describe(parsed)
-    path = _path(parsed, where, existing=existing or read_only)
+    path = path_of(parsed, where, existing=existing or read_only)
     try:
         engine = _engine(parsed)
     except sa.exc.NoSuchModuleError:
@@ -204,32 +203,6 @@ def _engine(url: sa.URL, pooling: type[sa.Pool] = QueuePool) -> sa.Engine:
     if url.get_backend_name() == "sqlite":
         _listen(engine)
     return engine
-
-
-def describe(url: sa.URL) -> str:
-    """Return the place a person knows the database by, without credentials."""
-    if url.get_backend_name() == "sqlite":
-        return url.database or ":memory:"
-    bare = sa.URL.create(url.drivername, host=url.host, port=url.port, database=url.database)
-    return bare.render_as_string()
-
-
-def _path(url: sa.URL, where: str, *, existing: bool) -> Path | None:
-    """Return the file that a URL of SQLite names."""
-    if url.get_backend_name() != "sqlite":
-        return None
-    if not url.database or url.database == ":memory:":
-        raise WrongUrl(
-            "BLOFIN_DATABASE_URL names a SQLite database in memory, which is lost at exit and not "
-            "shared between threads; name a file, such as sqlite:///data/blofin.db"
-        )
-    path = Path(url.database)
-    if existing and not path.is_file():
-        raise NoDatabase(
-            f"there is no database at {where} yet; `blofin-agent run` or "
-            "`blofin-agent backfill` makes it"
-        )
-    return path
 
 
 def _listen(engine: sa.Engine) -> None:
