@@ -113,6 +113,8 @@ async def _produce(
         store, parts.watch, parts.writer, parts.throttle, parts.metrics, note, parts.passes.wake
     )
 
+    parts.metrics.store_trouble.recounting = reconciler.behind
+
     def changed(added: list[str], removed: list[str]) -> None:
         ingest.add(added)
         for symbol in removed:
@@ -135,7 +137,7 @@ async def _produce(
 
 
 async def _load(store: Store, parts: Parts) -> None:
-    backoff = Backoff(longest_s=15)
+    backoff = Backoff(longest_s=5)
     while True:
         try:
             await parts.roster.load()
@@ -146,14 +148,14 @@ async def _load(store: Store, parts: Parts) -> None:
             totals = partial(verifications.totals, bar=parts.watch.bar)
             parts.metrics.verified = await store.read("load", totals)
         except StoreUnavailable:
-            await trio.sleep(backoff.next())
+            await store.pause(backoff.next())
         else:
             return
 
 
 def _not_ready(parts: Parts) -> list[str]:
     reasons = []
-    if not parts.watch.loaded:
+    if not parts.watch.loaded or parts.metrics.store_trouble.recounting():
         reasons.append("the stored candles are being counted")
     elif not parts.watch.histories:
         reasons.append("no symbol is known yet: BloFin's list of instruments was not read")

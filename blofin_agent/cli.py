@@ -76,7 +76,7 @@ def run() -> None:
 
     settings = read_settings()
     bound, url = listen(settings)
-    with opened(settings) as store:
+    with opened(settings, patient=True) as store:
 
         async def serve() -> None:
             async with make_client(settings.blofin_rest_url, __version__) as http:

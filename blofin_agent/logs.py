@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from typing import TextIO
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
@@ -14,9 +15,28 @@ _LEVELS = {
 }
 
 
+class Lenient:
+    """A stream that loses what cannot be written, instead of an error to whoever says it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write the text, if that can be done now."""
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Hand over what was written, if that can be done now."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def configure(form: str, level: str, stream: TextIO | None = None) -> None:
     """Set logging up. `form`: console or json; `stream`: standard error, unless given."""
     out = stream or sys.stderr
+    # Where the disk with the log is full, the agent still does its work.
+    lenient = cast("TextIO", Lenient(out))
     shared: list[structlog.types.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -28,6 +48,6 @@ def configure(form: str, level: str, stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(lenient),
         cache_logger_on_first_use=False,
     )

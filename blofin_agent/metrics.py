@@ -12,7 +12,7 @@ from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import Reason, Source
 from blofin_agent.core.errors import OUTCOMES
 from blofin_agent.store.engine import Done
-from blofin_agent.trouble import Trouble
+from blofin_agent.store_trouble import AWAY, OPERATIONS, StoreTrouble
 from blofin_agent.watch import Watch
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 ENDPOINTS = ("candles", "instruments")
 KINDS = ("candle", "trade", "ack", "refused", "pong", "invalid")
 DISCONNECTS = ("closed", "rejected", "unreachable", "timeout", "silent", "stale")
-READS = ("load", "reconcile")
-SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat", "ticks")
-OPERATIONS = ("insert", *SMALL_WRITES, *READS)
 FEEDS = ("rest", "ws", "trades")
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -34,9 +31,12 @@ _DELAY = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120)
 
 
 class Metrics:
-    """The instruments. What others know is asked of them at the scrape, through callables."""
+    """The instruments. What others know is asked of them at the scrape, through callables.
 
-    def __init__(self, watch: Watch, version: str, store: str) -> None:
+    `store_away`: what to say is done while the database cannot be used.
+    """
+
+    def __init__(self, watch: Watch, version: str, store: str, store_away: str = AWAY) -> None:
         prom.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = prom.CollectorRegistry()
         prom.ProcessCollector(registry=registry)
@@ -52,9 +52,7 @@ class Metrics:
         """Tells how long (s) healing takes at least; the passes', once there are any."""
         self.verified: Mapping[str, Totals] | None = None
         """What verifications found in each symbol, once that was read from the store."""
-        self.store_trouble = Trouble(
-            "nothing is lost: the agent waits and tries again", "the database is back"
-        )
+        self.store_trouble = StoreTrouble(store_away)
 
         def counter(name: str, text: str, *labels: str) -> prom.Counter:
             return prom.Counter(f"blofin_{name}", text, labels, registry=registry)
@@ -136,7 +134,9 @@ class Metrics:
         self.ticks_written = counter("ticks_written", "Ticks newly stored.", "symbol")
         self.ticks_queue_length = gauge("ticks_queue_length", "Ticks that wait to be stored.")
         self.ticks_dropped = counter("ticks_dropped", "Ticks lost because the queue was full.")
-        self.store_up = gauge("store_up", "1 while the database takes transactions.")
+        gauge("store_up", "1 while the database takes transactions.").set_function(
+            self.store_trouble.up
+        )
         self.store_duration = histogram(
             "store_operation_duration_seconds", "How long transactions took.", _FAST, "operation"
         )
@@ -215,11 +215,4 @@ class Metrics:
         self.store_duration.labels(done.operation).observe(done.seconds)
         if done.problem is not None:
             self.store_errors.labels(done.operation).inc()
-            self.store_trouble.seen(done.problem, done.operation)
-        elif done.operation == "insert":
-            self.store_trouble.gone(*OPERATIONS)
-        else:
-            # A locked database can be read, and a full disk may take a small transaction: what
-            # failed is over only once the like of it works.
-            self.store_trouble.gone(*(READS if done.reading else SMALL_WRITES))
-        self.store_up.set(not self.store_trouble)
+        self.store_trouble.judge(done)

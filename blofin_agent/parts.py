@@ -16,6 +16,7 @@ from blofin_agent.pager import Pager
 from blofin_agent.passes import Passes, Policy
 from blofin_agent.roster import Roster
 from blofin_agent.store.engine import Store
+from blofin_agent.store_trouble import AWAY
 from blofin_agent.throttle import Throttle
 from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
@@ -48,8 +49,8 @@ def assemble(
 ) -> Parts:
     """Make the parts and join them.
 
-    `what_next`: what to say is done when BloFin is away. `store_patience_s`: how long a database
-    that is away is waited for.
+    `what_next`: what to say is done when BloFin is away, or the database, unless that is waited
+    for without end: `store_patience_s` says how long.
     """
     watch = Watch(
         settings.backfill_timeframe,
@@ -57,7 +58,8 @@ def assemble(
         int(settings.coverage_settle_seconds * 1000),
         clock,
     )
-    metrics = Metrics(watch, __version__, store.engine.dialect.name)
+    away = AWAY if math.isinf(store_patience_s) else what_next
+    metrics = Metrics(watch, __version__, store.engine.dialect.name, away)
     metrics.interval.set(settings.backfill_interval_minutes * 60)
     store.observer = metrics.store_operation
     trouble = Trouble(what_next, "all is well again between the agent and BloFin")

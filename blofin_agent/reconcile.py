@@ -24,7 +24,9 @@ from blofin_agent.writer import Writer
 
 log = structlog.get_logger()
 
-EVERY_S = 15.0
+EVERY_S = 5.0
+LOOK_S = 1.0
+"""Between two looks whether the database is still the one that was counted."""
 SERVICE = "agent"
 
 
@@ -59,7 +61,19 @@ class Reconciler:
         while True:
             with suppress(StoreUnavailable):
                 await self.once()
-            await trio.sleep(EVERY_S)
+            with trio.move_on_after(EVERY_S):
+                await self._until_another()
+
+    def behind(self) -> bool:
+        """Return whether the database is another one than that whose candles are counted."""
+        return self._last is not None and self._last[0] != self._store.generation
+
+    async def _until_another(self) -> None:
+        """Wait until the database is another one: what was counted is no longer there."""
+        while not self.behind():
+            await trio.sleep(LOOK_S)
+            with suppress(StoreUnavailable):
+                await self._store.read("reconcile", candles.changes)
 
     async def once(self) -> None:
         """Compare once, and show that this process lives. Raises StoreUnavailable."""

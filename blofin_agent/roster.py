@@ -26,6 +26,8 @@ log = structlog.get_logger()
 
 FRESH_MS = HOUR
 """So long the stored list is believed: then new listings and delistings are looked for."""
+LOOK_S = 5.0
+"""Between two looks whether the store still has the list."""
 UNKNOWN_MS = HOUR // 6
 """So long it is believed while it does not know a symbol of ours."""
 
@@ -52,6 +54,7 @@ class Roster:
         self._metrics = metrics
         self._throttle = throttle
         self._seen = 0
+        self._generation = store.generation
 
     async def load(self) -> None:
         """Watch what the store's list of instruments gives. Raises StoreUnavailable."""
@@ -61,7 +64,12 @@ class Roster:
     @property
     def fresh(self) -> bool:
         """Whether the list is young enough, and knows every symbol named."""
-        return not self.unknown and self._due_in_s() > 0
+        return not self.unknown and self._due_in_s() > 0 and not self._lost
+
+    @property
+    def _lost(self) -> bool:
+        """Whether the list was written into a database that is another one by now."""
+        return self._store.generation != self._generation
 
     def _due_in_s(self) -> float:
         """Return in how many seconds the list is to be read again."""
@@ -81,14 +89,14 @@ class Roster:
         if not found:
             log.warning("BloFin's list of instruments is empty; the last one known is kept")
             return []
-        now = self._watch.clock()
+        now, generation = self._watch.clock(), self._store.generation
         self.listed = {one.symbol: one for one in found}
         await self._store.write(
             "instruments", partial(ledger.save_instruments, found=found, now_ms=now)
         )
         added = await self._choose()
         # Not before all of it is done: a list half taken in is not believed for an hour.
-        self._seen = now
+        self._seen, self._generation = now, generation
         return added
 
     async def run(self, changed: Callable[[list[str], list[str]], None], asked: trio.Event) -> None:
@@ -108,7 +116,17 @@ class Roster:
                     backoff.reset()
                     changed(added, sorted(before - set(self._watch.histories)))
             asked.set()
-            await trio.sleep(self._due_in_s() or backoff.next())
+            due_in_s = self._due_in_s()
+            if due_in_s and not self._lost:
+                await self._rest(due_in_s)
+            else:
+                await trio.sleep(backoff.next())
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleep so long, or until the store has lost the list."""
+        with trio.move_on_after(seconds):
+            while not self._lost:  # noqa: ASYNC110 - a worker thread finds out
+                await trio.sleep(LOOK_S)
 
     async def _choose(self) -> list[str]:
         """Bring the watch in line with the setting; return what is watched anew."""

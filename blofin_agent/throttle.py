@@ -187,7 +187,7 @@ class Throttle:
             except StoreUnavailable:
                 if trio.current_time() > give_up_at:
                     raise
-                await trio.sleep(_STORE_RETRY_S)
+                await self._store.pause(_STORE_RETRY_S)
             else:
                 if self._unwritten is unwritten:
                     self._unwritten = None

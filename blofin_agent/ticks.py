@@ -36,6 +36,8 @@ MOST_ROWS = 2_000
 EVERY_S = 1.0
 MOST_FORGOTTEN = 5_000
 """Rows that one transaction deletes."""
+PATIENCE_S = 0.1
+"""How long one of these waits for another program's lock: a candle may come meanwhile."""
 FORGET_AFTER_S = 5.0
 """At the start the first trades come in before old ones are looked for: age counts from them."""
 FORGET_EVERY_S = 60.0
@@ -85,12 +87,12 @@ class Ticks:
 
     async def drain(self) -> None:
         """Store all that waits, after the candles. A database that is away is waited for."""
-        backoff = Backoff(longest_s=15)
+        backoff = Backoff(longest_s=5)
         while self._waiting:
             try:
                 await self._store_some()
             except StoreUnavailable:
-                await trio.sleep(backoff.next())
+                await self._store.pause(backoff.next())
 
     async def _keep_storing(self) -> None:
         while True:
@@ -140,4 +142,4 @@ class Ticks:
         """
         async with self._turn:
             await self._writer.until_idle()
-            return await self._store.write("ticks", work)
+            return await self._store.write("ticks", work, PATIENCE_S)

@@ -142,7 +142,7 @@ class Writer:
 
     async def _insert(self, rows: Sequence[Rows]) -> list[int]:
         insert = partial(candles.insert, bar=self._watch.bar, batches=rows)
-        backoff = Backoff(longest_s=15)
+        backoff = Backoff(longest_s=5)
         give_up_at = trio.current_time() + self._patience_s
         while True:
             try:
@@ -150,7 +150,7 @@ class Writer:
             except StoreUnavailable:
                 if trio.current_time() > give_up_at:
                     raise
-                await trio.sleep(backoff.next())
+                await self._store.pause(backoff.next())
 
     async def _hold(self, rows: Rows) -> None:
         history = self._watch.histories[rows.symbol]

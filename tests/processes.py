@@ -161,9 +161,12 @@ def start_simulator(place, symbols="BTC-USDT,ETH-USDT", *, seed=1, holes=0.0, op
     return Simulator(process, *urls, Market(seed, names, hole_rate=holes))
 
 
-def start_agent(place, *args, started, **env):
-    """Start an agent, and wait until it says where it serves. `started` gets its process."""
-    process = place.start(*(args or ["run"]), **env)
+def start_agent(place, *args, started, begin=None, **env):
+    """Start an agent, and wait until it says where it serves. `started` gets its process.
+
+    `begin` starts it in another way.
+    """
+    process = begin() if begin else place.start(*(args or ["run"]), **env)
     started.append(process)
 
     def announced():

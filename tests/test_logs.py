@@ -63,3 +63,17 @@ def test_logs_go_to_standard_error(monkeypatch):
     logs.configure("json", "info")
     structlog.get_logger().info("here")
     assert "here" in err.getvalue()
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_nothing_else():
+    """The disk with the log may be full."""
+
+    class Full(io.StringIO):
+        def write(self, _text):
+            raise OSError(28, "No space left on device")
+
+        def flush(self):
+            raise OSError(28, "No space left on device")
+
+    logs.configure("console", "info", Full())
+    structlog.get_logger().error("a fault")

@@ -54,7 +54,9 @@ async def check(settings: Settings) -> list[Finding]:
         findings.append(Finding("database", ok=True, text=store.where))
         findings.append(await _agent(store))
         async with client(settings.blofin_rest_url, __version__) as http:
-            parts = assemble(settings, store, http, tries=1, what_next="see below")
+            parts = assemble(
+                settings, store, http, tries=1, what_next="see below", store_patience_s=0
+            )
             findings += await _exchange(settings, parts)
     except StoreError as error:
         findings.append(Finding("database", ok=False, text=str(error)))

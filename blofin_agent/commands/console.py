@@ -1,13 +1,15 @@
 """Console: what every command begins and ends with: settings, logs, the store, exit codes."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from tempfile import TemporaryDirectory
 
 import click
 
 from blofin_agent import config, logs
 from blofin_agent.config import Settings
 from blofin_agent.store.engine import Store, open_store
+from blofin_agent.store.errors import NoDatabase
 
 OK, FAILED, WRONG_USE, INCOMPLETE = 0, 1, 2, 3
 """Exit codes: done and complete, failed, wrong use or setting, done but incomplete."""
@@ -44,10 +46,35 @@ def read_settings(**overrides: object) -> Settings:
 
 
 @contextmanager
-def opened(settings: Settings, *, read_only: bool = False) -> Iterator[Store]:
-    """Open the store for the length of a block. Raises StoreUnusable."""
-    store = open_store(settings.blofin_database_url, read_only=read_only)
+def opened(
+    settings: Settings,
+    *,
+    read_only: bool = False,
+    patient: bool = False,
+    existing: bool = False,
+) -> Iterator[Store]:
+    """Open the store for the length of a block; see `open_store`. Raises StoreUnusable."""
+    store = open_store(
+        settings.blofin_database_url, read_only=read_only, patient=patient, existing=existing
+    )
     try:
         yield store
     finally:
         store.close()
+
+
+@contextmanager
+def opened_to_plan(settings: Settings) -> Iterator[Store]:
+    """Open the store for those who only plan: where there is none yet, none is made.
+
+    They get an empty one that is gone after the block, and it is said. Raises StoreUnusable.
+    """
+    with ExitStack() as stack:
+        try:
+            store = stack.enter_context(opened(settings, existing=True))
+        except NoDatabase as error:
+            say(f"{error}; this is the plan for a new one")
+            folder = stack.enter_context(TemporaryDirectory())
+            new = {"blofin_database_url": f"sqlite:///{folder}/blofin.db"}
+            store = stack.enter_context(opened(settings.model_copy(update=new)))
+        yield store

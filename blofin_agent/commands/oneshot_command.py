@@ -10,7 +10,7 @@ import httpx
 
 from blofin_agent import __version__, clock
 from blofin_agent.commands import oneshot, show
-from blofin_agent.commands.console import FAILED, INCOMPLETE, opened, read_settings
+from blofin_agent.commands.console import FAILED, INCOMPLETE, opened, opened_to_plan, read_settings
 from blofin_agent.commands.options import (
     judge_range,
     lookback_option,
@@ -64,17 +64,17 @@ def backfill(
         )
     settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
     order = oneshot.Order(settings, since, until, symbols is not None, targets)
-    with opened(settings) as store:
-        if dry_run:
+    if dry_run:
+        with opened_to_plan(settings) as store:
             _tell_plan(
                 *_with_client(settings, lambda http: oneshot.plan(order, store, http)),
                 as_json=as_json,
             )
-            return
-        with show.BackfillShow(verbose=verbose, quiet=as_json) as shown:
-            report = _with_client(
-                settings, lambda http: oneshot.backfill(order, store, http, shown.teller())
-            )
+        return
+    with opened(settings) as store, show.BackfillShow(verbose=verbose, quiet=as_json) as shown:
+        report = _with_client(
+            settings, lambda http: oneshot.backfill(order, store, http, shown.teller())
+        )
     _tell(report, as_json=as_json)
 
 

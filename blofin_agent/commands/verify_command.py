@@ -94,7 +94,7 @@ def verify(
         async with make_client(settings.blofin_rest_url, __version__) as http:
             return await verifying.verify(order, store, http, shown.teller())
 
-    with opened(settings) as store, shown:
+    with opened(settings, existing=True) as store, shown:
         report = clock.run(main)
     _tell(report, as_json=as_json)
 

@@ -5,20 +5,25 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
-import structlog
 import trio
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from blofin_agent.store import migrate
-from blofin_agent.store.errors import StoreUnavailable, StoreUnusable, WrongUrl, told
+from blofin_agent.store.errors import (
+    StoreDamaged,
+    StoreUnavailable,
+    StoreUnusable,
+    WrongUrl,
+    told,
+)
+from blofin_agent.store.file import DatabaseFile
+from blofin_agent.store.keeper import Keeper
+from blofin_agent.store.url import describe, path_of
 
 T = TypeVar("T")
-
-log = structlog.get_logger()
 
 
 class Done(NamedTuple):
@@ -33,14 +38,14 @@ class Done(NamedTuple):
 
 Observer = Callable[[Done], None]
 
-BUSY_TIMEOUT_S = 4
+BUSY_TIMEOUT_S = 2
 """How long a transaction waits for another program's lock; shorter than a shutdown may take."""
 _ENGINES = ("sqlite", "postgresql")
 
 
 @dataclass(slots=True)
 class Store:
-    """A database that is open and of our schema. Make one with `open_store`.
+    """A database of our schema. Make one with `open_store`.
 
     `limiter` lets one worker thread in at a time, so that a transaction of ours never waits for
     another of ours and the pool keeps to one connection.
@@ -48,129 +53,109 @@ class Store:
 
     engine: sa.Engine
     where: str
-    file: "DatabaseFile | None" = None
-    """The file of a SQLite database that is kept open for writing."""
-    generation: int = 0
-    """Counts how often the database was opened anew, because its file was another one."""
+    keeper: Keeper | None = None
+    """Keeps a SQLite file open that is written to."""
     observer: Observer | None = None
-    looks_only: bool = False
-    """Whether it never makes or migrates a database that came into the place of another."""
+    looks_at: Keeper | None = None
+    """The keeper of a file that is only looked at here: it is neither made nor migrated."""
     limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
+    _waiting: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
-    async def write(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
+    @property
+    def generation(self) -> int:
+        """Count how often the database was opened anew, because its file was another one."""
+        return self.keeper.generation if self.keeper else 0
+
+    async def write(
+        self,
+        operation: str,
+        work: Callable[[sa.Connection], T],
+        patience_s: float | None = None,
+    ) -> T:
         """Run `work` in one writing transaction in a worker thread, and return what it returns.
 
         Never abandoned once begun: a cancelled caller waits until it has committed or failed.
+        `patience_s`: how long it waits for another program's lock, if not BUSY_TIMEOUT_S.
         Raises StoreUnavailable when the database cannot be used now.
         """
-        here = partial(self._observed, operation, work, reading=False)
-        return await trio.to_thread.run_sync(here, limiter=self.limiter)
+        options = {"reading": False, "patience_s": patience_s}
+        here = partial(self._observed, operation, work, options)
+        result = await trio.to_thread.run_sync(here, limiter=self.limiter)
+        self._waiting.unpark_all()
+        return result
 
     async def read(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
         """Do the same in a transaction that takes no lock."""
-        here = partial(self._observed, operation, work, reading=True)
+        here = partial(self._observed, operation, work, {"reading": True})
         return await trio.to_thread.run_sync(here, limiter=self.limiter)
 
     def read_here(self, work: Callable[[sa.Connection], T]) -> T:
         """Read in this thread, for those who have no event loop."""
-        return self._observed("read", work, reading=True)
+        return self._observed("read", work, {"reading": True})
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before what failed is tried again: so long, or until something else is written."""
+        with trio.move_on_after(seconds):
+            await self._waiting.park()
 
     def reader(self) -> "Store":
-        """Return the same database for those who only look: its reads hold no write up."""
-        file = DatabaseFile(self.file.path) if self.file else None
-        if file:
-            file.remember()
-        return Store(_engine(self.engine.url), self.where, file, looks_only=True)
+        """Return the same database for those who only look: its reads hold no write up.
+
+        On SQLite each opens the file for itself, so that none has it open while it is replaced.
+        """
+        pooling = NullPool if self.keeper else QueuePool
+        return Store(_engine(self.engine.url, pooling), self.where, looks_at=self.keeper)
 
     def close(self) -> None:
         """Close all connections; on SQLite that folds the write-ahead log into the file."""
-        self.engine.dispose()
+        if self.keeper:
+            self.keeper.close()
+        else:
+            self.engine.dispose()
 
-    def _observed(self, operation: str, work: Callable[[sa.Connection], T], *, reading: bool) -> T:
+    def _observed(
+        self, operation: str, work: Callable[[sa.Connection], T], options: dict[str, Any]
+    ) -> T:
         begun = time.perf_counter()
         problem: StoreUnavailable | None = None
         try:
-            if self.file is not None and self.file.moved():
-                if self.looks_only:
-                    self._look_anew(self.file)
-                else:
-                    self._open_anew(self.file)
-            with (
-                told(self.where),
-                self.engine.connect().execution_options(reading=reading) as connection,
-                connection.begin(),
-            ):
-                return work(connection)
+            if self.looks_at:
+                with self.looks_at.held_still():
+                    return self._transact(work, options)
+            if self.keeper:
+                self.keeper.follow()
+            return self._transact(work, options)
         except StoreUnavailable as error:
             problem = error
+            if self.keeper:
+                self.keeper.failed(error)
             raise
         finally:
             if self.observer is not None:
                 seconds = time.perf_counter() - begun
-                self.observer(Done(operation, seconds, reading, problem))
+                self.observer(Done(operation, seconds, options["reading"], problem))
 
-    def _look_anew(self, file: "DatabaseFile") -> None:
-        """Go on looking at the file that is at the place now. Raises StoreUnavailable."""
-        self.engine.dispose()
-        if not file.path.is_file():
-            # SQLite would make an empty one.
-            raise StoreUnavailable(f"database {self.where}: the file is gone")
-        file.remember()
-
-    def _open_anew(self, file: "DatabaseFile") -> None:
-        """Go on with the file that is at the place now, or with a new one."""
-        self.engine.dispose()
-        try:
-            file.prepare()
-            with told(self.where):
-                migrate.upgrade(self.engine, self.where, read_only=False)
-        except StoreUnusable as error:
-            raise StoreUnavailable(str(error)) from None
-        file.remember()
-        self.generation += 1
-        log.error(
-            f"database {self.where} was removed or replaced under the agent; it goes on with what "
-            "is there now, and fetches what that lacks"
-        )
+    def _transact(self, work: Callable[[sa.Connection], T], options: dict[str, Any]) -> T:
+        with (
+            told(self.where),
+            self.engine.connect().execution_options(**options) as connection,
+        ):
+            with connection.begin():
+                result = work(connection)
+            if self.keeper and not options["reading"]:
+                self.keeper.fold(connection)
+            return result
 
 
-@dataclass(slots=True)
-class DatabaseFile:
-    """A SQLite file, known again by its inode: a path may come to mean another file."""
-
-    path: Path
-    _known: tuple[int, int] | None = None
-
-    def prepare(self) -> None:
-        """Make the folder it is in. Raises StoreUnusable."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreUnusable(
-                f"cannot make the folder {self.path.parent} for the database: {error.strerror}"
-            ) from None
-
-    def remember(self) -> None:
-        """Take the file that is at the path now for the one meant."""
-        self._known = self._identity()
-
-    def moved(self) -> bool:
-        """Return whether the path has come to mean another file, or none."""
-        return self._identity() != self._known
-
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
-
-
-def open_store(url: str, *, read_only: bool = False) -> Store:
+def open_store(
+    url: str, *, read_only: bool = False, patient: bool = False, existing: bool = False
+) -> Store:
     """Open the database, make or migrate its schema, and return the Store.
 
     `read_only` is for commands that only look: the file must be there already, and nothing is
-    made or migrated. Raises StoreUnusable with a sentence for a person.
+    made or migrated. `existing` is for those that have nothing to do without one. `patient` is for
+    the agent: one that is locked or full just now is opened with the first transaction that it
+    takes. Raises StoreUnusable with a sentence for a person.
     """
     try:
         parsed = sa.make_url(url)
@@ -183,9 +168,7 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
             f"BLOFIN_DATABASE_URL names {parsed.get_backend_name()!r}; use sqlite or postgresql"
         )
     where = describe(parsed)
-    file = None
-    if parsed.get_backend_name() == "sqlite":
-        file = _file(parsed, where, read_only=read_only)
+    path = path_of(parsed, where, existing=existing or read_only)
     try:
         engine = _engine(parsed)
     except sa.exc.NoSuchModuleError:
@@ -196,54 +179,30 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
         raise StoreUnusable(
             f"the driver {error.name} for {where} is not installed; install it beside blofin-agent"
         ) from None
+    keeper = Keeper(engine, where, DatabaseFile(path)) if path and not read_only else None
     try:
-        with told(where):
-            migrate.upgrade(engine, where, read_only=read_only)
+        if keeper:
+            keeper.open()
+        else:
+            with told(where):
+                migrate.upgrade(engine, where, read_only=read_only)
     except StoreUnavailable as error:
         engine.dispose()
-        raise StoreUnusable(str(error)) from None
+        if not patient or not keeper or isinstance(error, StoreDamaged):
+            raise StoreUnusable(str(error)) from None
     except StoreUnusable:
         engine.dispose()
         raise
-    if file is None or read_only:
-        return Store(engine, where)
-    file.remember()
-    return Store(engine, where, file)
+    return Store(engine, where, keeper)
 
 
-def _engine(url: sa.URL) -> sa.Engine:
+def _engine(url: sa.URL, pooling: type[sa.Pool] = QueuePool) -> sa.Engine:
     """Return an engine of one connection. Raises what SQLAlchemy does for a driver it lacks."""
-    engine = sa.create_engine(
-        url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=60
-    )
+    sizes = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 60} if pooling is QueuePool else {}
+    engine = sa.create_engine(url, poolclass=pooling, **sizes)
     if url.get_backend_name() == "sqlite":
         _listen(engine)
     return engine
-
-
-def describe(url: sa.URL) -> str:
-    """Return the place a person knows the database by, without credentials."""
-    if url.get_backend_name() == "sqlite":
-        return url.database or ":memory:"
-    bare = sa.URL.create(url.drivername, host=url.host, port=url.port, database=url.database)
-    return bare.render_as_string()
-
-
-def _file(url: sa.URL, where: str, *, read_only: bool) -> DatabaseFile:
-    if not url.database or url.database == ":memory:":
-        raise WrongUrl(
-            "BLOFIN_DATABASE_URL names a SQLite database in memory, which is lost at exit and not "
-            "shared between threads; name a file, such as sqlite:///data/blofin.db"
-        )
-    file = DatabaseFile(Path(url.database))
-    if not read_only:
-        file.prepare()
-    elif not file.path.is_file():
-        raise StoreUnusable(
-            f"there is no database at {where} yet; `blofin-agent run` or "
-            "`blofin-agent backfill` makes it"
-        )
-    return file
 
 
 def _listen(engine: sa.Engine) -> None:
@@ -258,8 +217,13 @@ def _listen(engine: sa.Engine) -> None:
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
         connection.execute("PRAGMA synchronous = NORMAL")
+        # The keeper does it, and leaves nothing in the log.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        mode = "" if connection.get_execution_options().get("reading") else " IMMEDIATE"
-        connection.exec_driver_sql("BEGIN" + mode)
+        options = connection.get_execution_options()
+        patience_s = options.get("patience_s")
+        patience_s = BUSY_TIMEOUT_S if patience_s is None else patience_s
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
+        connection.exec_driver_sql("BEGIN" if options.get("reading") else "BEGIN IMMEDIATE")

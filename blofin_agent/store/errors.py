@@ -1,6 +1,7 @@
 """What can go wrong with the store, in sentences for a person."""
 
 import errno
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,10 +20,56 @@ class WrongUrl(StoreUnusable):
     """The URL itself is wrong: a matter of the settings."""
 
 
+class NoDatabase(StoreUnusable):
+    """There is none yet."""
+
+
 class StoreUnavailable(StoreError):
     """It cannot be used now: locked, full, gone. Trying again later may work."""
 
 
+class StoreFull(StoreUnavailable):
+    """The disk does not take what is written. A little of it may find room all the same."""
+
+
+class StoreCut(StoreFull):
+    """What is open is cut off: opened without the right to write, or the disk went away."""
+
+
+class StoreDamaged(StoreUnavailable):
+    """What is in the file is no database, or not a whole one. Only another file helps."""
+
+
+PASSING = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOENT,
+        errno.ESTALE,
+    }
+)
+"""What the operating system says of a disk that is away, full or read-only."""
+
+
+_BUGS = (
+    sa.exc.ProgrammingError,
+    sa.exc.IntegrityError,
+    sa.exc.DataError,
+    sqlite3.ProgrammingError,
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+)
+_DAMAGED = ("file is not a database", "malformed")
+_KINDS = (
+    (StoreDamaged, _DAMAGED),
+    (StoreFull, ("disk is full",)),
+    (StoreCut, ("disk I/O error", "readonly database", "unable to open database")),
+)
 _ADVICE = (
     ("file is not a database", "the file is no SQLite database; name another file"),
     ("malformed", "the file is damaged; restore it from a copy or move it away"),
@@ -42,16 +89,29 @@ def told(where: str) -> Iterator[None]:
     """Turn the database library's errors into StoreUnavailable; a bug in a statement stays one."""
     try:
         yield
-    except (sa.exc.ProgrammingError, sa.exc.IntegrityError, sa.exc.DataError):
+    except _BUGS:
         raise
-    except sa.exc.DBAPIError as error:
-        raise StoreUnavailable(f"database {where}: {_reason(str(error.orig))}") from error
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        found = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        raise _kind(str(found))(f"database {where}: {_reason(str(found))}") from error
     except sa.exc.TimeoutError as error:
         raise StoreUnavailable(f"database {where}: all connections are in use") from error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.ENOENT):
+        if error.errno not in PASSING:
             raise
         raise StoreUnavailable(f"database {where}: {error.strerror}") from error
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Return whether the driver says that what is in the file is no whole database."""
+    return any(words in str(error) for words in _DAMAGED)
+
+
+def _kind(text: str) -> type[StoreUnavailable]:
+    for kind, words in _KINDS:
+        if any(one in text for one in words):
+            return kind
+    return StoreUnavailable
 
 
 def _reason(text: str) -> str:

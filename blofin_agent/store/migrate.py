@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from blofin_agent.store.errors import StoreUnusable
 from blofin_agent.store.schema import metadata
 
-WAL_TRIES = 50
+WAL_TRIES = 20
 
 
 def upgrade(engine: sa.Engine, where: str, *, read_only: bool) -> None:

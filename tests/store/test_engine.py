@@ -370,8 +370,9 @@ async def test_a_reader_waits_for_no_writer(store):
     reader.close()
 
 
-def test_a_reader_follows_the_file_and_makes_none(store):
+def test_a_reader_follows_the_file_and_makes_none(store, monkeypatch):
     """Removed: it says so. Replaced: it reads what is there now."""
+    monkeypatch.setattr("blofin_agent.store.keeper.GRACE_S", 0)
     reader = store.reader()
 
     def count(connection):

@@ -1,0 +1,222 @@
+"""Keeper: keeps a SQLite database open at its path, whatever happens to the file there.
+
+What was committed goes where it belongs or nowhere: an old log is never played into another file.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import sqlalchemy as sa
+import structlog
+
+from blofin_agent.store import migrate
+from blofin_agent.store.errors import (
+    StoreCut,
+    StoreDamaged,
+    StoreUnavailable,
+    StoreUnusable,
+    told,
+)
+from blofin_agent.store.file import Change, DatabaseFile, Seen
+from blofin_agent.store.sqlite import driver_of, fold, is_sound
+
+log = structlog.get_logger()
+
+FOLD_BYTES = 4_000_000
+"""A write-ahead log longer than this is folded into the file: about SQLite's own 1,000 pages."""
+GRACE_S = 10.0
+"""So long a file that is gone may come back before a new one is made: a folder was renamed, or
+mounted anew."""
+
+
+_REPLACED = (
+    "was removed or replaced under the agent; it goes on with what is there now, and fetches what "
+    "that lacks"
+)
+_TORN = (
+    "lost its -wal or -shm file under the agent; what was in it is saved, and the database was "
+    "opened anew"
+)
+_LOST = (
+    "lost its -wal or -shm file under the agent; it was opened anew, and what that lacks is fetched"
+)
+_WHOLE = "was written by another program, and is whole; it was opened anew"
+
+
+class Keeper:
+    """Opens the file at the path, and opens it anew when it is no longer what it was.
+
+    All but `close` is called before or after a transaction, in the thread of that.
+    """
+
+    def __init__(self, engine: sa.Engine, where: str, file: DatabaseFile) -> None:
+        self.generation = 0
+        """Counts how often the database was opened anew, because its file had changed."""
+        self.file = file
+        self._guard = threading.Lock()
+        """Held while the file is let go and opened; and by who reads it over another engine."""
+        self._engine = engine
+        self._where = where
+        self._open = False
+        self._known = False
+        """Whether it was open before."""
+        self._gone_since: float | None = None
+        self._damaged: Seen | None = None
+        """What was found damaged: it is not looked into again before it has changed."""
+        self._suspected = False
+        self._story = ""
+        """What is said of it once it is open again, if anything."""
+        self._commits: object = None
+        """SQLite's count of other processes' commits."""
+        self._log_size = 0
+
+    def follow(self) -> None:
+        """See to it that what is open is what is at the path. Raises StoreUnavailable."""
+        with told(self._where):
+            change = self._change() if self._open else Change.NONE
+            if self._open and change is Change.NONE:
+                return
+            with self._guard:
+                if self._open:
+                    self._let_go(change)
+                self._open_again()
+
+    @contextmanager
+    def held_still(self) -> Iterator[None]:
+        """Let the file stay what it is while somebody reads it. Raises StoreUnavailable."""
+        with self._guard:
+            if not self.file.path.is_file():
+                # SQLite would make an empty one.
+                raise StoreUnavailable(f"database {self._where}: the file is gone")
+            yield
+
+    def open(self) -> None:
+        """Open it for the first time. Raises StoreUnusable and StoreUnavailable."""
+        with told(self._where):
+            self._set_up()
+            self._opened()
+
+    def failed(self, error: StoreUnavailable) -> None:
+        """Note why a transaction was not taken, for the next one.
+
+        What SQLite calls damaged is looked into; what is cut off is opened anew.
+        """
+        if isinstance(error, StoreDamaged):
+            self._suspected = True
+        elif isinstance(error, StoreCut) and self._open:
+            with suppress(OSError), self._guard:
+                if self.file.change() is Change.NONE:
+                    self._engine.dispose()
+                    self.file.written_by_sqlite()
+                    self._open, self._story = False, ""
+
+    def fold(self, connection: sa.Connection) -> None:
+        """Fold the log into the file if it is long, and empty it; a failure is met again later.
+
+        SQLite would do the same at a commit, but leave the frames in the log. A log that is then
+        cut, by a loss of power say, would put old pages over new ones.
+        """
+        if self.file.log_size() > FOLD_BYTES:
+            fold(connection)
+            self._log_size = self.file.log_size()
+            with suppress(OSError):
+                self.file.written_by_sqlite()
+
+    def close(self) -> None:
+        """Close it, which folds the log into the file, unless that is another one by now."""
+        with suppress(StoreUnavailable), told(self._where):
+            if self._open and (change := self._change()) is not Change.NONE:
+                self._let_go(change)
+        self._engine.dispose()
+
+    def _change(self) -> Change:
+        if self._suspected:
+            return Change.WRITTEN
+        change = self.file.change()
+        if change not in (Change.NONE, Change.WRITTEN):
+            return change
+        if self._others_were_here() and change is Change.WRITTEN:
+            self.file.written_by_sqlite()
+            return self.file.change()
+        return change
+
+    def _others_were_here(self) -> bool:
+        """Return whether another process committed, or folded the log, since this was asked."""
+        commits, size = self._commits, self._log_size
+        with self._engine.connect() as connection:
+            self._commits = driver_of(connection).execute("PRAGMA data_version").fetchone()
+        self._log_size = self.file.log_size()
+        return commits != self._commits or self._log_size < size
+
+    def _let_go(self, change: Change) -> None:
+        """Close it so that nothing of it gets into what is at the path now."""
+        keeps_log, self._story = False, _REPLACED
+        if change is Change.WRITTEN:
+            # Of an empty one SQLite would say that it is sound.
+            keeps_log = self.file.path.stat().st_size > 0 and is_sound(self.file.path)
+            if keeps_log:
+                self._story = _WHOLE
+            else:
+                # To close it would fold the log into what somebody put there.
+                self.file.empty_log()
+        elif self.file.log_is_others():
+            keeps_log = True
+        else:
+            # What is only in a log that nobody finds any more goes where it belongs.
+            with self._engine.connect() as connection:
+                folded = fold(connection)
+            if change is Change.TORN:
+                keeps_log, self._story = not folded, _TORN if folded else _LOST
+        self._engine.dispose()
+        self._open = False
+        if not keeps_log:
+            self.file.discard_companions()
+
+    def _open_again(self) -> None:
+        found = self.file.look()
+        if found.file is None and self._known:
+            self._gone_since = self._gone_since or time.monotonic()
+            if time.monotonic() - self._gone_since < GRACE_S:
+                raise StoreUnavailable(
+                    f"database {self._where}: the file is gone; if it does not come back within "
+                    f"{GRACE_S:g} s it is made anew"
+                )
+        again, came_back = self._known, self.file.came_back(found)
+        try:
+            self._set_up(found, doubted=again and not came_back)
+        except StoreUnusable as error:
+            raise StoreUnavailable(str(error)) from None
+        finally:
+            # Not open yet: nothing is kept from what was tried.
+            self._engine.dispose()
+        self._opened()
+        if again:
+            self.generation += 1
+            if self._story and not (came_back and self._story is _REPLACED):
+                tell = log.info if self._story is _WHOLE else log.error
+                tell(f"database {self._where} {self._story}")
+
+    def _set_up(self, found: Seen | None = None, *, doubted: bool = False) -> None:
+        self.file.prepare()
+        if not self.file.writable():
+            # SQLite would open it all the same, and make a log that nobody can write to either.
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+        if doubted and found is not None and found.file is not None and found != self._damaged:
+            self._damaged = None if is_sound(self.file.path) else found
+        if doubted and found == self._damaged:
+            raise StoreDamaged(
+                f"database {self._where}: the file is damaged, or no database; restore it from a "
+                "copy or move it away"
+            )
+        migrate.upgrade(self._engine, self._where, read_only=False)
+
+    def _opened(self) -> None:
+        # The log and its index are there from the first look on, and as long as this is open.
+        self._others_were_here()
+        self.file.remember()
+        self._open = self._known = True
+        self._gone_since = self._damaged = None
+        self._suspected = False

@@ -1,0 +1,59 @@
+"""StoreTrouble: from what became of transactions, whether the database can be used.
+
+A locked database can be read, and a full disk may take a small transaction: what failed is over
+only once the like of it works.
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+from blofin_agent.store.engine import Done
+from blofin_agent.store.errors import StoreFull
+from blofin_agent.trouble import Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READS = ("load", "reconcile")
+SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat")
+OPERATIONS = ("insert", "ticks", *SMALL_WRITES, *READS)
+FULL_S = 3.0
+"""So long after a disk was full it is not called well again: there was room for a last row."""
+AWAY = "the agent waits, tries again, and then fetches what is missing"
+
+_ENDS = {
+    "insert": (*SMALL_WRITES, *READS),
+    "ticks": SMALL_WRITES,
+    **dict.fromkeys(SMALL_WRITES, SMALL_WRITES),
+}
+"""Whose trouble is over, too, when a transaction works; those that only read: READS."""
+_FULL = "a full disk"
+
+
+class StoreTrouble(Trouble):
+    """The database's trouble. `what_next`: what to say is done meanwhile."""
+
+    def __init__(self, what_next: str = AWAY) -> None:
+        super().__init__(what_next, "the database is back")
+        self.recounting: Callable[[], bool] = lambda: False
+        """Tells whether the database is another one than that whose candles are counted."""
+        self._full_at = -FULL_S
+        self._tried = False
+
+    def up(self) -> float:
+        """Return 1 while the database takes transactions, and what is counted is in it."""
+        return float(self._tried and not self and not self.recounting())
+
+    def judge(self, done: Done) -> None:
+        """Note how a transaction ended."""
+        now, self._tried = time.monotonic(), True
+        if done.problem is None:
+            over = [done.operation, *_ENDS.get(done.operation, READS)]
+            if now - self._full_at >= FULL_S:
+                over.append(_FULL)
+            self.gone(*over)
+            return
+        self.seen(done.problem, done.operation)
+        if isinstance(done.problem, StoreFull):
+            self.seen(done.problem, _FULL)
+            self._full_at = now
