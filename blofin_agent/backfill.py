@@ -15,6 +15,7 @@ import trio
 from blofin_agent import notes
 from blofin_agent.core import plan, proof
 from blofin_agent.core.answers import Answer
+from blofin_agent.core.candle import Candle
 from blofin_agent.core.coverage import Span, subtract
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.history import History
@@ -59,8 +60,14 @@ class _Walk:
     """Bars that pages spoke of without giving them soundly."""
     under_way: list[Batch] = field(default_factory=list)
     empty: bool = False
+    oldest: Candle | None = None
+    """The oldest candle that came so far."""
     least_rows: int = 1
     """Rows that a page asks for at least."""
+
+    def beside(self, history: History) -> list[Candle]:
+        """Return candles that may be next to those of the next page."""
+        return [one for one in (self.oldest, history.newest) if one is not None]
 
 
 class Filler:
@@ -181,8 +188,9 @@ class Filler:
                 break
             page = page._replace(limit=min(max(page.limit, walk.least_rows), self.pager.size))
             page, answer = await self.pager.fetch(
-                history, page, walk.left[-1].end, walk.window, walk.run, tries
+                history, page, walk.left[-1].end, walk.window, walk.run, tries, walk.beside(history)
             )
+            walk.oldest = answer.candles[0] if answer.candles else walk.oldest
             progress.fetched(walk.run, page, answer)
             if not answer.times:
                 # Nothing older: the gaps below wait for the next pass. It proves nothing.

@@ -1,5 +1,6 @@
 """Live candles: those that are complete go to the writer."""
 
+from blofin_agent.core import leap
 from blofin_agent.core.candle import BadRow, Reason
 from blofin_agent.core.frames import Push, channel, judge_push
 from blofin_agent.core.subscriptions import Subscriptions
@@ -39,7 +40,11 @@ class CandleIntake(Intake):
                 self._reject(push.symbol, row)
             elif row.open_time < self._watch.window().start:
                 self._reject(push.symbol, BadRow(Reason.OUTSIDE, str(tuple(row)), row.open_time))
-            elif not history.held.has(row.open_time):
+            elif history.held.has(row.open_time):
+                continue
+            elif history.newest and leap.has_leap([row], [history.newest], history.bar):
+                self._reject(push.symbol, BadRow(Reason.DOUBTFUL, str(tuple(row)), row.open_time))
+            else:
                 self._writer.offer(push.symbol, row)
 
     def show(self, symbol: str, subscriptions: Subscriptions) -> None:

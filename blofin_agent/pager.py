@@ -1,6 +1,6 @@
 """Pager: asks for one page of candles until it comes, and learns how long BloFin's pages are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -8,8 +8,9 @@ from typing import NamedTuple, Protocol
 import structlog
 import trio
 
+from blofin_agent.core import leap
 from blofin_agent.core.answers import NO_SUCH_INSTRUMENT, Answer
-from blofin_agent.core.candle import Reason
+from blofin_agent.core.candle import Candle, Reason
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import ExchangeError, RateLimited, Refused, Stopped
 from blofin_agent.core.history import History
@@ -47,6 +48,8 @@ class _Trouble:
     stops: int = 0
     refusals: int = 0
     empties: int = 0
+    doubted: Answer | None = None
+    """The answer in which a price leapt."""
     most: int = 1 << 30
     """Rows to ask for at most: less than before, once BloFin refused this page."""
 
@@ -75,12 +78,20 @@ class Pager:
         self._short: dict[str, _Short] = {}
 
     async def fetch(
-        self, history: History, page: Page, below: int, window: Span, tally: Tally, tries: int
+        self,
+        history: History,
+        page: Page,
+        below: int,
+        window: Span,
+        tally: Tally,
+        tries: int,
+        beside: Sequence[Candle] = (),
     ) -> tuple[Page, Answer]:
         """Ask for a page until it comes, count it in `tally`, and return what was asked and came.
 
         `below` (ms): where the newest gap ends. An answer without any row older than that, or
-        with rows older than the window alone, is asked for twice and then returned as empty.
+        with rows older than the window alone, is asked for twice and then returned as empty. So is
+        one in which the price leaps, also from the candles `beside` it: then what both say counts.
 
         Raises ExchangeError when BloFin refuses it, or after `tries` failures.
         """
@@ -99,12 +110,30 @@ class Pager:
                 log.warning(f"BloFin refuses longer pages: {self.limit} rows a page from now on")
             tally.rows_fetched += answer.rows
             self._count_bad(history.symbol, answer)
+            leapt = leap.has_leap(answer.candles, beside, history.bar)
+            if leapt and met.doubted is None:
+                met.doubted = answer
+                continue
+            if met.doubted is not None:
+                answer = self._second(history.symbol, met.doubted, answer, leapt=leapt)
             times = answer.times
             told = bool(times) and min(times) < below and max(times) >= window.start
             if told or met.empties:
                 self._learn(history, page, answer)
                 return page, answer if told else answer._replace(times=[])
             met.empties += 1
+
+    def _second(self, symbol: str, doubted: Answer, answer: Answer, *, leapt: bool) -> Answer:
+        """Return what is believed of two answers, in the first of which a price leapt."""
+        believed = leap.agreed(doubted, answer) if leapt else answer
+        dropped = set(doubted.candles).union(answer.candles).difference(believed.candles)
+        self._metrics.rows_rejected.labels("rest", Reason.DOUBTFUL.value).inc(len(dropped))
+        if dropped and self._seldom.ready(Reason.DOUBTFUL):
+            log.warning(
+                f"{symbol}: {plural(len(dropped), 'row')} of a page not stored (the price leaps, "
+                f"and a second answer does not say the same), for example {tuple(min(dropped))}"
+            )
+        return believed
 
     async def _ask(self, history: History, page: Page, window: Span, tally: Tally) -> Answer:
         tally.requests += 1

@@ -155,6 +155,9 @@ class Writer:
     async def _hold(self, rows: Rows) -> None:
         history = self._watch.histories[rows.symbol]
         live = rows.source is Source.LIVE
+        newest = max(rows.candles)
+        if history.newest is None or newest >= history.newest:
+            history.newest = newest
         if history.hold((candle.open_time for candle in rows.candles), live=live):
             await self.save_proofs(rows.symbol)
 

@@ -340,3 +340,15 @@ async def test_a_lost_line_shows_at_once(house, peer):
         assert place.figure("blofin_feed_connected", connection="1") == 0
         assert place.figure("blofin_feed_subscribed", symbol="BTC-USDT") == 0
         nursery.cancel_scope.cancel()
+
+
+async def test_a_live_candle_of_another_price_is_left_to_rest(house, peer, wire, end):
+    """It may be another symbol's; REST is asked for it, twice where it says the same."""
+    place = house(hours=1)
+    leap = [str(end - MINUTE), "250", "300", "100", "200", "10", "0.5", "20", "1"]
+    peer.script = [
+        pushing(("BTC-USDT", [wire(end - 2 * MINUTE)]), ("BTC-USDT", [leap])),
+    ]
+    await run(live(place), 5)
+    assert place.rows(STORED) == [("BTC-USDT", end - 2 * MINUTE, "blofin_ws")]
+    assert place.figure("blofin_rows_rejected_total", feed="ws", reason="doubtful") == 1

@@ -28,7 +28,8 @@ OUTCOMES = [
     "server_error",
 ]
 KINDS = ["candle", "trade", "ack", "refused", "pong", "invalid"]
-REASONS = ["shape", "off_grid", "impossible", "outside", "repeated", "open"]
+REASONS = ["shape", "off_grid", "impossible", "outside", "repeated", "conflicting"]
+REASONS += ["doubtful", "open"]
 OPERATIONS = ["insert", "load", "reconcile", "budget", "run", "proofs", "instruments", "beat"]
 RESULTS = ["equal", "different", "absent", "missing", "unanswered"]
 OPERATIONS.append("ticks")

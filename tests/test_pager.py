@@ -113,3 +113,47 @@ async def test_the_open_candle_is_left_out_without_a_word(house, exchange, end, 
     assert len(answer.candles) == 2
     assert lines("warning") == []
     assert place.figure("blofin_rows_rejected_total", feed="rest", reason="open") == 1
+
+
+def strange(*bars):
+    """Return what makes these rows of a page, the newest being 0, those of a dearer symbol."""
+
+    def change(rows):
+        for bar in bars:
+            rows[bar] = [rows[bar][0], "250", "300", "100", "200", *rows[bar][5:]]
+        return rows
+
+    return change
+
+
+async def test_a_page_in_which_the_price_leaps_is_asked_for_twice(house, exchange, end):
+    """The second answer counts when it has no leap..."""
+    place = house()
+    exchange.script = [strange(3, 4)]
+    run, _, answer = await fetch(place, Page(end, 10))
+    assert run.requests == 2
+    assert {one.close for one in answer.candles} == {2.0}
+    assert answer.clean
+    assert place.figure("blofin_rows_rejected_total", feed="rest", reason="doubtful") == 2
+
+
+async def test_a_leap_that_both_answers_show_is_believed(house, exchange, end):
+    """...or says the same: then it was a real one."""
+    place = house()
+    exchange.script = [strange(3, 4), strange(3, 4)]
+    run, _, answer = await fetch(place, Page(end, 10))
+    assert run.requests == 2
+    assert [one.close for one in answer.candles].count(200.0) == 2
+    assert answer.clean
+    assert place.figure("blofin_rows_rejected_total", feed="rest", reason="doubtful") == 0
+
+
+async def test_of_two_answers_that_leap_elsewhere_only_the_common_rows_are_taken(
+    house, exchange, end
+):
+    place = house()
+    exchange.script = [strange(3), strange(5)]
+    _, _, answer = await fetch(place, Page(end, 10))
+    assert len(answer.candles) == 8
+    assert {one.close for one in answer.candles} == {2.0}
+    assert not answer.clean

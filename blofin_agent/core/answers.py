@@ -24,6 +24,7 @@ from blofin_agent.core.errors import Banned, Invalid, RateLimited, Refused, Serv
 
 NO_SUCH_INSTRUMENT = "152014"
 _TOO_MANY, _FORBIDDEN, _INTERNAL = 429, 403, 500
+_TWICE = {True: Reason.REPEATED, False: Reason.CONFLICTING}
 
 
 class Answer(NamedTuple):
@@ -125,8 +126,12 @@ def _row_by_row(data: bytes, bar: Bar, closed_before: int) -> tuple[list[Candle 
 def _sort_out(
     judged: Sequence[Candle | BadRow], bar: Bar, wanted: Span, *, unreadable: bool
 ) -> Answer:
-    """Keep one complete candle an open time, within `wanted`; say why the others are not kept."""
+    """Keep one complete candle an open time, within `wanted`; say why the others are not kept.
+
+    Where two rows of a time differ, neither is.
+    """
     kept: dict[int, Candle] = {}
+    seen: dict[int, Candle] = {}
     bad: list[BadRow] = []
     times: list[int] = []
     clean = not unreadable
@@ -140,11 +145,14 @@ def _sort_out(
         elif time is not None and time >= wanted.end:
             bad.append(BadRow(Reason.OUTSIDE, str(tuple(row)), time))
             clean = False
-        elif row.open_time in kept:
-            bad.append(BadRow(Reason.REPEATED, str(tuple(row)), time))
+        elif row.open_time in seen:
+            same = row == seen[row.open_time]
+            bad.append(BadRow(_TWICE[same], str(tuple(row)), time))
             clean = False
+            if not same and (other := kept.pop(row.open_time, None)) is not None:
+                bad.append(BadRow(Reason.CONFLICTING, str(tuple(other)), time))
         else:
-            kept[row.open_time] = row
+            kept[row.open_time] = seen[row.open_time] = row
     candles = [kept[time] for time in sorted(kept) if time >= wanted.start]
     return Answer(candles, bad, times, clean, len(judged))
 

@@ -81,6 +81,10 @@ class Reason(StrEnum):
     """Not in the range that was asked for, or not yet closed by the clock."""
     REPEATED = "repeated"
     """A second row of the same open time in one answer."""
+    CONFLICTING = "conflicting"
+    """Two rows of the same open time that differ: neither is believed."""
+    DOUBTFUL = "doubtful"
+    """Its price is far from the last one known: REST is asked."""
     OPEN = "open"
     """`confirm` is not "1": the candle is not complete."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from blofin_agent.core.candle import Bar
+from blofin_agent.core.candle import Bar, Candle
 from blofin_agent.core.coverage import Coverage, Span, subtract
 from blofin_agent.core.proof import Holes, Proof, prove, refute
 
@@ -46,6 +46,8 @@ class History:
     held: Coverage = field(init=False)
     live: Coverage = field(init=False)
     """Those of the bars held that came over the websocket."""
+    newest: Candle | None = None
+    """The newest candle that was stored since the start: what further prices are judged by."""
     proofs: Sequence[Proof] = ()
     doubted: frozenset[Span] = frozenset()
     """Holes that one page showed, and that a second must show too before they are believed."""

@@ -276,3 +276,18 @@ def test_every_error_has_an_outcome_of_its_own():
     assert len(OUTCOMES) == len(set(OUTCOMES))
     assert RateLimited("", 7.0).retry_after == 7.0
     assert Banned("").retry_after is None
+
+
+def test_of_two_rows_of_a_minute_that_differ_neither_is_believed():
+    """Nor of three; the others are, and the page proves nothing."""
+    other = [row(1)[0], *row(2)[1:]]
+    third = [row(1)[0], *row(3)[1:]]
+    for sent in (
+        [row(0), row(1), other],
+        [other, row(1), row(0), row(1)],
+        [row(1), other, third, row(0)],
+    ):
+        answer = page(sent)
+        assert answer.candles == [candle(0)]
+        assert {wrong.reason for wrong in answer.bad} <= {Reason.CONFLICTING, Reason.REPEATED}
+        assert not answer.clean

@@ -162,7 +162,9 @@ async def _jump(virtual: MockClock, limiters: list[trio.CapacityLimiter]) -> Non
 
 
 @contextlib.asynccontextmanager
-async def world(store: Store, settings: Settings, options: Options, monkeypatch) -> AsyncIterator[World]:
+async def world(
+    store: Store, settings: Settings, options: Options, monkeypatch
+) -> AsyncIterator[World]:
     """Run an agent against a simulator until the block ends. Call it under a MockClock."""
     virtual = trio.lowlevel.current_clock()
     assert isinstance(virtual, MockClock)
