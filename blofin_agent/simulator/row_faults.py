@@ -77,9 +77,10 @@ def _with_foreign(
 ) -> list[object]:
     """Add, before or after some rows, what another symbol has for the same time."""
     other, chance = another(market, symbol), faults.chance
+    chosen = set(chance.sample(rows, max(1, len(rows) // 5)))
     mixed: list[object] = []
     for row in rows:
-        foreign = market.row_at(other, bar, int(row[0]), now_ms) if chance.random() < 0.2 else None  # noqa: PLR2004
+        foreign = market.row_at(other, bar, int(row[0]), now_ms) if row in chosen else None
         pair = [row] if foreign is None else [row, foreign]
         chance.shuffle(pair)
         mixed += pair

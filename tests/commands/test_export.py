@@ -275,7 +275,7 @@ def test_a_signal_ends_it_cleanly(run, monkeypatch, number):
     """One line, no half file, no manifest."""
 
     def interrupted(self, *_):
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)  # in this thread, at once
 
     monkeypatch.setattr(export_files.CsvSheet, "write", interrupted)
     done = run("--symbols", "A-USDT")

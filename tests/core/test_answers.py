@@ -280,8 +280,8 @@ def test_every_error_has_an_outcome_of_its_own():
 
 def test_of_two_rows_of_a_minute_that_differ_neither_is_believed():
     """Nor of three; the others are, and the page proves nothing."""
-    other = [row(1)[0], *row(2)[1:]]
-    third = [row(1)[0], *row(3)[1:]]
+    other = [row(1)[0], "2", "4", "1", "3", *row(1)[5:]]
+    third = [row(1)[0], "2", "5", "1", "3", *row(1)[5:]]
     for sent in (
         [row(0), row(1), other],
         [other, row(1), row(0), row(1)],

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from blofin_agent.core.candle import MINUTE, Bar, Candle
+from blofin_agent.store.engine import open_store
 from tests.gateway import figures, gateway
 from tests.processes import until
 
@@ -171,6 +172,7 @@ def test_a_sample_is_so_many_pages_and_a_seed_draws_it_again(place, simulate):
 @pytest.mark.parametrize(
     ("args", "env", "code", "words"),
     [
+        ([], {"BLOFIN_DATABASE_URL": "sqlite:///no.db"}, 1, "there is no database at no.db yet"),
         ([], {}, 1, "nothing stored to verify: there is no 1m candle of BTC-USDT, ETH-USDT from "),
         (["--symbols", "BTC/USDT"], {}, 1, "nothing stored to verify"),
         (["--since", "tomorrow"], {}, 2, "'tomorrow' is no date or time"),
@@ -188,6 +190,8 @@ def test_a_sample_is_so_many_pages_and_a_seed_draws_it_again(place, simulate):
 def test_what_a_person_can_mend_is_one_clear_line(place, simulate, args, env, code, words):
     """Wrong use, a wrong setting, an empty store: a line and an exit code, never a traceback."""
     simulate()
+    (place.folder / "data").mkdir()
+    open_store(f"sqlite:///{place.folder}/data/blofin.db").close()
     (place.folder / "out").write_text("this is no database, whatever its name says\n" * 100)
     done = place.run("verify", *args, **env)
     assert done.returncode == code, done.stderr

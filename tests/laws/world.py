@@ -8,6 +8,7 @@ work, so a day takes a few minutes, and happens the same way for the same seed.
 import contextlib
 import math
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
@@ -129,7 +130,7 @@ class World:
         self.simulator = simulator
         self.store = store
         self.parts = parts
-        self.begun = wall.true()
+        self.first_window = parts.watch.window().start
 
     def stored(self, symbol: str) -> dict[int, Candle]:
         """Return the stored candles of a symbol by open time."""
@@ -137,6 +138,15 @@ class World:
         query = f"SELECT {names} FROM candles WHERE symbol = '{symbol}'"
         rows = self.store.read_here(lambda connection: connection.exec_driver_sql(query).all())
         return {row[0]: Candle(*row) for row in rows}
+
+    def stored_times(self, symbol: str) -> list[int]:
+        """Return the open times of the newest stored candles of a symbol."""
+        query = (
+            "SELECT open_time FROM candles WHERE symbol = ? AND bar = '1m' "
+            "ORDER BY open_time DESC LIMIT 1"
+        )
+        with contextlib.closing(sqlite3.connect(self.store.where)) as connection:
+            return [time for (time,) in connection.execute(query, (symbol,))]
 
     def truth(self, symbol: str, start: int, end: int) -> dict[int, Candle]:
         """Return what the exchange has."""
