@@ -1,10 +1,14 @@
-"""Starts the whole chain when the suite starts, because an alert takes its own minutes."""
+"""Starts the whole chain when the suite starts, because an alert takes its own minutes.
+
+And ships once, for all tests of what is shipped.
+"""
 
 import shutil
 
 import pytest
 
 from tests.deploy import chain as chains
+from tests.deploy import shipping
 from tests.processes import until
 
 CHAIN = pytest.StashKey[chains.Chain | None]()
@@ -41,3 +45,9 @@ def chain(request, debian):
     chain = request.session.stash[CHAIN]
     until(lambda: chain.started.is_set() or chain.problem)
     return chain
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory):
+    """What `make dist` makes of a copy of the tree."""
+    return shipping.ship(tmp_path_factory.mktemp("tree") / "tree")
