@@ -152,6 +152,19 @@ def test_a_type_checker_sees_the_types(clean, tmp_path):
     assert "[operator]" in wrong.stdout
 
 
+def test_the_lowest_versions_that_are_asked_for_are_enough(shipped, user, simulator, tmp_path):
+    """Of each direct dependency, the least that its bounds let in: it fills a store with them."""
+    place = tmp_path / "lowest"
+    shipping.run(*shipped.tool("uv", "venv", "--python", sys.executable, place), cwd=tmp_path)
+    uv = shipped.tool("uv", "pip", "install", "--resolution", "lowest-direct", "--python", place)
+    shipping.run(*uv, shipped.wheel, cwd=tmp_path)
+    assert simulator.process.poll() is None
+    user.command = [str(place / "bin/blofin-agent")]
+    done = user.run("backfill")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_the_pins_hold_for_each_python_and_machine(shipped, tmp_path, python, machine):
