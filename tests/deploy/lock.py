@@ -1,6 +1,9 @@
 """The files of pinned packages that the image is made of, as pip reads them."""
 
+import ast
 import re
+import subprocess
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +13,16 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "deploy/docker"
 RUNTIME, BUILD = FOLDER / "requirements.txt", FOLDER / "build-requirements.txt"
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ASKED = {
+    path: [Requirement(one) for one in asked]
+    for path, asked in (
+        (RUNTIME, PROJECT["project"]["dependencies"]),
+        (BUILD, PROJECT["build-system"]["requires"]),
+    )
+}
+"""The direct dependencies that each file must hold."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +58,11 @@ def read(path):
 def installed(path):
     """Return what a file puts on this machine: version by name."""
     return {name: pin.version for name, pin in read(path).items() if pin.here}
+
+
+def found(python):
+    """Return what is installed where this Python belongs: version by name."""
+    code = "import importlib.metadata as m; print([(d.name, d.version) for d in m.distributions()])"
+    said = ast.literal_eval(subprocess.check_output([python, "-c", code], text=True))
+    assert len(dict(said)) == len(said)
+    return {canonicalize_name(name): version for name, version in said}
