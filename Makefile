@@ -80,10 +80,9 @@ audit: .release/tools  ## known vulnerabilities of what is pinned; SERVICE=osv a
 	$(RELEASE)/python -m deploy.release.audit --vulnerability-service $(SERVICE)
 
 .release/tools: .venv/pip pyproject.toml $(LOCKS)/build-requirements.txt
-	$(BIN)/python -m venv .release
-	$(RELEASE)/python -m pip install -qq --upgrade 'pip>=25.1'
-	$(RELEASE)/python -m pip install -qq --group release
-	$(RELEASE)/python -m pip install -qq --require-hashes --no-deps -r $(LOCKS)/build-requirements.txt
+	$(BIN)/python -m venv --without-pip .release
+	$(BIN)/python -m pip --python .release install -qq --group release
+	$(BIN)/python -m pip --python .release install -qq --require-hashes --no-deps -r $(LOCKS)/build-requirements.txt
 	touch $@
 
 format: .venv/dev

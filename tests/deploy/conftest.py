@@ -14,13 +14,18 @@ from tests.processes import until
 CHAIN = pytest.StashKey[chains.Chain | None]()
 
 
-def _wants(item: pytest.Item) -> bool:
-    return "chain" in getattr(item, "fixturenames", ())
+def _wants(item: pytest.Item, what: str = "chain") -> bool:
+    return what in getattr(item, "fixturenames", ())
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that wait for the chain come last."""
+    """Let the tests that wait for the chain come last; give what is shipped the time it takes."""
     items.sort(key=_wants)
+    for item in items:
+        if _wants(item, "shipped"):
+            item.add_marker(pytest.mark.index)
+            item.add_marker(pytest.mark.timeout(shipping.PATIENCE_S + 60))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -106,7 +106,6 @@ def audit(shipped, url):
     return subprocess.run(command, cwd=shipped.tree, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.index
 def test_every_pinned_package_is_asked_for(shipped):
     """In its pinned version: what runs, and what builds."""
     with service() as (url, asked):
@@ -116,7 +115,6 @@ def test_every_pinned_package_is_asked_for(shipped):
     assert done.stdout == f"audit: nothing is known against any of {len(asked)} packages\n"
 
 
-@pytest.mark.index
 def test_what_the_service_knows_is_told(shipped):
     """One line, and exit code 1."""
     with service(hatchling="99.0") as (url, _asked):
@@ -126,7 +124,6 @@ def test_what_the_service_knows_is_told(shipped):
     assert "PYSEC-2026-1, mended in 99.0\n" in done.stderr
 
 
-@pytest.mark.index
 def test_a_service_that_is_away_is_not_taken_for_good_news(shipped):
     """No traceback, no word that all is well, and exit code 2."""
     with service() as (url, _asked):

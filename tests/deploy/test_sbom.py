@@ -9,14 +9,12 @@ from packaging.utils import canonicalize_name
 from blofin_agent import __version__
 from tests.deploy import lock, shipping
 
-pytestmark = pytest.mark.index
-
 VALIDATE = """
 import sys
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(sys.stdin.read())
-sys.exit(wrong and str(wrong))
+validator = JsonStrictValidator(SchemaVersion.V1_6)
+print([validator.validate_str(line) is None for line in sys.stdin])
 """
 
 PERMISSIVE = {
@@ -49,12 +47,9 @@ def licences(component):
 
 def test_it_is_what_the_schema_of_cyclonedx_asks_for(shipped, sbom):
     """Strictly; and the validator is not one that lets everything pass."""
+    lines = "\n".join(map(json.dumps, [sbom, sbom | {"components": [{"name": "x"}]}]))
     python = shipped.tool("python", "-c", VALIDATE)
-    for text, valid in ((sbom, True), (sbom | {"components": [{"name": "x"}]}, False)):
-        done = subprocess.run(
-            python, input=json.dumps(text), capture_output=True, text=True, check=False
-        )
-        assert (done.returncode == 0) == valid, done.stderr
+    assert subprocess.check_output(python, input=lines, text=True) == "[True, False]\n"
     assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.6")
 
 

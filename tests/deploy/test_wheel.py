@@ -21,8 +21,6 @@ from tests.deploy import lock, shipping
 from tests.deploy.shipping import ROOT
 from tests.processes import Place, end, settings, start_agent, start_simulator
 
-pytestmark = pytest.mark.index
-
 DAY_OF_BARS = 24 * 60
 
 
