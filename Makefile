@@ -8,6 +8,7 @@ FOLDER ?= .
 BIN := .venv/bin
 
 .PHONY: run demo test test-parts test-processes lint format dashboards pictures screens clean
+.PHONY: lock dist audit
 
 run: .venv/run  ## the agent, with SQLite under data/
 	$(BIN)/blofin-agent run
@@ -52,6 +53,38 @@ pictures: .venv/dev  ## what a Prometheus saw, as the README shows it: PROMETHEU
 screens: .venv/dev  ## the page and the commands, as the README shows them: PAGE, EXCHANGE, FOLDER of a `make demo`
 	$(BIN)/python -m deploy.pictures.screens $(PAGE) $(EXCHANGE) $(FOLDER)
 
+# -- shipping, with tools in an environment of their own ------------------------------------------
+
+RELEASE := .release/bin
+LOCKS := deploy/docker
+SERVICE ?= pypi
+# A release that was tampered with is seldom found out on its first day.
+COOLDOWN ?= 7 days
+COMPILE = $(RELEASE)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--exclude-newer '$(COOLDOWN)' --custom-compile-command 'make lock' $(ARGS)
+
+lock: .release/tools  ## the image's packages with their hashes; ARGS=--upgrade raises them, COOLDOWN='0 days' takes the newest
+	$(COMPILE) pyproject.toml --output-file $(LOCKS)/requirements.txt
+	$(COMPILE) --group build --output-file $(LOCKS)/build-requirements.txt
+
+# The same bytes from the same commit, wherever and whenever they are built.
+dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 315532800)
+dist: .release/tools  ## sdist, wheel, SBOM and their checksums, in dist/
+	rm -rf dist
+	$(RELEASE)/python -m build --no-isolation
+	$(RELEASE)/twine check --strict dist/*
+	$(RELEASE)/python -m deploy.release.sbom dist
+	cd dist && sha256sum * >SHA256SUMS
+
+audit: .release/tools  ## known vulnerabilities of what is pinned; SERVICE=osv asks another service
+	$(RELEASE)/python -m deploy.release.audit --vulnerability-service $(SERVICE)
+
+.release/tools: .venv/pip pyproject.toml $(LOCKS)/build-requirements.txt
+	$(BIN)/python -m venv --without-pip .release
+	$(BIN)/python -m pip --python .release install -qq --group release
+	$(BIN)/python -m pip --python .release install -qq --require-hashes --no-deps -r $(LOCKS)/build-requirements.txt
+	touch $@
+
 format: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -74,4 +107,4 @@ format: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv .coverage .coverage.* .test-processes.log .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .release .coverage .coverage.* .test-processes.log .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -55,11 +55,12 @@ class Place:
 
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
+    command: list[str] = field(default_factory=COMMAND.copy)
 
     def run(self, *args, within_s=WITHIN_S, **env):
         """Run a command to its end."""
         return subprocess.run(
-            [*COMMAND, *args],
+            [*self.command, *args],
             cwd=self.folder,
             env=self.env | env,
             capture_output=True,
@@ -72,7 +73,7 @@ class Place:
         """Start a command that goes on."""
         with (self.folder / "out").open("w") as out, (self.folder / "err").open("w") as err:
             return subprocess.Popen(
-                [*COMMAND, *args], cwd=self.folder, env=self.env | env, stdout=out, stderr=err
+                [*self.command, *args], cwd=self.folder, env=self.env | env, stdout=out, stderr=err
             )
 
     def query(self, sql, *values):
@@ -147,7 +148,7 @@ def start_simulator(place, symbols="BTC-USDT,ETH-USDT", *, seed=1, holes=0.0, op
     """Start a simulator in a process of its own, and point the place's settings at it."""
     process = subprocess.Popen(
         [
-            *COMMAND,
+            *place.command,
             *("simulate", "--port", "0", "--symbols", symbols, "--seed", str(seed)),
             *("--holes", str(holes), *options),
         ],

@@ -1,22 +1,31 @@
-"""Starts the whole chain when the suite starts, because an alert takes its own minutes."""
+"""Starts the whole chain when the suite starts, because an alert takes its own minutes.
+
+And ships once, for all tests of what is shipped.
+"""
 
 import shutil
 
 import pytest
 
 from tests.deploy import chain as chains
+from tests.deploy import shipping
 from tests.processes import until
 
 CHAIN = pytest.StashKey[chains.Chain | None]()
 
 
-def _wants(item: pytest.Item) -> bool:
-    return "chain" in getattr(item, "fixturenames", ())
+def _wants(item: pytest.Item, what: str = "chain") -> bool:
+    return what in getattr(item, "fixturenames", ())
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that wait for the chain come last."""
+    """Let the tests that wait for the chain come last; give what is shipped the time it takes."""
     items.sort(key=_wants)
+    for item in items:
+        if _wants(item, "shipped"):
+            item.add_marker(pytest.mark.index)
+            item.add_marker(pytest.mark.timeout(shipping.PATIENCE_S + 60))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -41,3 +50,9 @@ def chain(request, debian):
     chain = request.session.stash[CHAIN]
     until(lambda: chain.started.is_set() or chain.problem)
     return chain
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory):
+    """What `make dist` makes of a copy of the tree."""
+    return shipping.ship(tmp_path_factory.mktemp("tree") / "tree")

@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +55,17 @@ def copied():
     return [name for rest in all_of(BUILD, "COPY") for name in rest.split()[:-1]]
 
 
+def _carry_out(command, folder, source):
+    command = [re.sub("^/opt/", f"{folder}/opt/", part) for part in command]
+    if command[0] == "python":
+        command[0] = sys.executable
+    done = subprocess.run(
+        command, cwd=source, capture_output=True, text=True, timeout=170, check=False
+    )
+    if done.returncode:
+        pytest.fail(f"{' '.join(command)}:\n{done.stdout}{done.stderr}")
+
+
 @dataclass
 class Image:
     """What a container would see, below one folder."""
@@ -93,26 +103,22 @@ class Image:
 
 
 def build(folder):
-    """Carry out the build, but take the dependencies from here."""
-    source, venv = folder / one_of(BUILD, "WORKDIR").lstrip("/"), folder / VENV.lstrip("/")
+    """Carry out the build as it is written, with the package index that pip finds here."""
+    (folder / "opt").mkdir()
+    source = folder / one_of(BUILD, "WORKDIR").lstrip("/")
     source.mkdir()
-    for name in copied():
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
-    for line in all_of(BUILD, "RUN"):
-        command = [part.replace(VENV, str(venv)) for part in json.loads(line)]
-        if command[0] == "python":
-            command[0] = sys.executable
-        if "install" in command:
-            command.insert(-1, "--no-deps")
-        done = subprocess.run(
-            command, cwd=source, capture_output=True, text=True, timeout=170, check=False
-        )
-        if done.returncode:
-            pytest.fail(f"{line}:\n{done.stdout}{done.stderr}")
+    for word, rest in BUILD:
+        if word == "COPY":
+            *names, place = rest.split()
+            for name in names:
+                copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+                copy(ROOT / name, source / place)
+        elif word == "RUN":
+            _carry_out(json.loads(rest), folder, source)
     shutil.rmtree(source)
-    (own,) = venv.glob("lib/python*/site-packages")
-    (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    # As only this one is taken into the last stage.
+    shutil.rmtree(folder / "opt/build")
+    venv = folder / VENV.lstrip("/")
     (folder / "tmp").mkdir()
     env = {name: value.replace(VENV, str(venv)) for name, value in pairs("ENV").items()}
     env["PATH"] = env["PATH"].replace("$PATH", os.environ["PATH"])

@@ -12,6 +12,7 @@ import yaml
 
 from blofin_agent import __version__
 from blofin_agent.config import Settings
+from tests.deploy import lock
 from tests.deploy.image import BUILD, FINAL, ROOT, TEXT, VENV, all_of, build, copied, one_of, pairs
 from tests.processes import Place, end, settings, start_simulator, until
 
@@ -22,7 +23,7 @@ def health_check():
 
 
 def test_it_knows_no_other_instructions():
-    """Nothing is downloaded but from the base image's registry and PyPI."""
+    """Nothing is downloaded but from the base image's registry and the package index."""
     known = "FROM WORKDIR RUN COPY LABEL VOLUME USER ENV EXPOSE HEALTHCHECK ENTRYPOINT CMD"
     assert {word for stage in (BUILD, FINAL) for word, _ in stage} == set(known.split())
     assert all_of(FINAL, "COPY") == [f"--from=build {VENV} {VENV}"]
@@ -73,6 +74,20 @@ def test_the_build_is_sent_what_it_copies_and_nothing_else():
     assert [line for line in lines[1:] if not line.startswith("!")] == ["**/__pycache__"]
 
 
+def test_nothing_is_installed_that_is_not_written_down():
+    """From the index only files with a known hash, and none whose code runs to install it."""
+    installs = [json.loads(rest) for rest in all_of(BUILD, "RUN") if '"install"' in rest]
+    assert len(installs) == 3
+    for command in installs:
+        assert "--no-deps" in command
+        if "--no-index" not in command:
+            assert {"--require-hashes", "--only-binary=:all:"} < set(command)
+            assert command[-2] == "-r"
+    (wheel,) = [json.loads(rest) for rest in all_of(BUILD, "RUN") if '"wheel", "--' in rest]
+    assert {"--no-deps", "--no-build-isolation"} < set(wheel)
+    assert [rest for rest in all_of(FINAL, "RUN") if "pip" in rest] == []
+
+
 # -- the image's commands, carried out ------------------------------------------------------------
 
 
@@ -89,6 +104,7 @@ def simulator(tmp_path):
     end([simulator.process])
 
 
+@pytest.mark.index
 def test_what_is_copied_is_enough_for_the_whole_package(image):
     """Code, templates, migrations, the licence: what the repository has, the image has."""
     (own,) = image.folder.glob("opt/*/lib/python*/site-packages/blofin_agent")
@@ -108,6 +124,14 @@ def test_what_is_copied_is_enough_for_the_whole_package(image):
     assert said.strip() == str(own / "__init__.py")
 
 
+@pytest.mark.index
+def test_the_image_has_the_pinned_packages_and_no_others(image):
+    """Neither pip nor what built the wheel."""
+    found = lock.found(image.argv("python")[0])
+    assert found == lock.installed(lock.RUNTIME) | {"blofin-agent": __version__}
+
+
+@pytest.mark.index
 def test_the_agent_runs_as_the_image_starts_it(image, simulator):
     """It is well by the image's own check, writes only its data, and a signal ends it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -144,6 +168,7 @@ def test_the_agent_runs_as_the_image_starts_it(image, simulator):
     assert (image.work / "data/blofin.db").is_file()
 
 
+@pytest.mark.index
 def test_an_agent_that_does_not_answer_is_not_well(image):
     """The check gives up before Docker does."""
     options, check = health_check()
