@@ -39,6 +39,8 @@ class _One:
     renewed: bool = False
     """Subscribed anew because no push came."""
     again_s: float = REFUSED_AGAIN_S
+    told: bool = False
+    """Whether BloFin said that it refuses it, or only did not answer."""
     patience_s: float = STALE_S
 
 
@@ -89,7 +91,7 @@ class Subscriptions:
         self._last_push = now
         for one in self._all.values():
             one.state, one.since, one.tries = _State.WAITING, now, 0
-            one.last_push, one.renewed = now, False
+            one.last_push, one.renewed, one.told = now, False, False
 
     def closed(self) -> None:
         """Note that the connection is gone: nothing stands."""
@@ -116,6 +118,7 @@ class Subscriptions:
             one = self._all.get(symbol)
             if one is not None and one.state is not _State.REFUSED:
                 self._refuse(one, now)
+                one.told = True
 
     def send_alone(self, symbols: Iterable[str]) -> None:
         """Let each of these be sent in a message of its own, now."""
@@ -149,7 +152,9 @@ class Subscriptions:
                 self._watch(symbol, one, now, due)
         if self._may_be_quiet:
             return due
-        if self._any_standing() and now - self._last_push >= self._patience_s:
+        # With none answered at all it is the connection that is deaf.
+        alive = self._any_standing() or not any(one.told for one in self._all.values())
+        if alive and now - self._last_push >= self._patience_s:
             due.lost = f"no push for any symbol for {self._patience_s:g} s"
             self._patience_s = min(self._patience_s * 2, STALE_LONGEST_S)
         return due
@@ -175,7 +180,7 @@ class Subscriptions:
             due.renew.append(symbol)
 
     def _refuse(self, one: _One, now: float) -> None:
-        one.state, one.since = _State.REFUSED, now
+        one.state, one.since, one.told = _State.REFUSED, now, False
 
     def _any_standing(self) -> bool:
         return any(one.state is _State.STANDING for one in self._all.values())

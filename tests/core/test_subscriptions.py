@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.subscriptions import Due, Subscriptions
+from blofin_agent.core.subscriptions import SILENT_S, Due, Subscriptions
 
 NAMES = ["A-USDT", "B-USDT", "C-USDT"]
 
@@ -134,12 +134,6 @@ def test_a_silent_connection_is_made_anew():
     assert [silence(subscriptions, now * 10_000) for now in range(4, 10)][-1] == 3_600
 
 
-def test_a_connection_on_which_nothing_stands_is_not_silent():
-    """While nothing is acknowledged no push can come: that is chased, not called silence."""
-    subscriptions = opened(["A-USDT"])
-    assert not any(subscriptions.due(now).lost for now in range(1, 1_000))
-
-
 def test_a_push_stands_for_a_lost_acknowledgement():
     """Whoever gets pushes is subscribed."""
     subscriptions = opened()
@@ -200,3 +194,16 @@ def test_where_silence_means_nothing_only_answers_count():
     told = {now: due for now in range(1, 100_000) if (due := subscriptions.due(now)) != Due()}
     assert all(due == Due(alone=["B-USDT"]) for due in told.values())
     assert list(told)[:3] == [10, 20, 330]
+
+
+def test_a_connection_on_which_nothing_is_answered_is_made_anew():
+    """It is deaf: waiting for each symbol to be tried again would take an hour in the end."""
+    deaf = Subscriptions(["A", "B"])
+    deaf.opened(0)
+    lost = [now for now in range(int(SILENT_S) + 2) if deaf.due(now).lost]
+    assert lost == [SILENT_S]
+    refused = Subscriptions(["A", "B"])
+    refused.opened(0)
+    refused.due(0)
+    refused.refused(["A", "B"], 1)
+    assert not any(refused.due(now).lost for now in range(2, 200))

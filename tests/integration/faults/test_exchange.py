@@ -1,0 +1,168 @@
+"""What BloFin does wrong, fault by fault, at a running agent: it is seen, and mended by itself.
+
+Time goes fast in both processes (see `blofin_agent.clock`), so a minute takes three seconds.
+"""
+
+import time
+import urllib.parse
+import urllib.request
+
+import pytest
+
+from blofin_agent.core.candle import Bar
+from blofin_agent.core.coverage import window
+from tests.processes import Place, end, settings, start_agent, start_simulator, until
+
+RATE = 20
+SYMBOLS = ("BTC-USDT", "ETH-USDT")
+SETTLE_MS = 15_000
+
+REST = {
+    "429,times=2": "api_requests_total{outcome=rate_limited}",
+    "429,times=1,seconds=300": "api_requests_total{outcome=rate_limited}",
+    "403,times=1,seconds=300": "api_requests_total{outcome=banned}",
+    "5xx": "api_requests_total{outcome=server_error}",
+    "hang,times=2": "api_requests_total{outcome=timeout}",
+    "reset": "api_requests_total{outcome=unreachable}",
+    "truncated": "api_requests_total{outcome=unreachable}",
+    "html": "api_requests_total{outcome=invalid}",
+    "not-json": "api_requests_total{outcome=invalid}",
+    "code": "api_requests_total{outcome=refused}",
+    "garbage-rows": "rows_rejected_total{feed=rest}",
+    "repeated-rows": "rows_rejected_total{reason=repeated}",
+    "foreign-rows": "rows_rejected_total{reason=conflicting}",
+    "shuffled-rows": "candles_written_total{source=historical_fill}",
+    "edge-hole": "candles_written_total{source=historical_fill}",
+    "empty": "candles_missing",
+    "late,seconds=90": "candles_missing",
+}
+"""What REST does wrong, and the series that rises with it."""
+
+FEED = {
+    "ws-drop,times=3": "feed_disconnects_total{reason=closed}",
+    "ws-cut,times=3": "feed_disconnects_total{reason=closed}",
+    "ws-oversize,times=3": "feed_disconnects_total{reason=closed}",
+    "ws-silent": "feed_disconnects_total{reason=silent}",
+    "ws-silent,symbol=ETH-USDT": "candles_written_total{source=historical_fill,symbol=ETH-USDT}",
+    "ws-pongs-only": "feed_disconnects_total{reason=stale}",
+    "ws-garbage": "feed_messages_total{kind=invalid}",
+    "ws-no-complete": "candles_written_total{source=historical_fill}",
+    "ws-repeated": "feed_messages_total{kind=candle}",
+    "ws-shuffled": "feed_messages_total{kind=candle}",
+    "ws-foreign": "rows_rejected_total{reason=doubtful}",
+    "clock,seconds=45": "candles_written_total",
+    "clock,seconds=-45": "candles_missing",
+}
+"""What the websocket, or a clock, does wrong, and the series that rises with it."""
+
+RECONNECTED = {
+    "ws-refuse": "feed_disconnects_total{reason=rejected}",
+    "ws-no-pong": "feed_messages_total{kind=candle}",
+    "ws-no-ack": "feed_messages_total{kind=candle}",
+    "ws-refuse-subscription": "feed_messages_total{kind=refused}",
+}
+"""What shows on a connection that is made anew."""
+
+
+class Site:
+    """A simulator and an agent, for all tests here."""
+
+    def __init__(self, folder, processes):
+        self.place = Place(
+            folder, settings(BACKFILL_LOOKBACK_HOURS="3", BACKFILL_REQUEST_SLEEP_MS="250")
+        )
+        self.place.env["BLOFIN_CLOCK"] = f"{RATE}@{time.time_ns() // 1_000_000}"
+        self.since = time.time_ns() // 1_000_000
+        self.simulator = start_simulator(self.place, ",".join(SYMBOLS), holes=0.01)
+        processes.append(self.simulator.process)
+        self.agent = start_agent(self.place, started=processes)
+
+    def now(self):
+        return self.since + (time.time_ns() // 1_000_000 - self.since) * RATE
+
+    def control(self, method, path="", **query):
+        url = f"{self.simulator.rest_url}/control/faults{path}?{urllib.parse.urlencode(query)}"
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=20):
+            pass
+
+    def fault(self, text):
+        kind, *options = text.split(",")
+        self.control("PUT", f"/{kind}", **dict(one.split("=") for one in options))
+
+    def sum(self, series):
+        """Return the sum of the samples with these labels."""
+        name, _, labels = series.rstrip("}").partition("{")
+        wanted = ['{}="{}"'.format(*label.split("=")) for label in labels.split(",") if label]
+        return sum(
+            value
+            for sample, value in self.agent.samples().items()
+            if sample.partition("{")[0] == f"blofin_{name}" and all(one in sample for one in wanted)
+        )
+
+    def rises(self, series, before):
+        until(lambda: self.sum(series) > before, 60)
+
+    def whole(self):
+        """Wait until every row that the exchange has is there, and see that no other is."""
+        begun = time.monotonic()
+
+        def law():
+            span = window(self.now() - 3_000 - SETTLE_MS, Bar.M1, 3, 0)
+            for symbol in SYMBOLS:
+                stored = {row.open_time: row for row in self.place.stored(symbol)}
+                for at in range(span.start + Bar.M1.ms, span.end, Bar.M1.ms):
+                    if stored.get(at) != self.simulator.market.candle(symbol, Bar.M1, at):
+                        return False
+            return True
+
+        until(law, 150, 0.5)
+        assert self.agent.process.poll() is None
+        assert self.sum("store_up") == 1
+        return (time.monotonic() - begun) * RATE
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    processes = []
+    made = Site(tmp_path_factory.mktemp("faults"), processes)
+    try:
+        made.whole()
+        yield made
+    finally:
+        end(processes)
+
+
+@pytest.fixture(autouse=True)
+def in_the_end_all_is_well(site, record_property):
+    """After each fault the store becomes what the exchange has, and no limit was passed."""
+    yield
+    site.control("DELETE")
+    record_property("whole after (s)", round(site.whole()))
+    limits = site.simulator.stats()["limits"]
+    assert limits["most"]["60"] <= 475
+    assert limits["most"]["300"] <= 1_425
+    assert limits["during_suspension"] <= limits["suspensions"]
+
+
+@pytest.mark.parametrize("fault", REST)
+def test_rest(site, fault):
+    """Every minute is asked for: no push says that it is complete."""
+    before = site.sum(REST[fault])
+    site.fault("ws-no-complete")
+    site.fault(fault)
+    site.rises(REST[fault], before)
+
+
+@pytest.mark.parametrize("fault", FEED)
+def test_feed(site, fault):
+    before = site.sum(FEED[fault])
+    site.fault(fault)
+    site.rises(FEED[fault], before)
+
+
+@pytest.mark.parametrize("fault", RECONNECTED)
+def test_feed_that_connects(site, fault):
+    before = site.sum(RECONNECTED[fault])
+    site.fault(fault)
+    site.fault("ws-drop,times=1")
+    site.rises(RECONNECTED[fault], before)
