@@ -1,11 +1,17 @@
 """Logs: structlog to standard error, for a person or as JSON."""
 
 import logging
+import os
 import sys
+from pathlib import Path
 from typing import TextIO
 
 import structlog
 
+from blofin_agent.core.foreign import shorten
+
+MOST = 2_000
+"""Characters of an event."""
 _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -16,8 +22,10 @@ _LEVELS = {
 
 def configure(form: str, level: str, stream: TextIO | None = None) -> None:
     """Set logging up. `form`: console or json; `stream`: standard error, unless given."""
-    out = stream or sys.stderr
+    # Without a standard error there is nobody to be told.
+    out = stream or sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     shared: list[structlog.types.Processor] = [
+        _in_one_line,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -31,3 +39,14 @@ def configure(form: str, level: str, stream: TextIO | None = None) -> None:
         logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
+
+
+def _in_one_line(
+    _logger: object, _method: str, told: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """Keep an event one line of bearable length, whatever foreign text stands in it.
+
+    No text may forge a line of its own, or tell a terminal what to do.
+    """
+    told["event"] = shorten(str(told["event"]), MOST)
+    return told

@@ -26,7 +26,7 @@ DISCONNECTS = ("closed", "rejected", "unreachable", "timeout", "silent", "stale"
 READS = ("load", "reconcile")
 SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat", "ticks")
 OPERATIONS = ("insert", *SMALL_WRITES, *READS)
-FEEDS = ("rest", "ws", "trades")
+FEEDS = ("rest", "ws", "trades", "instruments")
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
