@@ -15,6 +15,7 @@ from sqlalchemy.pool import QueuePool
 
 from blofin_agent.store import migrate
 from blofin_agent.store.errors import StoreUnavailable, StoreUnusable, WrongUrl, told
+from blofin_agent.store.url import parse
 
 T = TypeVar("T")
 
@@ -35,7 +36,6 @@ Observer = Callable[[Done], None]
 
 BUSY_TIMEOUT_S = 4
 """How long a transaction waits for another program's lock; shorter than a shutdown may take."""
-_ENGINES = ("sqlite", "postgresql")
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ class Store:
     def _look_anew(self, file: "DatabaseFile") -> None:
         """Go on looking at the file that is at the place now. Raises StoreUnavailable."""
         self.engine.dispose()
-        if not file.path.is_file():
+        if not file.there():
             # SQLite would make an empty one.
             raise StoreUnavailable(f"database {self.where}: the file is gone")
         file.remember()
@@ -142,13 +142,23 @@ class DatabaseFile:
     _known: tuple[int, int] | None = None
 
     def prepare(self) -> None:
-        """Make the folder it is in. Raises StoreUnusable."""
+        """Make the folder it is in. Raises StoreUnusable, also for what is there and no file."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnusable(
                 f"cannot make the folder {self.path.parent} for the database: {error.strerror}"
             ) from None
+        if self._identity() is not None and not self.there():
+            # SQLite would write into a device.
+            raise StoreUnusable(f"the database {self.path} is no file; name a file")
+
+    def there(self) -> bool:
+        """Return whether a file is at the path, as far as this user may know."""
+        try:
+            return self.path.is_file()
+        except OSError:
+            return False
 
     def remember(self) -> None:
         """Take the file that is at the path now for the one meant."""
@@ -172,16 +182,7 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
     `read_only` is for commands that only look: the file must be there already, and nothing is
     made or migrated. Raises StoreUnusable with a sentence for a person.
     """
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise WrongUrl(
-            "BLOFIN_DATABASE_URL is no database URL; one looks like sqlite:///data/blofin.db"
-        ) from None
-    if parsed.get_backend_name() not in _ENGINES:
-        raise WrongUrl(
-            f"BLOFIN_DATABASE_URL names {parsed.get_backend_name()!r}; use sqlite or postgresql"
-        )
+    parsed = parse(url)
     where = describe(parsed)
     file = None
     if parsed.get_backend_name() == "sqlite":
@@ -192,6 +193,9 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
         raise WrongUrl(
             f"BLOFIN_DATABASE_URL names {parsed.drivername!r}, which SQLAlchemy does not know"
         ) from None
+    except (sa.exc.ArgumentError, ValueError, TypeError):
+        # What they say may repeat a part of the URL.
+        raise WrongUrl(f"BLOFIN_DATABASE_URL has parameters that {where} cannot take") from None
     except ModuleNotFoundError as error:
         raise StoreUnusable(
             f"the driver {error.name} for {where} is not installed; install it beside blofin-agent"
@@ -230,6 +234,11 @@ def describe(url: sa.URL) -> str:
 
 
 def _file(url: sa.URL, where: str, *, read_only: bool) -> DatabaseFile:
+    if url.host or url.username or url.password or url.port or url.query:
+        raise WrongUrl(
+            "BLOFIN_DATABASE_URL names more than a file: for SQLite it is a path alone, such as "
+            "sqlite:///data/blofin.db, without host, user and parameters"
+        )
     if not url.database or url.database == ":memory:":
         raise WrongUrl(
             "BLOFIN_DATABASE_URL names a SQLite database in memory, which is lost at exit and not "
@@ -238,7 +247,7 @@ def _file(url: sa.URL, where: str, *, read_only: bool) -> DatabaseFile:
     file = DatabaseFile(Path(url.database))
     if not read_only:
         file.prepare()
-    elif not file.path.is_file():
+    elif not file.there():
         raise StoreUnusable(
             f"there is no database at {where} yet; `blofin-agent run` or "
             "`blofin-agent backfill` makes it"
