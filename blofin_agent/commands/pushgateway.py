@@ -32,7 +32,7 @@ class Gateway:
     """Where a Pushgateway is. `url` has no credentials in it, and so may be shown."""
 
     url: str
-    user: str | None = None
+    user: str | None = field(default=None, repr=False)
     password: str = field(default="", repr=False)
 
 

@@ -15,7 +15,11 @@ def parse(url: str) -> sa.URL:
         raise WrongUrl(
             "BLOFIN_DATABASE_URL is no database URL; one looks like sqlite:///data/blofin.db"
         ) from None
-    if not url.isprintable() or "@" in (parsed.host or ""):
+    # An @ that does not end user and password is one of a password that was not percent-encoded;
+    # what stands behind it would be taken for the host, and shown.
+    file = parsed.get_backend_name() == "sqlite"
+    stray = not file and url.count("@") > (parsed.username is not None)
+    if stray or not url.isprintable():
         raise WrongUrl(
             "BLOFIN_DATABASE_URL has a sign in it that cannot be there; an @ in a password, say, "
             "is to be written %40"

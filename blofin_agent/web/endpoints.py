@@ -115,7 +115,7 @@ class Endpoints:
         if error.status_code != HTTPStatus.NOT_FOUND:
             text = f"{error.status_code} {error.detail}\n"
             return PlainTextResponse(text, error.status_code, error.headers)
-        return await self._html(partial(pages.missing, request.url.path), HTTPStatus.NOT_FOUND)
+        return await self._html(partial(pages.missing, request.scope["path"]), HTTPStatus.NOT_FOUND)
 
     async def _runs(
         self,
