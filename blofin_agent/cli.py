@@ -15,7 +15,8 @@ from blofin_agent.commands.console import FAILED, WRONG_USE, Failed, opened, rea
 from blofin_agent.commands.export_command import export
 from blofin_agent.commands.output import OutputLost, writing
 from blofin_agent.config import Settings, SettingsError
-from blofin_agent.core.foreign import shorten
+from blofin_agent.core.errors import WrongEnvironment
+from blofin_agent.core.foreign import one_line, shorten
 from blofin_agent.exchange.rest import client as make_client
 from blofin_agent.listen import listen
 from blofin_agent.store.engine import Store
@@ -40,7 +41,7 @@ class _Group(click.Group):
         try:
             with _in_one_line(), writing():
                 return super().invoke(ctx)
-        except (SettingsError, WrongUrl) as error:
+        except (SettingsError, WrongUrl, WrongEnvironment) as error:
             say(f"wrong setting: {error}")
             ctx.exit(WRONG_USE)
         except Failed as error:
@@ -129,7 +130,8 @@ def check_command() -> None:
     settings = read_settings()
     findings = trio.run(check.check, settings)
     for finding in findings:
-        click.echo(f"{'ok    ' if finding.ok else 'FAILED'}  {finding.about:<9} {finding.text}")
+        state = "ok    " if finding.ok else "FAILED"
+        click.echo(one_line(f"{state}  {finding.about:<9} {finding.text}"))
     if not all(finding.ok for finding in findings):
         raise click.exceptions.Exit(FAILED)
 

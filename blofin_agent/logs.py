@@ -32,12 +32,19 @@ def configure(form: str, level: str, stream: TextIO | None = None) -> None:
     if form == "json":
         shared += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        shared += [structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=0)]
+        shared += [_console(out)]
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=False,
+    )
+
+
+def _console(out: TextIO) -> structlog.dev.ConsoleRenderer:
+    """Return what writes lines for a person. A traceback shows no values: one may be a password."""
+    return structlog.dev.ConsoleRenderer(
+        colors=out.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
     )
 
 

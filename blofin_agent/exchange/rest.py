@@ -24,6 +24,7 @@ from blofin_agent.core.errors import (
     ServerFault,
     TimedOut,
     Unreachable,
+    WrongEnvironment,
 )
 from blofin_agent.core.foreign import shorten
 from blofin_agent.core.plan import Page
@@ -129,11 +130,21 @@ def _reason(error: Exception) -> str:
 
 
 def client(base_url: str, version: str) -> httpx.AsyncClient:
-    """Return the one HTTP client for the life of a process."""
-    return httpx.AsyncClient(
-        base_url=base_url,
-        timeout=httpx.Timeout(DEADLINE_S),
-        # More connections than requests under way: none ever waits for a connection.
-        limits=httpx.Limits(max_connections=20, max_keepalive_connections=20, keepalive_expiry=30),
-        headers={"User-Agent": f"blofin-agent/{version}", "Accept-Encoding": ENCODING},
-    )
+    """Return the one HTTP client for the life of a process. Raises WrongEnvironment."""
+    try:
+        return httpx.AsyncClient(
+            base_url=base_url,
+            timeout=httpx.Timeout(DEADLINE_S),
+            # More connections than requests under way: none ever waits for a connection.
+            limits=httpx.Limits(
+                max_connections=20, max_keepalive_connections=20, keepalive_expiry=30
+            ),
+            headers={"User-Agent": f"blofin-agent/{version}", "Accept-Encoding": ENCODING},
+        )
+    except (ValueError, ImportError, OSError, httpx.InvalidURL):
+        # What the library says may repeat a password.
+        raise WrongEnvironment(
+            "the environment names a proxy or certificates that cannot be used: look at "
+            "HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, which must be URLs of http or https, and at "
+            "SSL_CERT_FILE and SSL_CERT_DIR"
+        ) from None
