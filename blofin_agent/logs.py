@@ -1,9 +1,8 @@
 """Logs: structlog to standard error, for a person or as JSON."""
 
+import io
 import logging
-import os
 import sys
-from pathlib import Path
 from typing import TextIO
 
 import structlog
@@ -20,10 +19,16 @@ _LEVELS = {
 }
 
 
+class _Nowhere(io.TextIOBase):
+    """Where there is no standard error, nobody is told."""
+
+    def write(self, text: str, /) -> int:
+        return len(text)
+
+
 def configure(form: str, level: str, stream: TextIO | None = None) -> None:
     """Set logging up. `form`: console or json; `stream`: standard error, unless given."""
-    # Without a standard error there is nobody to be told.
-    out = stream or sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    out = stream or sys.stderr or _Nowhere()
     shared: list[structlog.types.Processor] = [
         _in_one_line,
         structlog.processors.add_log_level,

@@ -329,3 +329,29 @@ def test_every_error_has_an_outcome_of_its_own():
     assert len(OUTCOMES) == len(set(OUTCOMES))
     assert RateLimited("", 7.0).retry_after == 7.0
     assert Banned("").retry_after is None
+
+
+def test_half_a_surrogate_pair_costs_its_own_row_alone():
+    """It is no text; in one row or name it must not cost the others. Elsewhere it is no answer."""
+    spoilt = [*row(3)[:8], "\ud83d"]
+    answer = page([row(5), spoilt])
+    assert answer.candles == [candle(5)]
+    assert [bad.reason for bad in answer.bad] == [Reason.OPEN]
+    with pytest.raises(Invalid):
+        open_envelope(b'{"code":"\\ud800"')
+
+
+def test_a_row_before_1970_is_nowhere():
+    """It proves no hole of decades, and no time is shown that no calendar has."""
+    early = [str(-(1 << 63) // STEP * STEP), *row(0)[1:]]
+    answer = page([row(5), early])
+    assert (answer.candles, answer.times, answer.clean) == ([candle(5)], [START + 5 * STEP], False)
+    assert [bad.reason for bad in answer.bad] == [Reason.OUTSIDE]
+
+
+def test_what_blofin_says_is_shown_in_one_short_line():
+    """A code and a message may be anything."""
+    with pytest.raises(Refused) as caught:
+        open_envelope(json.dumps({"code": "1\n" * 99, "msg": "\x1b[31m" * 999}).encode())
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1_000
