@@ -42,8 +42,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
-        # Some editors begin a file with a mark that would belong to the first name.
-        env_file_encoding="utf-8-sig",
+        env_file_encoding="utf-8",
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,

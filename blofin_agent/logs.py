@@ -3,7 +3,7 @@
 import io
 import logging
 import sys
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
 
@@ -28,7 +28,7 @@ class _Nowhere(io.TextIOBase):
 
 def configure(form: str, level: str, stream: TextIO | None = None) -> None:
     """Set logging up. `form`: console or json; `stream`: standard error, unless given."""
-    out = stream or sys.stderr or _Nowhere()
+    out = stream or sys.stderr or cast("TextIO", _Nowhere())
     shared: list[structlog.types.Processor] = [
         _in_one_line,
         structlog.processors.add_log_level,
