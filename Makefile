@@ -7,8 +7,8 @@ PAGE ?= http://127.0.0.1:8780
 FOLDER ?= .
 BIN := .venv/bin
 
-.PHONY: run demo test test-parts test-processes lint format dashboards pictures screens clean
-.PHONY: lock dist audit
+.PHONY: run demo test test-parts test-processes fuzz lint format dashboards pictures screens clean
+.PHONY: soak lock dist audit
 
 run: .venv/run  ## the agent, with SQLite under data/
 	$(BIN)/blofin-agent run
@@ -37,6 +37,10 @@ test-parts:
 
 test-processes:
 	@$(PYTEST) $(BESIDE) >.test-processes.log 2>&1; code=$$?; cat .test-processes.log; exit $$code
+
+fuzz: .venv/dev  ## atheris over all that comes from outside, MINUTES=15 in all; SURFACES='frames urls' for some
+	$(BIN)/python -m pip install -qq --group fuzz
+	$(BIN)/python -m tests.fuzz.run $(MINUTES) $(SURFACES)
 
 lint: .venv/dev  ## ruff, its formatter, mypy
 	$(BIN)/ruff check .
@@ -107,4 +111,4 @@ format: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv .release .coverage .coverage.* .test-processes.log .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .release .coverage .coverage.* .test-*.log .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz dist

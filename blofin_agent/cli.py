@@ -1,6 +1,7 @@
 """The command line: every command; what they have in common is in `console`."""
 
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,15 +12,29 @@ from blofin_agent.commands import check, looking, oneshot_command, show, verify_
 from blofin_agent.commands.completion import completion
 from blofin_agent.commands.console import FAILED, WRONG_USE, Failed, opened, read_settings, say
 from blofin_agent.commands.export_command import export
+from blofin_agent.commands.output import OutputLost, writing
 from blofin_agent.config import Settings, SettingsError
+from blofin_agent.core.errors import WrongEnvironment
+from blofin_agent.core.foreign import one_line, shorten
 from blofin_agent.exchange.rest import client as make_client
 from blofin_agent.listen import listen
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreError, WrongUrl
 
+MOST_REPEATED = 400
+"""Characters of a complaint about the command line, which repeats what is wrong there."""
+
 
 class _Group(click.Group):
     """Turns what a person can mend into one clear line and an exit code."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        try:
+            with _in_one_line(), writing():
+                return super().make_context(*args, **extra)
+        except OutputLost as error:
+            say(str(error))
+            raise click.exceptions.Exit(error.code) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -28,8 +43,9 @@ class _Group(click.Group):
             say(str(error))
             ctx.exit(WRONG_USE)
         try:
-            return super().invoke(ctx)
-        except (SettingsError, WrongUrl) as error:
+            with _in_one_line(), writing():
+                return super().invoke(ctx)
+        except (SettingsError, WrongUrl, WrongEnvironment) as error:
             say(f"wrong setting: {error}")
             ctx.exit(WRONG_USE)
         except Failed as error:
@@ -38,10 +54,18 @@ class _Group(click.Group):
         except StoreError as error:
             say(str(error))
             ctx.exit(FAILED)
-        except BrokenPipeError:
-            # The reader of a pipe, `head` say, has had enough.
-            sys.stderr.close()
-            ctx.exit(FAILED)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Let click repeat what was written on the command line short, and without its controls."""
+    try:
+        yield
+    except click.UsageError as error:
+        if error.message.isprintable() and len(error.message) <= MOST_REPEATED:
+            raise
+        short = click.UsageError(shorten(error.format_message(), MOST_REPEATED), error.ctx)
+        raise short from None
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -110,7 +134,8 @@ def check_command() -> None:
     settings = read_settings()
     findings = clock.run(partial(check.check, settings))
     for finding in findings:
-        click.echo(f"{'ok    ' if finding.ok else 'FAILED'}  {finding.about:<9} {finding.text}")
+        state = "ok    " if finding.ok else "FAILED"
+        click.echo(one_line(f"{state}  {finding.about:<9} {finding.text}"))
     if not all(finding.ok for finding in findings):
         raise click.exceptions.Exit(FAILED)
 

@@ -16,8 +16,17 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from blofin_agent.core.candle import HOUR, Bar
+from blofin_agent.core.foreign import shorten
+from blofin_agent.core.naming import may_be_wanted
 
 _TOKEN = re.compile(r"[!-~]+")
+_HOST = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:.]{2,45}(%\w{1,15})?"
+)
+"""A name, an address, or one of the sixth version."""
+_URL_SIGNS = re.compile(r"[!-~]{1,2000}")
+MOST_SYMBOLS = 1_000
+"""Names and patterns of a list: more than BloFin has instruments."""
 
 
 SECRETS = Path("/run/secrets")
@@ -40,9 +49,10 @@ class Settings(BaseSettings):
     )
 
     blofin_symbols: Annotated[tuple[str, ...], NoDecode] = ("BTC-USDT", "ETH-USDT")
-    blofin_rest_url: str = "https://openapi.blofin.com"
-    blofin_ws_url: str = "wss://openapi.blofin.com/ws/public"
-    blofin_database_url: str = "sqlite:///data/blofin.db"
+    # A URL may hold a password: whoever prints the settings must not print it.
+    blofin_rest_url: str = Field("https://openapi.blofin.com", repr=False)
+    blofin_ws_url: str = Field("wss://openapi.blofin.com/ws/public", repr=False)
+    blofin_database_url: str = Field("sqlite:///data/blofin.db", repr=False)
     backfill_timeframe: Bar = Bar.M1
     backfill_lookback_hours: int = Field(168, ge=1, le=24 * 3660)
     backfill_batch_limit: int = Field(1440, ge=1, le=1440)
@@ -87,10 +97,19 @@ class Settings(BaseSettings):
     @classmethod
     def _is_url(cls, value: str, info: ValidationInfo) -> str:
         if info.field_name == "blofin_rest_url":
-            split_url(value, "http", "https")
+            parts = split_url(value, "http", "https")
+            if parts.query or parts.fragment:
+                raise ValueError("it must be a URL without ? and #")
         else:
             split_url(value, "ws", "wss")
         return value.rstrip("/")
+
+    @field_validator("api_host")
+    @classmethod
+    def _is_host(cls, value: str) -> str:
+        if not _HOST.fullmatch(value):
+            raise ValueError("it must be an address or the name of a host, such as 127.0.0.1")
+        return value
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
@@ -108,26 +127,51 @@ class Settings(BaseSettings):
 
 
 def parse_symbols(text: str) -> tuple[str, ...]:
-    """Split a list of symbols, `all` or patterns. Raises ValueError when there is none."""
+    """Split a list of symbols, `all` or patterns.
+
+    Raises ValueError when there is none, or one that can be no symbol.
+    """
     names = [name.strip() for name in text.split(",")]
     found = tuple(
         dict.fromkeys("all" if name.lower() == "all" else name.upper() for name in names if name)
     )
     if not found:
         raise ValueError("it names no symbol; list some, such as BTC-USDT,ETH-USDT, or say all")
+    if len(found) > MOST_SYMBOLS:
+        raise ValueError(f"it names {len(found)} symbols, and {MOST_SYMBOLS} is the most; say all")
+    for name in found:
+        if not may_be_wanted(name) and name != "all":
+            raise ValueError(f"{shorten(name, 40)!r} can be no symbol; one looks like BTC-USDT")
     return found
 
 
 def split_url(text: str, *schemes: str) -> SplitResult:
-    """Return the parts of a URL of one of these schemes. Raises ValueError, which repeats none."""
+    """Return the parts of a URL of one of these schemes. Raises ValueError, which repeats none.
+
+    Other signs than ASCII's, and an @ in a password, are to be percent-encoded.
+    """
     try:
         parts = urlsplit(text)
-        sound = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        sound = (
+            parts.scheme in schemes
+            and parts.port != 0
+            and bool(_URL_SIGNS.fullmatch(text))
+            and bool(_HOST.fullmatch(parts.hostname or ""))
+            # The rest of a password in which a slash, a ? or a # was not percent-encoded.
+            and "@" not in parts.path + parts.query + parts.fragment
+        )
     except ValueError:
         sound = False
     if not sound:
         raise ValueError(f"it must be a URL that begins with {' or '.join(schemes)}://")
     return parts
+
+
+def bare_url(url: str) -> str:
+    """Return a URL that may be shown: without user, password and what is asked of it."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host, query="", fragment="").geturl()
 
 
 def load(**overrides: object) -> Settings:
@@ -152,7 +196,8 @@ def _line(problem: object) -> str:
         return message
     name = str(location[0]).upper()
     # A URL may hold a password, a token is one: they are not repeated.
-    shown = "" if name.endswith(("_URL", "_TOKEN")) else f"={problem['input']}"  # type: ignore[index]
+    value = shorten(str(problem["input"]), 80)  # type: ignore[index]
+    shown = "" if name.endswith(("_URL", "_TOKEN")) else f"={value}"
     if name == "BACKFILL_TIMEFRAME":
         message = f"it must be one of {', '.join(Bar)}"
     return f"{name}{shown}: {message[0].lower()}{message[1:]}"

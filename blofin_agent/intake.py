@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 import structlog
 import trio
 
-from blofin_agent.core.candle import BadRow, shorten
+from blofin_agent.core.candle import BadRow
+from blofin_agent.core.foreign import shorten
 from blofin_agent.core.frames import Acked, Frame, Garbled, Left, Ponged, Push, Rejected
 from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.metrics import Metrics
@@ -85,11 +86,11 @@ class Intake(ABC):
         for symbol in named:
             self.show(symbol, subscriptions)
             log.warning(
-                f"{symbol}: BloFin refused the subscription ({frame.code} {_shown(frame)}); it is "
-                f"tried again every few minutes, and {self.refused}"
+                f"{symbol}: BloFin refused the subscription ({frame.code} {shorten(frame.text)}); "
+                f"it is tried again every few minutes, and {self.refused}"
             )
         if not named and self._seldom.ready("refused"):
-            log.warning(f"BloFin refused a subscription: {frame.code} {_shown(frame)}")
+            log.warning(f"BloFin refused a subscription: {frame.code} {shorten(frame.text)}")
 
     def _reject(self, symbol: str, row: BadRow) -> None:
         self._metrics.rows_rejected.labels(self.feed, row.reason.value).inc()
@@ -98,8 +99,3 @@ class Intake(ABC):
 
     def _count(self, kind: str) -> None:
         self._metrics.feed_messages.labels(kind).inc()
-
-
-def _shown(frame: Rejected) -> str:
-    """Return what BloFin says of a refusal, short: it may repeat the whole message."""
-    return shorten(frame.text.encode("utf-8", "replace"))

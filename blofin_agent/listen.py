@@ -1,6 +1,8 @@
 """Listen: where the page and /metrics are, and who may ask for them."""
 
+import errno
 import socket
+from typing import Any
 
 from blofin_agent.commands.console import Failed
 from blofin_agent.config import Settings, SettingsError
@@ -16,9 +18,7 @@ def bind(host: str, port: int) -> socket.socket:
 
     Made here and not by hypercorn, a port in use is a plain error and no group of exceptions.
     """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    family, kind, protocol, _, address = _resolve(host, port, socket.AI_PASSIVE)[0]
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -51,8 +51,15 @@ def listen(settings: Settings) -> tuple[socket.socket, str]:
 
 def leads_outside(host: str) -> bool:
     """Return whether more than this machine can reach a server at this host. Raises OSError."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return not all(is_loopback(str(address[0])) for *_, address in found)
+    return not all(is_loopback(str(address[0])) for *_, address in _resolve(host, None))
+
+
+def _resolve(host: str, port: int | None, flags: int = 0) -> list[Any]:
+    """Return the addresses of a host. Raises OSError, also for what can be no host's name."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except UnicodeError:
+        raise OSError(errno.EINVAL, "it can be no host's name") from None
 
 
 def without_token(host: str) -> str:

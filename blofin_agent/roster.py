@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from blofin_agent.core.candle import HOUR, Source
+from blofin_agent.core.candle import HOUR, BadRow, Source
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.history import History
 from blofin_agent.core.symbols import choose, complain
@@ -16,6 +16,7 @@ from blofin_agent.retry import Backoff
 from blofin_agent.store import candles, ledger
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.text import plural
 from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
 
@@ -47,7 +48,7 @@ class Roster:
         self.unknown: list[str] = []
         """Symbols that the setting names and BloFin does not list."""
         self.aloud = True
-        """Whether unknown symbols are logged."""
+        """Whether unknown symbols and instruments are logged."""
         self._wanted = wanted
         self._store = store
         self._watch = watch
@@ -55,6 +56,7 @@ class Roster:
         self._throttle = throttle
         self._seen = 0
         self._generation = store.generation
+        self._left_out: Sequence[BadRow] = ()
 
     async def load(self) -> None:
         """Watch what the store's list of instruments gives. Raises StoreUnavailable."""
@@ -85,7 +87,9 @@ class Roster:
 
         Raises ExchangeError and StoreUnavailable.
         """
-        found = await self._throttle.ask("instruments", self._throttle.rest.instruments)
+        answer = await self._throttle.ask("instruments", self._throttle.rest.instruments)
+        self._leave_out(answer.bad)
+        found = answer.instruments
         if not found:
             log.warning("BloFin's list of instruments is empty; the last one known is kept")
             return []
@@ -98,6 +102,17 @@ class Roster:
         # Not before all of it is done: a list half taken in is not believed for an hour.
         self._seen, self._generation = now, generation
         return added
+
+    def _leave_out(self, bad: Sequence[BadRow]) -> None:
+        """Count the entries that are no instruments; log them once while they are the same."""
+        for row in bad:
+            self._metrics.rows_rejected.labels("instruments", row.reason.value).inc()
+        if bad and self.aloud and bad != self._left_out:
+            log.warning(
+                f"{plural(len(bad), 'entry', 'entries')} of BloFin's list of instruments left out "
+                f"({bad[0].reason.value}), for example {bad[0].text}"
+            )
+        self._left_out = bad
 
     async def run(self, changed: Callable[[list[str], list[str]], None], asked: trio.Event) -> None:
         """Keep the list fresh for ever; tell `changed` of symbols added and taken out.

@@ -21,9 +21,9 @@ def percent(ratio: float) -> str:
     return f"{int(ratio * 1000 + 1e-9) / 10:.1f} %"
 
 
-def plural(count: int, noun: str) -> str:
-    """Return `1 gap`, `2 gaps`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """Return `1 gap`, `2 gaps`. `nouns`: the plural, where it is no mere s more."""
+    return f"{count} {noun}" if count == 1 else f"{count} {nouns or noun + 's'}"
 
 
 def span_text(span: Span) -> str:

@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from blofin_agent.core import budget
-from blofin_agent.core.answers import Answer, Instrument
+from blofin_agent.core.answers import Answer, Listed
 from blofin_agent.core.budget import Suspension
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Span
@@ -52,7 +52,7 @@ class Exchange(Protocol):
     ) -> Answer:
         """Fetch one page of candles; see `answers.parse_page`. Raises ExchangeError."""
 
-    async def instruments(self) -> list[Instrument]:
+    async def instruments(self) -> Listed:
         """Fetch all instruments. Raises ExchangeError."""
 
 

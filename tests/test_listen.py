@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from blofin_agent.config import SettingsError, load
-from blofin_agent.listen import ListenError, access, leads_outside, listen
+from blofin_agent.listen import ListenError, access, bind, leads_outside, listen
 
 
 @pytest.fixture
@@ -62,3 +62,10 @@ def test_an_address_that_cannot_be_listened_on_is_one_sentence(settings):
             listen(settings().model_copy(update={"api_port": port}))
     with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1"):
         listen(settings(api_host="192.0.2.1"))
+
+
+def test_what_can_be_no_hosts_name_cannot_be_listened_on():
+    """The system's library has an error of its own for it."""
+    for resolve in (lambda: bind("a" * 64, 0), lambda: leads_outside("a" * 64 + ".x")):
+        with pytest.raises(OSError, match="no host's name"):
+            resolve()

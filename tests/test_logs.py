@@ -77,3 +77,34 @@ def test_a_line_that_cannot_be_written_is_lost_and_nothing_else():
 
     logs.configure("console", "info", Full())
     structlog.get_logger().error("a fault")
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_no_event_forges_a_line_or_floods(form):
+    """Whatever foreign text stands in it."""
+    out = io.StringIO()
+    logs.configure(form, "info", out)
+    structlog.get_logger().info("said\n2026 [error] forged \x1b[2J\u2028" + "x" * 100_000)
+    (line,) = out.getvalue().splitlines()
+    assert line.isprintable()
+    assert len(line) < 3_000
+
+
+def test_a_traceback_shows_no_values():
+    """One may be a password."""
+    out = io.StringIO()
+    logs.configure("console", "info", out)
+    password = "sesame"
+    try:
+        int(password[:0])
+    except ValueError:
+        structlog.get_logger().exception("it broke")
+    assert "ValueError: invalid" in out.getvalue()
+    assert "= 'sesame'" not in out.getvalue()
+
+
+def test_without_standard_error_nothing_is_said(monkeypatch):
+    """A service may be started with it closed."""
+    monkeypatch.setattr(sys, "stderr", None)
+    logs.configure("console", "info")
+    structlog.get_logger().info("to nobody")

@@ -147,7 +147,7 @@ def test_every_known_label_set_is_there_from_the_start_at_0(metrics):
     assert values(families["store_errors"], "operation") == set(OPERATIONS)
     assert values(families["feed_disconnects"], "reason") == set(DISCONNECTS)
     assert values(families["rows_rejected"], "reason") == set(REASONS)
-    assert values(families["rows_rejected"], "feed") == {"rest", "ws", "trades"}
+    assert values(families["rows_rejected"], "feed") == {"rest", "ws", "trades", "instruments"}
     assert values(families["candles_written"], "source") == {"blofin_ws", "historical_fill"}
     assert values(families["rate_budget_used"], "window") == set(WINDOWS)
     assert values(families["verify_candles"], "result") == set(RESULTS)

@@ -193,3 +193,19 @@ async def test_a_store_that_is_away_is_met_again(locker, house, exchange):
         assert await keep(place, 60) == [([], [])]
     assert place.figure("blofin_store_errors_total", operation="instruments") == 1
     assert place.rows("SELECT count(*) FROM instruments") == [(1,)]
+
+
+async def test_what_can_be_no_instrument_is_left_out_counted_and_told_once(house, exchange, lines):
+    """As long as the same entries come; only symbols are watched under `all`."""
+    place = empty(house, symbols=("all",))
+    spoil = [{"instId": "../../evil\n"}, {"instId": "BTC-USDT"}, None]
+    exchange.script = [lambda rows: rows + spoil, lambda rows: rows + spoil]
+    await place.roster.refresh()
+    await place.roster.refresh()
+    assert list(place.watch.histories) == ["BTC-USDT"]
+    figure = "blofin_rows_rejected_total"
+    assert place.figure(figure, feed="instruments", reason="shape") == 4
+    assert place.figure(figure, feed="instruments", reason="repeated") == 2
+    (line,) = lines("warning")
+    assert line.startswith("3 entries of BloFin's list of instruments left out (shape), for exam")
+    assert line.isprintable()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import trio
 
 from blofin_agent import __version__
-from blofin_agent.config import Settings
+from blofin_agent.config import Settings, bare_url
 from blofin_agent.core.answers import Instrument
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.frames import channel
@@ -92,12 +92,13 @@ async def _exchange(settings: Settings, parts: Parts) -> list[Finding]:
     if until:
         text = f"{parts.throttle.suspension.reason}; not asked before {clock_text(until)}"
         return [Finding("exchange", ok=False, text=text)]
+    where = bare_url(settings.blofin_rest_url)
     try:
         found = await parts.throttle.ask("instruments", parts.throttle.rest.instruments)
     except ExchangeError as error:
-        return [Finding("exchange", ok=False, text=f"{error} ({settings.blofin_rest_url})")]
-    listed = {one.symbol: one for one in found}
-    text = f"{settings.blofin_rest_url} lists {plural(len(listed), 'instrument')}"
+        return [Finding("exchange", ok=False, text=f"{error} ({where})")]
+    listed = {one.symbol: one for one in found.instruments}
+    text = f"{where} lists {plural(len(listed), 'instrument')}"
     return [
         Finding("exchange", ok=True, text=text),
         *_symbols(settings, listed),
@@ -145,6 +146,6 @@ async def _feed(settings: Settings, listed: Mapping[str, Instrument]) -> Finding
             await heard.wait()
             nursery.cancel_scope.cancel()
     if heard.is_set():
-        return Finding("websocket", ok=True, text=f"{url} answers")
+        return Finding("websocket", ok=True, text=f"{bare_url(url)} answers")
     reason = lost[0] if lost else f"no answer to a subscription within {FEED_WITHIN_S:g} s"
-    return Finding("websocket", ok=False, text=f"{reason} ({url})")
+    return Finding("websocket", ok=False, text=f"{reason} ({bare_url(url)})")

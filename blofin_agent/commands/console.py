@@ -8,6 +8,7 @@ import click
 
 from blofin_agent import config, logs
 from blofin_agent.config import Settings
+from blofin_agent.core.foreign import one_line
 from blofin_agent.store.engine import Store, open_store
 from blofin_agent.store.errors import NoDatabase
 
@@ -30,7 +31,7 @@ class WrongUse(Failed):
 def say(text: str) -> None:
     """Tell a person on standard error what is wrong, line by line."""
     for line in text.splitlines():
-        click.echo(f"blofin-agent: {line}", err=True)
+        click.echo(f"blofin-agent: {one_line(line)}", err=True)
 
 
 def read_settings(**overrides: object) -> Settings:

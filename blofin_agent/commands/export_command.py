@@ -1,5 +1,6 @@
 """The command `blofin-agent export`: its options, what it prints, its exit codes."""
 
+import errno
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -24,8 +25,10 @@ from blofin_agent.commands.options import (
     symbols_option,
     until_option,
 )
+from blofin_agent.commands.show import print_above
 from blofin_agent.config import Settings
 from blofin_agent.core.coverage import Span, window
+from blofin_agent.core.naming import is_symbol
 from blofin_agent.core.symbols import choose, complain
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import Store
@@ -174,12 +177,15 @@ def _write(store: Store, wanted: Wanted, symbols: list[str], output: str) -> lis
         work = partial(engine.to_stream, sheet=sheet)
     else:
         folder = Path(output)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, "it is no folder", output) from None
         work = partial(engine.to_folder, folder=folder)
     entries = []
     with _progress(len(symbols) * wanted.span.bars(wanted.bar)) as (step, line):
         for symbol in symbols:
-            if "/" in symbol or symbol.startswith("."):
+            if not is_symbol(symbol):
                 raise click.UsageError(f"{symbol!r} cannot be the name of a file")
             entry = store.read_here(partial(work, wanted=wanted, symbol=symbol, step=step))
             entries.append(entry)
@@ -219,7 +225,7 @@ def _progress(bars: int) -> Iterator[tuple[Callable[[int], None], Callable[[str]
         if shown.disable:
             click.echo(text, err=True)
         else:
-            shown.print(text, markup=False, highlight=False, soft_wrap=True)
+            print_above(shown, text)
 
     with shown:
         yield (lambda rows: shown.advance(task, rows)), line

@@ -1,6 +1,7 @@
 """Export's files: CSV and Parquet, written in parts, whole or not there at all."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -98,8 +99,10 @@ class ParquetSheet:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Give a file to write; it takes its place under `path` only once the block has ended well.
 
-    Raises OSError.
+    Raises OSError, also where something is that is no file: a device must not be replaced.
     """
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "there is something that is no file", str(path))
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     part = Path(name)
     try:
@@ -121,7 +124,9 @@ def sha256(path: Path) -> str:
 
 
 def standard_output() -> TextIO:
-    """Return standard output for CSV: its line ends as they are written."""
+    """Return standard output for CSV: its line ends as they are written. Raises OSError."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "standard output is closed")
     sys.stdout.reconfigure(newline="")  # type: ignore[union-attr]
     return sys.stdout
 

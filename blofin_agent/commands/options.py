@@ -10,6 +10,8 @@ from blofin_agent import config
 from blofin_agent.clock import wall_ms
 from blofin_agent.commands import pushgateway, textfile
 from blofin_agent.commands.completion import complete_symbols
+from blofin_agent.core.candle import LATEST_MS
+from blofin_agent.core.foreign import shorten
 
 T = TypeVar("T")
 
@@ -27,13 +29,17 @@ class Moment(click.ParamType[int]):
             moment = datetime.fromisoformat(value)
         except ValueError:
             self.fail(
-                f"{value!r} is no date or time; write 2026-02-12 or 2026-02-12T10:30 (UTC)",
+                f"{shorten(value, 40)!r} is no date or time; write 2026-02-12 or "
+                "2026-02-12T10:30 (UTC)",
                 param,
                 ctx,
             )
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return int(moment.timestamp() * 1000)
+        time_ms = int(moment.timestamp() * 1000)
+        if not 0 <= time_ms <= LATEST_MS:
+            self.fail(f"{shorten(value, 40)!r} is not between 1970 and 9999 (UTC)", param, ctx)
+        return time_ms
 
 
 def _read_by(parse: Callable[[str], T]) -> Callable[[Any, Any, str | None], T | None]:

@@ -14,6 +14,7 @@ from prometheus_client.exposition import basic_auth_handler
 from prometheus_client.registry import Collector
 
 from blofin_agent.config import split_url
+from blofin_agent.core.foreign import shorten
 
 JOB = "blofin-backfill"
 VERIFY_JOB = "blofin-verify"
@@ -31,7 +32,7 @@ class Gateway:
     """Where a Pushgateway is. `url` has no credentials in it, and so may be shown."""
 
     url: str
-    user: str | None = None
+    user: str | None = field(default=None, repr=False)
     password: str = field(default="", repr=False)
 
 
@@ -79,7 +80,7 @@ def _refusal(error: urllib.error.HTTPError) -> str:
     body = b""
     with error, suppress(OSError, http.client.HTTPException):
         body = error.read(200)
-    said = " ".join(body.decode(errors="replace").split())
+    said = shorten(" ".join(body.decode(errors="replace").split()))
     return f"it answered with HTTP {error.code}" + (f": {said}" if said else "")
 
 
@@ -88,5 +89,5 @@ def _reason(error: Exception) -> str:
     if isinstance(found, TimeoutError):
         return f"no answer within {WITHIN_S:g} s"
     if isinstance(found, http.client.BadStatusLine) and not isinstance(found, OSError):
-        return f"it does not speak HTTP ({found})"
-    return getattr(found, "strerror", None) or str(found) or type(found).__name__
+        return f"it does not speak HTTP ({shorten(str(found))})"
+    return getattr(found, "strerror", None) or shorten(str(found)) or type(found).__name__

@@ -18,6 +18,7 @@ from blofin_agent.backfill import Progress
 from blofin_agent.commands.console import say
 from blofin_agent.commands.report import Need, Report, Teller
 from blofin_agent.core.answers import Answer
+from blofin_agent.core.foreign import one_line
 from blofin_agent.core.history import Count, History
 from blofin_agent.core.plan import Page
 from blofin_agent.core.run import Run, Status
@@ -72,7 +73,7 @@ class PageBar:
         self._quiet = quiet
         self._err = Console(stderr=True)
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("pages"),
@@ -96,9 +97,9 @@ class PageBar:
         """Print a line above the bar."""
         if not self._quiet:
             if self._bar.disable:
-                print(text, flush=True)  # noqa: T201 - this is what the command is for
+                print_lines([text])
             else:
-                self._bar.print(text, markup=False, highlight=False, soft_wrap=True)
+                print_above(self._bar, text)
 
     def describe(self, text: str) -> None:
         """Say what is asked for now."""
@@ -152,6 +153,11 @@ class BackfillShow(PageBar):
                 self.line(done_line(run, self._expected[run.symbol]))
 
         return Progress(begin, page, finished)
+
+
+def print_above(bar: Bar, text: str) -> None:
+    """Print a line above a bar, as it is: nothing in it is Rich's markup or the name of a sign."""
+    bar.print(one_line(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def page_line(symbol: str, page: Page, answer: Answer) -> str:
@@ -209,4 +215,4 @@ def plan_lines(needs: Sequence[Need], seconds: float) -> list[str]:
 def print_lines(lines: Iterable[str], *, error: bool = False) -> None:
     """Print plain lines."""
     for line in lines:
-        print(line, file=sys.stderr if error else sys.stdout, flush=True)
+        print(one_line(line), file=sys.stderr if error else sys.stdout, flush=True)

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from blofin_agent.core.foreign import one_line
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
 from blofin_agent.core.run import Run, Status
 from blofin_agent.core.strip import Cells, grid, strip
@@ -44,7 +45,7 @@ def coverage_table(watch: Watch, columns: int) -> Table:
         history = watch.histories[symbol]
         last = history.held.newest
         table.add_row(
-            symbol,
+            _plain(symbol),
             f"[{colour}]{percent(count.ratio)}[/]",
             *(str(n) for n in (count.present, count.missing, count.unavailable)),
             "none" if last is None else minute_text(last),
@@ -73,11 +74,11 @@ def gaps_table(gaps: Iterable[Gap]) -> Table:
     for gap in gaps:
         colour = "default" if gap.unavailable else "red"
         table.add_row(
-            gap.symbol,
+            _plain(gap.symbol),
             minute_text(gap.span.start),
             minute_text(gap.last),
             f"[{colour}]{gap.bars}[/]",
-            escape(gap.why),
+            _plain(gap.why),
         )
     return table
 
@@ -89,7 +90,7 @@ def runs_table(runs: Iterable[Run]) -> Table:
     for run in runs:
         table.add_row(
             clock_text(run.started).removesuffix(" UTC"),
-            run.symbol,
+            _plain(run.symbol),
             run.trigger.value,
             f"[{_STATUS_COLOURS[run.status]}]{run.status.value}[/]",
             *(
@@ -103,9 +104,14 @@ def runs_table(runs: Iterable[Run]) -> Table:
                 )
             ),
             duration_text((run.finished - run.started) / 1000),
-            escape(run.note),
+            _plain(run.note),
         )
     return table
+
+
+def _plain(text: str) -> str:
+    """Return what the database has as it is shown: an older version may have written it."""
+    return escape(one_line(text))
 
 
 def _table(
@@ -132,7 +138,7 @@ def bar_columns() -> int:
 
 def print_table(table: Table) -> None:
     """Print a table; as wide as it needs to be where no terminal says otherwise."""
-    console = Console()
+    console = Console(emoji=False)
     if not console.is_terminal:
-        console = Console(width=WIDTH)
+        console = Console(width=WIDTH, emoji=False)
     console.print(table)

@@ -1,11 +1,14 @@
 """Textfile: metrics in a file for node_exporter's textfile collector."""
 
+import errno
 import math
 import os
 import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+from blofin_agent.core.foreign import shorten
 
 SUFFIX = ".prom"
 """node_exporter reads no other files."""
@@ -16,7 +19,9 @@ _LAST_SUCCESS = re.compile(rb"^blofin_backfill_last_success_timestamp_seconds (\
 def parse(text: str) -> Path:
     """Return the path. Raises ValueError when node_exporter would not read it."""
     if not text.endswith(SUFFIX):
-        raise ValueError(f"{text!r} must end in {SUFFIX}: node_exporter reads no other files")
+        raise ValueError(
+            f"{shorten(text)!r} must end in {SUFFIX}: node_exporter reads no other files"
+        )
     return Path(text)
 
 
@@ -35,6 +40,8 @@ def write(path: Path, text: bytes) -> None:
     Every user may read it, whatever the umask: node_exporter is another one. (That is why this is
     not prometheus_client's `write_to_textfile`.) Raises OSError.
     """
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "there is something that is no file", str(path))
     number, name = tempfile.mkstemp(suffix=".tmp", prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(number, "wb") as file:

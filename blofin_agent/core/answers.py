@@ -3,12 +3,14 @@
 Source of every fact: BloFin's API documentation, "Market Data".
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from blofin_agent.core.candle import (
+    LATEST_MS,
     UNREADABLE,
     BadRow,
     Bar,
@@ -17,14 +19,17 @@ from blofin_agent.core.candle import (
     WireRow,
     judge_row,
     parse_row,
-    shorten,
 )
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import Banned, Invalid, RateLimited, Refused, ServerFault
+from blofin_agent.core.foreign import shorten
+from blofin_agent.core.frames import MAX_CODE
+from blofin_agent.core.naming import is_symbol
 
 NO_SUCH_INSTRUMENT = "152014"
 _TOO_MANY, _FORBIDDEN, _INTERNAL = 429, 403, 500
 _TWICE = {True: Reason.REPEATED, False: Reason.CONFLICTING}
+_MAX_STATE = 20
 
 
 class Answer(NamedTuple):
@@ -49,6 +54,15 @@ class Instrument(msgspec.Struct, frozen=True):
     state: str
 
 
+class Listed(NamedTuple):
+    """BloFin's instruments."""
+
+    instruments: list[Instrument]
+    """Each symbol once, in BloFin's order."""
+    bad: list[BadRow]
+    """The other entries, with why: unreadable ones, what can be no symbol, repetitions."""
+
+
 class _Envelope(msgspec.Struct):
     code: str | int | None = None
     msg: str | None = ""
@@ -61,6 +75,7 @@ class _WireInstrument(msgspec.Struct, rename="camel"):
     state: str = "live"
 
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _envelope = msgspec.json.Decoder(_Envelope)
 _rows = msgspec.json.Decoder(list[WireRow], strict=False)
 _raw_rows = msgspec.json.Decoder(list[msgspec.Raw])
@@ -74,14 +89,11 @@ def open_envelope(body: bytes) -> bytes:
     Raises Invalid when the body is no envelope, Refused on a `code` of BloFin's, ServerFault on
     its "internal error" (which comes with HTTP 200), RateLimited and Banned when `code` says so.
     """
-    try:
-        envelope = _envelope.decode(body)
-    except UNREADABLE:
-        raise Invalid(f"BloFin's answer is not in its own format: {shorten(body)!r}") from None
-    code = str(envelope.code)
+    envelope = _decode(body)
+    code = shorten(str(envelope.code), MAX_CODE)
     if code == "0":
         return bytes(envelope.data)
-    message = (envelope.msg or "")[:200]
+    message = shorten(envelope.msg or "")
     if code == "None":
         raise Invalid(f"BloFin's answer has no code: {shorten(body)!r}")
     if code == str(_INTERNAL):
@@ -91,6 +103,21 @@ def open_envelope(body: bytes) -> bytes:
     if code == str(_FORBIDDEN):
         raise Banned(f"BloFin's firewall refuses this address: {message}")
     raise Refused(code, message)
+
+
+def _decode(body: bytes) -> _Envelope:
+    """Decode an envelope. Raises Invalid."""
+    try:
+        return _envelope.decode(body)
+    except UNREADABLE:
+        # Half a surrogate pair in one name or row must not cost the others.
+        mended = _SURROGATE.sub(rb"\\ufffd", body)
+    try:
+        if mended != body:
+            return _envelope.decode(mended)
+    except UNREADABLE:
+        pass
+    raise Invalid(f"BloFin's answer is not in its own format: {shorten(body)!r}")
 
 
 def parse_page(body: bytes, bar: Bar, wanted: Span, closed_before: int) -> Answer:
@@ -137,7 +164,7 @@ def _sort_out(
     clean = not unreadable
     for row in judged:
         time = row.open_time
-        if time is not None and time < wanted.end and bar.floor(time) == time:
+        if time is not None and 0 <= time < wanted.end and bar.floor(time) == time:
             times.append(time)
         if isinstance(row, BadRow):
             bad.append(row)
@@ -157,8 +184,8 @@ def _sort_out(
     return Answer(candles, bad, times, clean, len(judged))
 
 
-def parse_instruments(body: bytes) -> list[Instrument]:
-    """Turn the body of an instruments request into instruments; unreadable entries are left out.
+def parse_instruments(body: bytes) -> Listed:
+    """Turn the body of an instruments request into instruments.
 
     Raises what `open_envelope` raises, and Invalid when `data` is no list.
     """
@@ -167,19 +194,33 @@ def parse_instruments(body: bytes) -> list[Instrument]:
         raws = _instruments.decode(data)
     except UNREADABLE:
         raise Invalid(f"BloFin's list of instruments is no list: {shorten(data)!r}") from None
-    found = []
+    found: dict[str, Instrument] = {}
+    bad: list[BadRow] = []
     for raw in raws:
-        try:
-            wire = _instrument.decode(raw)
-        except UNREADABLE:
-            continue
-        found.append(Instrument(wire.inst_id, _positive(wire.list_time), wire.state))
-    return found
+        one = _read_instrument(raw)
+        if one is None:
+            bad.append(BadRow(Reason.SHAPE, shorten(bytes(raw))))
+        elif one.symbol in found:
+            bad.append(BadRow(Reason.REPEATED, shorten(bytes(raw))))
+        else:
+            found[one.symbol] = one
+    return Listed(list(found.values()), bad)
 
 
-def _positive(text: str | int | None) -> int | None:
+def _read_instrument(raw: msgspec.Raw) -> Instrument | None:
+    try:
+        wire = _instrument.decode(raw)
+    except UNREADABLE:
+        return None
+    if not is_symbol(wire.inst_id):
+        return None
+    return Instrument(wire.inst_id, _moment(wire.list_time), shorten(wire.state, _MAX_STATE))
+
+
+def _moment(text: str | int | None) -> int | None:
+    """Return a time (ms) that a calendar has, None for any other."""
     try:
         number = int(text or 0)
     except ValueError:
         return None
-    return number if 0 < number < 1 << 62 else None
+    return number if 0 < number <= LATEST_MS else None

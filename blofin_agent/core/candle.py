@@ -7,9 +7,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from blofin_agent.core.foreign import shorten
+
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+LATEST_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999: no calendar here goes on."""
 
 # The grid of weekly bars starts on a Monday; the epoch was a Thursday.
 _FIRST_MONDAY = 4 * DAY
@@ -78,7 +82,7 @@ class Reason(StrEnum):
     IMPOSSIBLE = "impossible"
     """Not finite, not positive, or high and low do not enclose open and close."""
     OUTSIDE = "outside"
-    """Not in the range that was asked for, or not yet closed by the clock."""
+    """Not in the range that was asked for, before 1970, or not yet closed by the clock."""
     REPEATED = "repeated"
     """A second row of the same open time in one answer."""
     CONFLICTING = "conflicting"
@@ -125,7 +129,6 @@ _row_decoder = msgspec.json.Decoder(WireRow, strict=False)
 
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 """What msgspec raises on foreign bytes: text that is not UTF-8 comes as Python's own error."""
-_MAX_TEXT = 200
 
 
 def parse_row(raw: bytes, bar: Bar, closed_before: int) -> Candle | BadRow:
@@ -157,6 +160,8 @@ def judge_row(row: WireRow, bar: Bar, closed_before: int) -> Candle | BadRow:
         return _bad(row, Reason.OFF_GRID)
     if not row.complete and row.confirm != "":
         return _bad(row, Reason.OPEN)
+    if time < 0:
+        return _bad(row, Reason.OUTSIDE)
     if time >= closed_before:
         return _bad(row, Reason.OUTSIDE if row.complete else Reason.OPEN)
     # Comparisons with NaN are false, so each condition is stated as what must hold.
@@ -170,12 +175,6 @@ def judge_row(row: WireRow, bar: Bar, closed_before: int) -> Candle | BadRow:
     if not possible:
         return _bad(row, Reason.IMPOSSIBLE)
     return Candle(time, o, h, low, c, volume, base, quote)
-
-
-def shorten(raw: bytes) -> str:
-    """Return foreign bytes as text fit for one log line."""
-    text = raw[:_MAX_TEXT].decode("utf-8", "replace")
-    return text + "..." if len(raw) > _MAX_TEXT else text
 
 
 def _bad(row: WireRow, reason: Reason) -> BadRow:

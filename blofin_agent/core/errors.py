@@ -52,6 +52,10 @@ class Refused(ExchangeError):
         self.code = code
 
 
+class WrongEnvironment(Exception):
+    """BloFin cannot be asked at all as things are set up here. A sentence for a person."""
+
+
 class Stopped(ExchangeError):
     """All requests of this address must stop for a while."""
 

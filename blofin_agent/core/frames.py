@@ -17,8 +17,8 @@ from blofin_agent.core.candle import (
     Reason,
     WireRow,
     judge_row,
-    shorten,
 )
+from blofin_agent.core.foreign import shorten
 
 PING = "ping"
 TRADES = "trades"
@@ -51,6 +51,7 @@ class Rejected:
 
     code: str
     text: str
+    """As BloFin wrote it: not fit to be shown."""
 
     def names(self, symbols: Iterable[str]) -> list[str]:
         """Return those of the symbols that the text names."""
@@ -79,6 +80,8 @@ class Garbled:
 
 Frame = Push | Acked | Rejected | Left | Ponged | Garbled
 
+MAX_CODE = 20
+"""Characters of a `code` that are shown: BloFin's have six digits."""
 _MAX_REFUSAL = 2 * MAX_SUBSCRIBE_BYTES
 """Room for the whole message that a refusal repeats, and for the words around it."""
 _WORDS = re.compile(r"\w+(?:-\w+)+")
@@ -125,9 +128,9 @@ def _decode_slowly(text: str | bytes) -> Frame:
     try:
         frame = _frame.decode(text)
     except UNREADABLE:
-        return Garbled(_shown(text))
+        return Garbled(shorten(text))
     if frame.event == "error":
-        return Rejected(str(frame.code), (frame.msg or "")[:_MAX_REFUSAL])
+        return Rejected(shorten(str(frame.code), MAX_CODE), (frame.msg or "")[:_MAX_REFUSAL])
     if frame.arg is not None and frame.arg.inst_id:
         if frame.event == "subscribe":
             return Acked(frame.arg.inst_id, frame.arg.channel)
@@ -138,7 +141,7 @@ def _decode_slowly(text: str | bytes) -> Frame:
             trades = frame.arg.channel == TRADES
             rows = raws if trades else [_row_or_raw(raw) for raw in raws]
             return Push(frame.arg.inst_id, frame.arg.channel, rows)
-    return Garbled(_shown(text))
+    return Garbled(shorten(text))
 
 
 def _row_or_raw(raw: bytes) -> WireRow | bytes:
@@ -146,10 +149,6 @@ def _row_or_raw(raw: bytes) -> WireRow | bytes:
         return _row.decode(raw)
     except UNREADABLE:
         return raw
-
-
-def _shown(text: str | bytes) -> str:
-    return shorten(text.encode("utf-8", "replace") if isinstance(text, str) else text)
 
 
 def judge_push(push: Push, bar: Bar, closed_before: int) -> list[Candle | BadRow]:

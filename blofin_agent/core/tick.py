@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from blofin_agent.core.candle import MINUTE, UNREADABLE, BadRow, Reason, WireRow, shorten
+from blofin_agent.core.candle import MINUTE, UNREADABLE, BadRow, Reason, WireRow
+from blofin_agent.core.foreign import shorten
 from blofin_agent.core.frames import Push
 
 FIRST_MS = 1_262_304_000_000

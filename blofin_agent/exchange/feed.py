@@ -16,11 +16,12 @@ from trio_websocket import (
     ConnectionRejected,
     HandshakeError,
     WebSocketConnection,
-    wrap_client_stream,
 )
 
+from blofin_agent.core.foreign import shorten
 from blofin_agent.core.frames import PING, Frame, decode_frame, subscribe_messages
 from blofin_agent.core.subscriptions import Due, Subscriptions
+from blofin_agent.exchange.handshake import Bounded, shake_hands
 
 Loss = Literal["closed", "rejected", "unreachable", "timeout", "silent", "stale"]
 
@@ -65,14 +66,12 @@ async def session(
 ) -> None:
     """Run one session until it is lost; always ends by raising FeedLost, or by cancellation."""
     lost = FeedLost("closed", "the connection ended")
-    stream = await _connect(url, timing)
+    stream = Bounded(await _connect(url, timing))
     # Ours to close: trio-websocket leaves the socket of a refused handshake open.
     try:
         async with trio.open_nursery() as nursery:
             with trio.fail_after(timing.connect_s):
-                connection = await wrap_client_stream(
-                    nursery, stream, _host(url), _resource(url), message_queue_size=256
-                )
+                connection = await shake_hands(nursery, stream, _host(url), _resource(url))
             subscriptions.opened(trio.current_time())
             opened()
             lost = await _talk(connection, channel, subscriptions, handle, per_message, timing)
@@ -86,6 +85,11 @@ async def session(
         lost = FeedLost("timeout", f"no websocket handshake within {timing.connect_s:g} s")
     except* (HandshakeError, *_BROKEN) as group:
         lost = FeedLost("closed", f"the connection broke: {_told(_first(group))}")
+    except* Exception:
+        # Up to here the library alone was at work: an answer that is no HTTP makes it fail.
+        if stream.trusted:
+            raise
+        lost = FeedLost("closed", "what BloFin answers is no websocket handshake")
     finally:
         await trio.aclose_forcefully(stream)
     raise lost
@@ -114,7 +118,7 @@ async def _connect(url: str, timing: Timing) -> _Stream:
         raise FeedLost(
             "timeout", f"cannot reach BloFin at {host} within {timing.connect_s:g} s"
         ) from None
-    except (OSError, trio.BrokenResourceError) as error:
+    except (OSError, UnicodeError, trio.BrokenResourceError) as error:
         raise FeedLost(
             "unreachable", f"cannot reach BloFin at {host}: {_told(error.__cause__ or error)}"
         ) from None
@@ -221,5 +225,5 @@ def _told(error: BaseException) -> str:
         reason = error.reason
         if reason is None:
             return "without a word"
-        return f"{reason.code} {reason.reason or reason.name}"
-    return str(error) or type(error).__name__
+        return f"{reason.code} {shorten(reason.reason or reason.name)}"
+    return shorten(str(error)) or type(error).__name__

@@ -9,7 +9,7 @@ import trio
 
 from blofin_agent.core.answers import (
     Answer,
-    Instrument,
+    Listed,
     open_envelope,
     parse_instruments,
     parse_page,
@@ -24,8 +24,11 @@ from blofin_agent.core.errors import (
     ServerFault,
     TimedOut,
     Unreachable,
+    WrongEnvironment,
 )
+from blofin_agent.core.foreign import shorten
 from blofin_agent.core.plan import Page
+from blofin_agent.exchange.body import ENCODING, read_body
 
 DEADLINE_S = 20.0
 """The longest a question may take, from the connection to the last byte."""
@@ -60,7 +63,7 @@ class Rest:
         )
         return parse_page(body, bar, wanted, closed_before)
 
-    async def instruments(self) -> list[Instrument]:
+    async def instruments(self) -> Listed:
         """Fetch all instruments. Raises ExchangeError."""
         return parse_instruments(await self._get("/api/v1/market/instruments", {}))
 
@@ -70,22 +73,22 @@ class Rest:
                 async with self._client.stream(
                     "GET", path, params=params, extensions={"trace": self._trace}
                 ) as response:
-                    body = await _read(response)
+                    return await self._judge(response)
         except (trio.TooSlowError, httpx.TimeoutException):
             raise TimedOut(f"BloFin did not answer within {self._deadline_s:g} s") from None
         except (httpx.DecodingError, httpx.InvalidURL) as error:
-            raise Invalid(f"BloFin's answer cannot be read: {error}") from None
+            raise Invalid(f"BloFin's answer cannot be read: {_reason(error)}") from None
         except httpx.TransportError as error:
             raise Unreachable(
                 f"cannot reach BloFin at {self._client.base_url.host}: {_reason(error)}"
             ) from None
-        return self._judge(response, body)
 
     async def _trace(self, event: str, _info: dict[str, Any]) -> None:
         if event.endswith("send_request_headers.complete"):
             self.last_sent = trio.current_time()
 
-    def _judge(self, response: httpx.Response, body: bytes) -> bytes:
+    async def _judge(self, response: httpx.Response) -> bytes:
+        """Return the body of a good answer. Where the status says all, no body can deny it."""
         status = response.status_code
         if status == _TOO_MANY:
             raise RateLimited(
@@ -99,12 +102,12 @@ class Rest:
             raise ServerFault(f"BloFin reports a fault of its own (HTTP {status})")
         if status >= _BAD_REQUEST:
             try:
-                open_envelope(body)
+                open_envelope(await read_body(response, MAX_BYTES))
             except Invalid:
                 raise Refused(str(status), f"HTTP {status}") from None
         if status != _OK:
             raise Invalid(f"BloFin answered with HTTP {status}, which is not in its documentation")
-        return body
+        return await read_body(response, MAX_BYTES)
 
     def _retry_after(self, response: httpx.Response) -> float | None:
         """Return the seconds that the header Retry-After names: a number or a date. (RFC 9110)."""
@@ -114,33 +117,34 @@ class Rest:
         except ValueError:
             try:
                 seconds = parsedate_to_datetime(text).timestamp() - self._clock() / 1000
-            except (ValueError, OverflowError):
+            except (ValueError, OverflowError, TypeError, IndexError):
+                # The last two are slips of the library's on odd dates.
                 return None
         # NaN fails the comparison too.
         return seconds if seconds >= 0 else None
 
 
-async def _read(response: httpx.Response) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.aiter_bytes():
-        parts.append(part)
-        size += len(part)
-        if size > MAX_BYTES:
-            raise Invalid(f"BloFin's answer is longer than {MAX_BYTES} bytes")
-    return b"".join(parts)
-
-
-def _reason(error: httpx.TransportError) -> str:
-    return str(error) or type(error).__name__
+def _reason(error: Exception) -> str:
+    """Return what the library says, which may repeat what BloFin sent."""
+    return shorten(str(error)) or type(error).__name__
 
 
 def client(base_url: str, version: str) -> httpx.AsyncClient:
-    """Return the one HTTP client for the life of a process."""
-    return httpx.AsyncClient(
-        base_url=base_url,
-        timeout=httpx.Timeout(DEADLINE_S),
-        # More connections than requests under way: none ever waits for a connection.
-        limits=httpx.Limits(max_connections=20, max_keepalive_connections=20, keepalive_expiry=30),
-        headers={"User-Agent": f"blofin-agent/{version}"},
-    )
+    """Return the one HTTP client for the life of a process. Raises WrongEnvironment."""
+    try:
+        return httpx.AsyncClient(
+            base_url=base_url,
+            timeout=httpx.Timeout(DEADLINE_S),
+            # More connections than requests under way: none ever waits for a connection.
+            limits=httpx.Limits(
+                max_connections=20, max_keepalive_connections=20, keepalive_expiry=30
+            ),
+            headers={"User-Agent": f"blofin-agent/{version}", "Accept-Encoding": ENCODING},
+        )
+    except (ValueError, ImportError, OSError, httpx.InvalidURL):
+        # What the library says may repeat a password.
+        raise WrongEnvironment(
+            "the environment names a proxy or certificates that cannot be used: look at "
+            "HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, which must be URLs of http or https, and at "
+            "SSL_CERT_FILE and SSL_CERT_DIR"
+        ) from None

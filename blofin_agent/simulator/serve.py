@@ -1,5 +1,6 @@
 """serve(options): the simulator on a socket, until it is cancelled or told to stop."""
 
+import errno
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -200,9 +201,11 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
-    except OSError:
+    except (OSError, TypeError, UnicodeError) as error:
         bound.close()
-        raise
+        if isinstance(error, OSError):
+            raise
+        raise OSError(errno.EINVAL, "it can be the name of no host") from None
     return bound
 
 

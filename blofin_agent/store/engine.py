@@ -21,7 +21,7 @@ from blofin_agent.store.errors import (
 )
 from blofin_agent.store.file import DatabaseFile
 from blofin_agent.store.keeper import Keeper
-from blofin_agent.store.url import describe, path_of
+from blofin_agent.store.url import describe, parse, path_of
 
 T = TypeVar("T")
 
@@ -40,7 +40,6 @@ Observer = Callable[[Done], None]
 
 BUSY_TIMEOUT_S = 2
 """How long a transaction waits for another program's lock; shorter than a shutdown may take."""
-_ENGINES = ("sqlite", "postgresql")
 
 
 @dataclass(slots=True)
@@ -157,16 +156,7 @@ def open_store(
     the agent: one that is locked or full just now is opened with the first transaction that it
     takes. Raises StoreUnusable with a sentence for a person.
     """
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise WrongUrl(
-            "BLOFIN_DATABASE_URL is no database URL; one looks like sqlite:///data/blofin.db"
-        ) from None
-    if parsed.get_backend_name() not in _ENGINES:
-        raise WrongUrl(
-            f"BLOFIN_DATABASE_URL names {parsed.get_backend_name()!r}; use sqlite or postgresql"
-        )
+    parsed = parse(url)
     where = describe(parsed)
     path = path_of(parsed, where, existing=existing or read_only)
     try:
@@ -175,6 +165,9 @@ def open_store(
         raise WrongUrl(
             f"BLOFIN_DATABASE_URL names {parsed.drivername!r}, which SQLAlchemy does not know"
         ) from None
+    except (sa.exc.ArgumentError, ValueError, TypeError):
+        # What they say may repeat a part of the URL.
+        raise WrongUrl(f"BLOFIN_DATABASE_URL has parameters that {where} cannot take") from None
     except ModuleNotFoundError as error:
         raise StoreUnusable(
             f"the driver {error.name} for {where} is not installed; install it beside blofin-agent"

@@ -21,7 +21,7 @@ from blofin_agent.watch import health_of
 from blofin_agent.web import document, models
 from blofin_agent.web.problems import problem
 from blofin_agent.web.queries import (
-    SYMBOL,
+    NAME,
     CandlesQuery,
     GapsQuery,
     MapQuery,
@@ -81,7 +81,7 @@ class Answers:
 
         return await self._answer(build)
 
-    async def symbol(self, symbol: Annotated[str, Path(pattern=SYMBOL)]) -> Response:
+    async def symbol(self, symbol: Annotated[str, Path(pattern=NAME)]) -> Response:
         """Tell how complete one symbol is."""
         row = self._board.row(symbol)
         if row is None:

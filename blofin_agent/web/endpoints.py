@@ -84,7 +84,7 @@ class Endpoints:
 
     async def metrics(self, request: Request) -> Response:
         """Give Prometheus its figures."""
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        encode, content_type = _encoder(request.headers.get("Accept", ""))
         zipped = "gzip" in request.headers.get("Accept-Encoding", "")
 
         def render() -> bytes:
@@ -115,7 +115,7 @@ class Endpoints:
         if error.status_code != HTTPStatus.NOT_FOUND:
             text = f"{error.status_code} {error.detail}\n"
             return PlainTextResponse(text, error.status_code, error.headers)
-        return await self._html(partial(pages.missing, request.url.path), HTTPStatus.NOT_FOUND)
+        return await self._html(partial(pages.missing, request.scope["path"]), HTTPStatus.NOT_FOUND)
 
     async def _runs(
         self,
@@ -134,3 +134,12 @@ class Endpoints:
     async def _html(self, render: Callable[[], str], status: int = HTTPStatus.OK) -> Response:
         text = await trio.to_thread.run_sync(render, limiter=self._rendering)
         return HTMLResponse(text, status)
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """Return what writes the metrics in the format that is asked for, and its content type."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):
+        # prometheus_client's slip on a version that is no number.
+        return choose_encoder("")

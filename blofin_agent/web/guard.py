@@ -80,6 +80,9 @@ class Guard:
             await send(message)
 
         refusal = self._refuse(Headers(scope=scope), scope["path"])
+        if refusal is None and not scope["query_string"].isascii():
+            # Over HTTP/2 there may be any bytes, and what makes URLs of them fails.
+            refusal = problem(400, "what stands behind the ? is not percent-encoded")
         await (refusal or self._app)(scope, receive, send_guarded)
 
     def _refuse(self, headers: Headers, path: str) -> Response | None:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from blofin_agent.board import GapMap as BoardMap
 from blofin_agent.board import Row
+from blofin_agent.core.candle import LATEST_MS
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import Health
 from blofin_agent.core.run import Run as PastRun
@@ -13,10 +14,7 @@ from blofin_agent.core.run import Status as RunStatus
 from blofin_agent.core.run import Trigger
 from blofin_agent.gaps import Gap as BoardGap
 
-LATEST = 253_402_300_799_999
-"""The last millisecond of the year 9999."""
-
-Time = Annotated[int, Field(ge=0, le=LATEST, description="ms since the epoch, UTC")]
+Time = Annotated[int, Field(ge=0, le=LATEST_MS, description="ms since the epoch, UTC")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Number = Annotated[int, Field(ge=0)]
 

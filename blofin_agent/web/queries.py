@@ -4,14 +4,16 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from blofin_agent.core.candle import LATEST_MS
+from blofin_agent.core.naming import SYMBOL
 from blofin_agent.core.run import Status as RunStatus
 from blofin_agent.web import models
 
 MOST = 10_080
 """Rows of one answer at most: a week of minutes."""
-SYMBOL = r"^[A-Z0-9._-]{1,40}$"
+NAME = f"^{SYMBOL}$"
 
-Name = Annotated[str, Field(pattern=SYMBOL, examples=["BTC-USDT"])]
+Name = Annotated[str, Field(pattern=NAME, examples=["BTC-USDT"])]
 Names = Annotated[
     list[Name] | None, Field(description="only these; repeat it for several", max_length=1_000)
 ]
@@ -36,7 +38,7 @@ class GapsQuery(SymbolsQuery):
     limit: Limit = 1_000
     after: Annotated[
         str | None,
-        Field(pattern=r"^[A-Z0-9._-]{1,40}:[0-9]{1,15}$", description="from `next_url`"),
+        Field(pattern=f"^{SYMBOL}:[0-9]{{1,15}}$", description="from `next_url`"),
     ] = None
 
 
@@ -61,5 +63,5 @@ class CandlesQuery(_Query):
 
     symbol: Name
     since: Annotated[models.Time, Field(description="first open time, ms")] = 0
-    until: Annotated[models.Time, Field(description="open times before this, ms")] = models.LATEST
+    until: Annotated[models.Time, Field(description="open times before this, ms")] = LATEST_MS
     limit: Limit = 1_000

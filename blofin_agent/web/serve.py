@@ -5,12 +5,51 @@ import socket
 from collections.abc import Awaitable, Callable
 
 import hypercorn.trio
+import hypercorn.trio.run
+import structlog
 import trio
 from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ASGIFramework
+
+from blofin_agent.clock import wall_ms
+from blofin_agent.trouble import Seldom
+
+log = structlog.get_logger()
 
 STOP_WITHIN_S = 2.0
 """Requests under way at shutdown have so long to end."""
+
+
+class Connection(TCPServer):
+    """One connection. What it sends may break itself, and nothing else.
+
+    hypercorn lets an error of its parsers end the whole server: one request over HTTP/2 whose path
+    is no ASCII is enough. What goes wrong in the app does not come here.
+    """
+
+    seldom = Seldom(wall_ms)
+
+    async def run(self) -> None:
+        """Serve it to its end."""
+        try:
+            await super().run()
+        except Exception as error:  # noqa: BLE001 - whatever its parsers trip over
+            if self.seldom.ready("broken"):
+                log.warning(
+                    "a connection to the page was closed: the web server cannot read what it "
+                    f"sent ({_named(error)})"
+                )
+
+
+# There is no other place where it lets its connections be told.
+vars(hypercorn.trio.run)["TCPServer"] = Connection
+
+
+def _named(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return type(error).__name__
 
 
 async def serve(

@@ -237,7 +237,7 @@ def test_json_is_the_manifest(run):
         (("--output", "-", "--json"), 2, "--output - writes CSV alone"),
         (("--output", "-", "--format", "parquet"), 2, "--output - writes CSV alone"),
         (("--lookback-hours", "1", "--since", "2026-09-01"), 2, "not both"),
-        (("--output", "taken"), 1, "cannot write taken: File exists"),
+        (("--output", "taken"), 1, "cannot write taken: it is no folder"),
         (("--output", "taken/below"), 1, "cannot write taken/below: Not a directory"),
         (("--manifest", "none/m.json"), 1, "No such file or directory"),
     ],

@@ -92,3 +92,11 @@ def test_without_a_file_there_was_no_success(path):
     """Nor is there one in a folder."""
     assert textfile.last_success(path) == 0
     assert textfile.last_success(path.parent) == 0
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    """As root a device would be gone."""
+    os.mkfifo(tmp_path / "x.prom")
+    with pytest.raises(FileExistsError, match="no file"):
+        textfile.write(tmp_path / "x.prom", b"")
+    assert (tmp_path / "x.prom").is_fifo()

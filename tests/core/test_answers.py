@@ -34,6 +34,9 @@ WANTED = Span(START, START + 100 * STEP)
 CLOSED_BEFORE = START + 10_000 * STEP
 
 
+NO_TIMES = ("", "soon", "0", "-5", 1 << 62, 253_402_300_800_000, "9" * 5_000)
+
+
 def row(index: int, price: str = "2", confirm: str | int = "1") -> list[object]:
     return [str(START + index * STEP), price, "3", "1", "2", "10", "0.5", "20", confirm]
 
@@ -160,14 +163,64 @@ def test_instruments_are_read_one_by_one():
         {"instId": 7},
         None,
         {"instId": "A-USDT"},
-        *({"instId": "B-USDT", "listTime": time} for time in ("", "soon", "0", "-5", 1 << 62)),
+        *({"instId": f"B{n}-USDT", "listTime": time} for n, time in enumerate(NO_TIMES)),
+        {"instId": "A-USDT", "listTime": 7},
     ]
-    assert parse_instruments(envelope(wire)) == [
+    found, bad = parse_instruments(envelope(wire))
+    assert found == [
         Instrument("BTC-USDT", 1_600_000_000_000, "live"),
         Instrument("ETH-USDT", 1_600_000_000_000, "suspend"),
         Instrument("A-USDT", None, "live"),
-        *[Instrument("B-USDT", None, "live")] * 5,
+        *(Instrument(f"B{n}-USDT", None, "live") for n in range(len(NO_TIMES))),
     ]
+    assert [row.reason for row in bad] == [Reason.SHAPE, Reason.SHAPE, Reason.REPEATED]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "",
+            "-USDT",
+            ".",
+            "..",
+            "../../etc",
+            "btc-usdt",
+            "BTC/USDT",
+            "BTC USDT",
+            "BTC-*",
+            "A" * 41,
+        ),
+        *(
+            "[red]A",
+            ":BOOM:",
+            "<b>",
+            "A\n",
+            "A\x00",
+            "A\x1b[31m",
+            "A\u202e",
+            "\ud800",
+            "A" * 10_000,
+        ),
+        *("\u0391-USDT", "A\u0301"),
+    ],
+)
+def test_what_can_be_no_symbol_is_no_instrument(name):
+    """It would become a file's name, a label, a part of a page and a word on a terminal."""
+    found, (bad,) = parse_instruments(envelope([{"instId": name}, {"instId": "BTC-USDT"}]))
+    assert [one.symbol for one in found] == ["BTC-USDT"]
+    assert bad.reason is Reason.SHAPE
+    assert bad.text.isprintable()
+    assert len(bad.text) < 2_000
+
+
+@pytest.mark.parametrize(
+    "name", ["BTC-USDT", "1000PEPE-USDT", "BTC-USDT-250328", "龙-USDT", "A_B.C"]
+)
+def test_real_names_are_symbols(name):
+    """Digits first, a date behind, East Asian names."""
+    ((one,), bad) = parse_instruments(envelope([{"instId": name}]))
+    assert (one.symbol, bad) == (name, [])
 
 
 def read_in_every_way(body: bytes) -> None:
@@ -291,3 +344,29 @@ def test_of_two_rows_of_a_minute_that_differ_neither_is_believed():
         assert answer.candles == [candle(0)]
         assert {wrong.reason for wrong in answer.bad} <= {Reason.CONFLICTING, Reason.REPEATED}
         assert not answer.clean
+
+
+def test_half_a_surrogate_pair_costs_its_own_row_alone():
+    """It is no text; in one row or name it must not cost the others. Elsewhere it is no answer."""
+    spoilt = [*row(3)[:8], "\ud83d"]
+    answer = page([row(5), spoilt])
+    assert answer.candles == [candle(5)]
+    assert [bad.reason for bad in answer.bad] == [Reason.OPEN]
+    with pytest.raises(Invalid):
+        open_envelope(b'{"code":"\\ud800"')
+
+
+def test_a_row_before_1970_is_nowhere():
+    """It proves no hole of decades, and no time is shown that no calendar has."""
+    early = [str(-(1 << 63) // STEP * STEP), *row(0)[1:]]
+    answer = page([row(5), early])
+    assert (answer.candles, answer.times, answer.clean) == ([candle(5)], [START + 5 * STEP], False)
+    assert [bad.reason for bad in answer.bad] == [Reason.OUTSIDE]
+
+
+def test_what_blofin_says_is_shown_in_one_short_line():
+    """A code and a message may be anything."""
+    with pytest.raises(Refused) as caught:
+        open_envelope(json.dumps({"code": "1\n" * 99, "msg": "\x1b[31m" * 999}).encode())
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1_000

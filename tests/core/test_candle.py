@@ -19,8 +19,8 @@ from blofin_agent.core.candle import (
     WireRow,
     judge_row,
     parse_row,
-    shorten,
 )
+from blofin_agent.core.foreign import one_line, shorten
 
 NOON = 1_767_268_800_000  # 2026-01-01 12:00 UTC
 LENGTHS = {
@@ -226,5 +226,17 @@ def test_foreign_text_is_cut_at_200_bytes(raw):
     """Short text is shown whole, long text says that it was cut."""
     text = shorten(raw)
     assert text.endswith("...") or len(raw) <= 200
-    assert text.removesuffix("...") == raw[:200].decode("utf-8", "replace").removesuffix("...")
-    assert len(text) <= 203
+    shown = one_line(raw[:200].decode("utf-8", "replace"))
+    assert text == (shown if len(raw) <= 200 else f"{shown}...")
+    assert text.isprintable()
+
+
+@given(st.text(st.characters(exclude_categories=[]), max_size=40))
+def test_foreign_text_is_one_printed_line(text):
+    """What is not printed is written as in Python, and all else is left as it is."""
+    shown = one_line(text)
+    assert shown.isprintable()
+    assert shown == text or not text.isprintable()
+    assert [sign for sign in text if sign.isprintable() and sign in shown] == [
+        sign for sign in text if sign.isprintable()
+    ]

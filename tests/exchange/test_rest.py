@@ -5,6 +5,7 @@ import gzip
 import json
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from json import dumps as to_json
 
 import httpx
 import pytest
@@ -41,8 +42,25 @@ def scripted(handler, deadline_s=20.0):
     return Rest(inner, lambda: NOW, deadline_s)
 
 
+def unread(status, *, json=None, html=None, content=b"", headers=None):
+    """Return a response whose body is still to come, as from a socket."""
+    if json is not None:
+        content = to_json(json).encode()
+    elif html is not None:
+        content = html.encode()
+    return httpx.Response(status, headers=headers, content=once(content))
+
+
+async def once(content):
+    if not isinstance(content, bytes):
+        async for part in content:
+            yield part
+    else:
+        yield content
+
+
 def answering(*, status=200, **how):
-    return scripted(lambda _request: httpx.Response(status, **how))
+    return scripted(lambda _request: unread(status, **how))
 
 
 async def page(rest):
@@ -55,7 +73,7 @@ async def test_a_page_is_asked_for_as_documented():
 
     def handler(request):
         seen.append(request)
-        return httpx.Response(200, json=GOOD)
+        return unread(200, json=GOOD)
 
     answer = await page(scripted(handler))
     assert [candle.open_time for candle in answer.candles] == [AT - MINUTE]
@@ -76,13 +94,16 @@ async def test_instruments_are_asked_for_as_documented():
     def handler(request):
         seen.append(str(request.url))
         listing = {"instId": "BTC-USDT", "listTime": "5", "state": "live"}
-        return httpx.Response(200, json={"code": "0", "data": [listing]})
+        return unread(200, json={"code": "0", "data": [listing]})
 
-    (one,) = await scripted(handler).instruments()
+    ((one,), bad) = await scripted(handler).instruments()
+    assert bad == []
     assert (one.symbol, one.list_time) == ("BTC-USDT", 5)
     assert seen == [URL + "/api/v1/market/instruments"]
 
 
+# httpx leaves its inner generators to the collector when one stops reading.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("how", "error"),
     [
@@ -176,10 +197,8 @@ async def test_retry_after_is_seconds_or_a_date(status, header, seconds):
 @given(header=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40))
 def test_no_retry_after_raises_anything_else(header):
     """Whatever a proxy puts there."""
-    rest = answering()
-    response = httpx.Response(429, headers={"Retry-After": header})
     with pytest.raises(RateLimited) as caught:
-        rest._judge(response, b"")
+        trio.run(page, answering(status=429, headers={"Retry-After": header}))
     assert caught.value.retry_after is None or caught.value.retry_after >= 0
 
 

@@ -247,9 +247,11 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
 
 
 def test_a_folder_as_the_file_is_one_sentence(tmp_path):
-    """SQLite cannot open it."""
-    text = refused(f"sqlite:///{tmp_path}")
-    assert "it cannot be opened; check that the folder exists" in text
+    """Nor is any other thing that is no file: as root, SQLite would write into a device."""
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "pipe"):
+        assert refused(f"sqlite:///{place}") == f"the database {place} is no file; name a file"
+        assert f"there is no database at {place}" in refused(f"sqlite:///{place}", read_only=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -207,7 +207,7 @@ async def test_candles_are_paged_whole(site, api, end):
         ("runs?limit=0", 422, "limit"),
         ("map?columns=1", 422, "columns"),
         ("coverage?symbols=BTC-USDT", 422, "symbols"),
-        ("coverage/%2e%2e", 404, "is not watched"),
+        ("coverage/%2e%2e", 422, "these parameters cannot be: symbol"),
         ("coverage/<b>", 422, "symbol"),
         ("nothing", 404, "Not Found"),
         ("", 404, "Not Found"),

@@ -166,3 +166,13 @@ def test_no_header_breaks_it(shown):
 def test_loopback_is_this_machine_alone(address, answer):
     """By its address, not by a name."""
     assert is_loopback(address) is answer
+
+
+async def test_a_query_that_is_no_ascii_is_refused(site, client_of):
+    """HTTP/2 lets any bytes through, and what makes URLs of them would fail."""
+
+    async def raw(scope, receive, send):
+        await site.app(scope | {"query_string": b"\xff=\xfe"}, receive, send)
+
+    for path in ("/", "/runs/", "/nowhere", "/api/v1/status"):
+        assert (await client_of(raw).get(path)).status_code == 400
