@@ -56,6 +56,7 @@ FAMILIES = {
     "api_requests": ("counter", {"endpoint", "outcome"}),
     "api_request_duration_seconds": ("histogram", {"endpoint"}),
     "rate_budget_limit": ("gauge", {"window"}),
+    "rate_budget_share": ("gauge", set()),
     "rate_budget_used": ("gauge", {"window"}),
     "api_suspended_until_timestamp_seconds": ("gauge", set()),
     "feed_connected": ("gauge", {"connection"}),

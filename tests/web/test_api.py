@@ -78,8 +78,8 @@ async def test_status_tells_of_a_suspension_and_of_passes(site, api, end):
     """Until when and why; when the last pass ended, to the millisecond."""
     site.hold("BTC-USDT")
     site.hold("ETH-USDT", but=(5,))
-    site.throttle.until = end + 5 * MINUTE
-    site.throttle.suspension = Suspension(end + 5 * MINUTE, 1, 0, True, "BloFin says 403")
+    site.allowance.until = end + 5 * MINUTE
+    site.allowance.suspension = Suspension(end + 5 * MINUTE, 1, 0, True, "BloFin says 403")
     site.metrics.last_pass.set(end / 1000)
     site.metrics.last_success.set(end / 1000 - 60)
     site.reasons = ["the database cannot be used now"]

@@ -213,8 +213,8 @@ async def test_a_suspension_is_told_with_its_countdown(site, http, end):
     """Why, until when, and how long it still takes; which connection is down, and why."""
     site.hold("BTC-USDT", but=(5,))
     site.hold("ETH-USDT")
-    site.throttle.until = site.now + 250_000
-    site.throttle.suspension = Suspension(site.throttle.until, 1, 0, True, "BloFin says 403")
+    site.allowance.until = site.now + 250_000
+    site.allowance.suspension = Suspension(site.allowance.until, 1, 0, True, "BloFin says 403")
     site.board.links = lambda: [
         Link("1", True, 1, 1, end),
         Link("2", False, 1, 0, end, "BloFin closed the connection"),
@@ -222,7 +222,7 @@ async def test_a_suspension_is_told_with_its_countdown(site, http, end):
     ]
     text = (await http.get("/")).text
     assert "BloFin suspended this address</strong>: BloFin says 403" in text
-    assert f'<span data-until="{site.throttle.until}">4 min 10 s</span> left' in text
+    assert f'<span data-until="{site.allowance.until}">4 min 10 s</span> left' in text
     assert "nothing is asked for before 2026-09-21 14:17:25 UTC" in text
     assert '<details class="links" open>' in text
     assert "BloFin closed the connection" in text
