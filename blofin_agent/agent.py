@@ -56,7 +56,7 @@ async def run(
     board = Board(
         parts.watch,
         parts.metrics,
-        parts.throttle,
+        parts.throttle.allowance,
         parts.passes,
         parts.trouble,
         lambda: _not_ready(parts),

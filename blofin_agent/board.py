@@ -6,7 +6,7 @@ from functools import partial
 
 from prometheus_client import Gauge
 
-from blofin_agent.core import budget
+from blofin_agent.allowance import Allowance
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE, Count, Health, History
 from blofin_agent.core.run import Run
@@ -15,9 +15,8 @@ from blofin_agent.gaps import Gap, explain
 from blofin_agent.links import Link
 from blofin_agent.metrics import Metrics
 from blofin_agent.passes import Passes
-from blofin_agent.throttle import Throttle
 from blofin_agent.trouble import Trouble
-from blofin_agent.verdict import Healing, Outlook, Verdict, judge
+from blofin_agent.verdict import Healing, Outlook, Verdict, judge, share_text
 from blofin_agent.watch import Watch, worst_first
 
 
@@ -68,6 +67,10 @@ class Overview:
     below_good: int
     below_warn: int
     budget: Sequence[Used]
+    share: float
+    """How much of the limits the agent takes; less than 1 after others' use of the address."""
+    share_note: str
+    """Why it is less than 1, in words; empty when it is not."""
     suspended: Suspended | None
     links: Sequence[Link]
     store_up: bool
@@ -95,7 +98,7 @@ class Board:
         self,
         watch: Watch,
         metrics: Metrics,
-        throttle: Throttle,
+        allowance: Allowance,
         passes: Passes,
         trouble: Trouble,
         not_ready: Callable[[], Sequence[str]],
@@ -110,7 +113,7 @@ class Board:
         """The database, without credentials."""
         self.links: Callable[[], Sequence[Link]] = list
         self._metrics = metrics
-        self._throttle = throttle
+        self._allowance = allowance
         self._passes = passes
         self._trouble = trouble
 
@@ -154,8 +157,8 @@ class Board:
         verdict = judge([(row.symbol, row.count) for row in rows], self.watch.bar, outlook)
         if not self.watch.loaded:
             verdict = Verdict(Health.CRITICAL, "the stored candles are being counted")
-        used, until = self._throttle.used(), self._throttle.suspended_until()
-        state = self._throttle.suspension
+        used, until = self._allowance.used(), self._allowance.suspended_until()
+        state, share = self._allowance.suspension, self._allowance.share()
         return Overview(
             now=now,
             window=self.watch.window(),
@@ -168,8 +171,10 @@ class Board:
             below_warn=sum(row.count.ratio < WARN_COVERAGE for row in rows),
             budget=[
                 Used(limit.label, limit.seconds, used[limit.label], limit.requests)
-                for limit in budget.LIMITS
+                for limit in self._allowance.limits()
             ],
+            share=share,
+            share_note=share_text(share) if share < 1 else "",
             suspended=Suspended(until, state.banned, state.reason) if until else None,
             links=list(self.links()),
             store_up=not self._metrics.store_trouble,
@@ -179,7 +184,7 @@ class Board:
         )
 
     def _outlook(self, total: Count, now: int) -> Outlook:
-        until, next_at = self._throttle.suspended_until(), self._passes.next_at
+        until, next_at = self._allowance.suspended_until(), self._passes.next_at
         soon = None if next_at is None else max(0, next_at - now) / 1000
         tell = partial(Outlook, suspended_until=until, next_pass_seconds=soon)
         if not total.missing:

@@ -16,7 +16,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from blofin_agent.core.budget import LIMITS
+from blofin_agent.core.budget import limits
 from blofin_agent.core.history import Health
 from blofin_agent.store.verifications import Totals
 from blofin_agent.watch import Watch, health_of
@@ -29,6 +29,7 @@ class Figures(Protocol):
 
     watch: Watch
     used: Callable[[], dict[str, int]]
+    share: Callable[[], float]
     suspended_until: Callable[[], int]
     eta: Callable[[], float]
     verified: Mapping[str, Totals] | None
@@ -63,16 +64,24 @@ class Moment(Collector):
         budget = GaugeMetricFamily(
             "blofin_rate_budget_used", "Requests that count in the window now.", labels=["window"]
         )
-        limits = GaugeMetricFamily(
+        allowed = GaugeMetricFamily(
             "blofin_rate_budget_limit",
-            "Requests that the agent allows itself in the window: BloFin's limit less a reserve.",
+            "Requests that the agent allows itself in the window: its share of BloFin's limit less "
+            "a reserve.",
             labels=["window"],
         )
-        for limit in LIMITS:
+        share = self._figures.share()
+        for limit in limits(share):
             budget.add_metric([limit.label], used[limit.label])
-            limits.add_metric([limit.label], limit.requests)
+            allowed.add_metric([limit.label], limit.requests)
         yield budget
-        yield limits
+        yield allowed
+        yield GaugeMetricFamily(
+            "blofin_rate_budget_share",
+            "How much of the limits the agent takes, 0 to 1: less than 1 after a 429 that another "
+            "program behind the address seems to have caused.",
+            share,
+        )
         yield GaugeMetricFamily(
             "blofin_api_suspended_until_timestamp_seconds",
             "When BloFin's suspension of this address ends; 0 when there is none.",

@@ -29,7 +29,7 @@ AWAY_S = 10.0
 """Between two attempts while BloFin is away."""
 SHARE = 0.5
 PAUSE_S = max(limit.seconds / limit.requests for limit in LIMITS) / SHARE
-"""Waited after each request of healing."""
+"""Waited after each request of healing; longer while only a share of the limits is ours."""
 RECENT_MS = HOUR
 """Holes so young are healed, older ones are the passes' work."""
 
@@ -98,8 +98,9 @@ class Healer:
 
     async def _heal(self, history: History) -> None:
         patient = self._patients[history.symbol]
+        pause_s = PAUSE_S / self._filler.pager.share
         run = await self._filler.fill(
-            history, self._fresh(history), Trigger.HEAL, pause_s=PAUSE_S, tries=1
+            history, self._fresh(history), Trigger.HEAL, pause_s=pause_s, tries=1
         )
         now = trio.current_time()
         patient.not_before = now + AGAIN_S

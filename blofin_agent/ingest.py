@@ -76,6 +76,7 @@ class Ingest:
         self._counts: Counter[str] = Counter()
         self._added, self._adding = trio.open_memory_channel[_Line](1_000)
         self._next_connect = -1.0
+        self._door = trio.Lock()
         self._urgent = 0
         """Connections for candles that wait for their turn."""
         self.links = Links(watch.clock)
@@ -105,10 +106,14 @@ class Ingest:
         self._next_connect = trio.current_time() + CONNECT_EVERY_S
         async with trio.open_nursery() as nursery:
             async for line in self._adding:
-                nursery.start_soon(self._keep_alive, *line)
+                nursery.start_soon(self._keep_alive, *line, nursery)
 
     async def _keep_alive(
-        self, connection: str, intake: Intake, subscriptions: Subscriptions
+        self,
+        connection: str,
+        intake: Intake,
+        subscriptions: Subscriptions,
+        nursery: trio.Nursery,
     ) -> None:
         connected = self._metrics.feed_connected.labels(connection)
         backoff = Backoff()
@@ -118,6 +123,7 @@ class Ingest:
         def opened() -> None:
             nonlocal since
             since = trio.current_time()
+            nursery.start_soon(self._throttle.let_in, under)
             connected.set(1)
             self.links.opened(connection)
             self._metrics.feed_connects.labels(connection).inc()
@@ -128,7 +134,7 @@ class Ingest:
             intake.handle(frame, subscriptions)
 
         while subscriptions.symbols:
-            await self._may_connect(intake)
+            under = await self._may_connect(intake)
             since = trio.current_time()
             lost = FeedLost("closed", "the session ended")
             try:
@@ -154,8 +160,8 @@ class Ingest:
             if trio.current_time() - since >= STEADY_S:
                 backoff.reset()
             if lost.status == _FORBIDDEN:
-                await self._throttle.ban(
-                    Banned("BloFin's firewall refuses this address (403 at the websocket)")
+                await self._throttle.banned(
+                    Banned("BloFin's firewall refuses this address (403 at the websocket)"), under
                 )
             await trio.sleep(backoff.next())
         # Nothing is left to subscribe: a connection that is not wanted is not a lost one.
@@ -163,21 +169,30 @@ class Ingest:
         self._metrics.remove_connection(connection)
         self.links.remove(connection)
 
-    async def _may_connect(self, intake: Intake) -> None:
-        """Wait for our turn among the connections, and for the end of a ban."""
+    async def _may_connect(self, intake: Intake) -> int:
+        """Wait for our turn among the connections, and for the end of a ban.
+
+        Return what `Throttle.knock` does.
+        """
         self._urgent += intake.urgent
+        allowance = self._throttle.allowance
         try:
             while True:
-                if self._throttle.suspension.banned and self._throttle.suspended_until():
+                if allowance.suspension.banned and allowance.suspended_until():
                     await trio.sleep(1)
-                    continue
-                now = trio.current_time()
-                if now < self._next_connect:
-                    await trio.sleep(self._next_connect - now)
                 elif self._urgent and not intake.urgent:
                     await trio.sleep(CONNECT_EVERY_S)
+                elif (under := await self._knock()) is not None:
+                    return under
                 else:
-                    self._next_connect = now + CONNECT_EVERY_S
-                    return
+                    await trio.sleep(1)
         finally:
             self._urgent -= intake.urgent
+
+    async def _knock(self) -> int | None:
+        async with self._door:
+            await trio.sleep_until(self._next_connect)
+            under = await self._throttle.knock()
+            if under is not None:
+                self._next_connect = trio.current_time() + CONNECT_EVERY_S
+            return under

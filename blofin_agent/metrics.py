@@ -39,15 +39,16 @@ class Metrics:
     def __init__(self, watch: Watch, version: str, store: str, store_away: str = AWAY) -> None:
         prom.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = prom.CollectorRegistry()
-        prom.ProcessCollector(registry=registry)
-        prom.PlatformCollector(registry=registry)
-        prom.GCCollector(registry=registry)
+        for collector in (prom.ProcessCollector, prom.PlatformCollector, prom.GCCollector):
+            collector(registry=registry)
         self.watch = watch
         self._ticks = False
         self.used: Callable[[], dict[str, int]] = lambda: {limit.label: 0 for limit in LIMITS}
-        """Tells how many requests count in each window; the throttle's, once there is one."""
+        """Tells how many requests count in each window; the allowance's, once there is one."""
+        self.share: Callable[[], float] = lambda: 1.0
+        """Tells how much of the limits is ours, 0 to 1; the allowance's, once there is one."""
         self.suspended_until: Callable[[], int] = lambda: 0
-        """Tells when (ms) a suspension ends, 0 without one; the throttle's, once there is one."""
+        """Tells when (ms) a suspension ends, 0 without one; the allowance's, once there is one."""
         self.eta: Callable[[], float] = lambda: 0.0
         """Tells how long (s) healing takes at least; the passes', once there are any."""
         self.verified: Mapping[str, Totals] | None = None

@@ -77,6 +77,11 @@ class Pager:
         self._seldom = Seldom(clock)
         self._short: dict[str, _Short] = {}
 
+    @property
+    def share(self) -> float:
+        """How much of BloFin's limits is ours now, 0 to 1."""
+        return self._throttle.allowance.share()
+
     async def fetch(
         self,
         history: History,

@@ -77,7 +77,9 @@ def assemble(
         spacing_ms,
     )
     passes = Passes(filler, watch, metrics, policy)
-    metrics.used, metrics.suspended_until = throttle.used, throttle.suspended_until
+    allowance = throttle.allowance
+    metrics.used, metrics.suspended_until = allowance.used, allowance.suspended_until
+    metrics.share = allowance.share
     metrics.eta = passes.eta
     roster = Roster(settings.blofin_symbols, store, watch, metrics, throttle)
     return Parts(watch, metrics, trouble, throttle, writer, filler, passes, roster)

@@ -146,7 +146,8 @@ class Passes:
             for history in self._watch.all()
             if (gaps := history.gaps(window, now))
         )
-        return budget.least_seconds(pages, (), now, self._policy.spacing_ms)
+        allowed = budget.limits(self._filler.pager.share)
+        return budget.least_seconds(pages, (), now, self._policy.spacing_ms, allowed)
 
     def _order(self, window: Span, symbols: Iterable[str] | None) -> list[History]:
         """Return the symbols below the bar first, worst first, then the others likewise."""

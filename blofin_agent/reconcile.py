@@ -85,7 +85,7 @@ class Reconciler:
             note=self._note,
         )
         await self._store.write("beat", beat)
-        await self._throttle.refresh()
+        await self._throttle.allowance.refresh()
         changes = await self._store.read("reconcile", candles.changes)
         # What another database file counts says nothing of this one.
         now = (self._store.generation, changes)

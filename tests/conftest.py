@@ -265,8 +265,10 @@ class House:
         self.throttle = Throttle(
             self.exchange, self.store, self.metrics, self.wall, self.spacing_ms, self.trouble
         )
-        self.metrics.used = self.throttle.used
-        self.metrics.suspended_until = self.throttle.suspended_until
+        self.allowance = self.throttle.allowance
+        self.metrics.used = self.allowance.used
+        self.metrics.suspended_until = self.allowance.suspended_until
+        self.metrics.share = self.allowance.share
         self.writer = Writer(self.store, self.watch, self.metrics, self.capacity)
         self.pager = Pager(self.throttle, self.metrics, self.wall, self.limit)
         self.filler = Filler(

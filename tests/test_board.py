@@ -27,7 +27,7 @@ def board(house):
     made = Board(
         place.watch,
         place.metrics,
-        place.throttle,
+        place.allowance,
         place.passes,
         place.trouble,
         list,
@@ -61,7 +61,7 @@ async def test_what_is_being_done_follows_the_agent(board, hold, end):
     assert healing() is Healing.UNAVAILABLE
     place.trouble.seen("timeout", "REST")
     assert healing() is Healing.EXCHANGE_AWAY
-    place.throttle.suspension = Suspension(place.wall() + 60_000, 1, 0, False, "429")
+    place.allowance.suspension = Suspension(place.wall() + 60_000, 1, 0, False, "429")
     overview = board.overview()
     assert overview.outlook.healing is Healing.SUSPENDED
     assert overview.suspended.reason == "429"

@@ -62,7 +62,7 @@ async def test_a_run_is_written_down_in_full(house, exchange, hold, end):
     assert place.rows(f"SELECT {columns} FROM gap_fill_runs") == [
         (
             started,
-            started + 7_000,
+            started + 8_000,
             "BTC-USDT",
             "1m",
             "start",
@@ -81,7 +81,7 @@ async def test_a_run_is_written_down_in_full(house, exchange, hold, end):
             "rate limited 1 time",
         )
     ]
-    assert run.finished == started + 7_000
+    assert run.finished == started + 8_000
 
 
 @pytest.mark.parametrize(("above", "asked"), [(1_000, 300), (299, 100)])

@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 
+import pytest
 import trio
 
 from blofin_agent.core.budget import LIMITS
@@ -69,17 +70,20 @@ async def test_a_symbol_is_healed_at_most_once_a_minute(house, exchange, hold):
     assert place.watch.histories["BTC-USDT"].count(window).missing <= 2
 
 
-async def test_healing_never_takes_more_than_half_of_the_budget(house, exchange, hold, end):
-    """200 symbols with holes all the time: below half of each limit in every window."""
+@pytest.mark.parametrize("share", [1, 0.5])
+async def test_healing_never_takes_more_than_half_of_the_budget(house, exchange, hold, end, share):
+    """200 symbols with holes all the time: below half of each limit in force, in every window."""
     names = [f"S{number}-USDT" for number in range(200)]
     place = house(watched=names)
+    place.other(f"UPDATE suspension SET share = {share}, share_since = {place.wall()}")
+    await place.allowance.refresh()
     whole(place, hold, but=[end - 5 * MINUTE])
     await heal(place, 310)
     times = [at for at, _, _ in exchange.log]
     for limit in LIMITS:
         most = max(sum(at - limit.seconds * 1000 < other <= at for other in times) for at in times)
-        assert most <= limit.requests / 2 + 1
-    assert len(times) >= 200
+        assert most <= limit.requests * share / 2 + 1
+    assert len(times) >= 200 * share
     first = Counter(name for _, name, _ in exchange.log[:200])
     assert set(first.values()) == {1}
 

@@ -1,11 +1,13 @@
 """Laws of the live feed: sessions are kept alive, and only complete candles go to the writer."""
 
+import itertools
+
 import pytest
 import trio
 
 from blofin_agent.core.budget import BAN
 from blofin_agent.core.candle import MINUTE
-from blofin_agent.core.errors import Banned
+from blofin_agent.core.errors import Banned, RateLimited
 from blofin_agent.exchange.feed import FeedLost, Timing
 from blofin_agent.ingest import CONNECT_EVERY_S, PER_CONNECTION, Ingest
 
@@ -227,6 +229,15 @@ async def test_a_steady_session_resets_the_backoff(house, peer):
     assert peer.connects[6] - steady <= 61 + 2.1
 
 
+def failing(error):
+    """Return a question that meets an error."""
+
+    async def question():
+        raise error
+
+    return question
+
+
 async def test_a_firewall_keeps_the_feed_away_for_its_ban(house, peer):
     """HTTP 403 at the handshake: no new connection for five minutes."""
     place = house(hours=1)
@@ -247,6 +258,70 @@ async def test_a_ban_of_rest_holds_for_the_websocket_too(house, peer, exchange):
     until = trio.current_time() + 100
     await run(live(place), 120)
     assert until <= peer.connects[0] <= until + 2
+
+
+async def test_after_a_ban_one_connection_goes_alone(house, peer):
+    """Of three the first; when it is refused as well, none of the others tries."""
+    place = house(hours=1, watched=[f"S{number}-USDT" for number in range(2 * PER_CONNECTION + 1)])
+    peer.script = [403]
+    await run(live(place), BAN + 2 * BAN)
+    assert len(peer.connects) == 2
+    assert BAN <= peer.connects[1] - peer.connects[0] <= BAN + 5
+    assert place.allowance.suspension.strikes == 2
+
+
+async def test_a_connection_that_stands_ends_the_ban(house, peer):
+    """The others follow a second apart, and REST may ask again."""
+    place = house(hours=1, watched=[f"S{number}-USDT" for number in range(2 * PER_CONNECTION + 1)])
+    peer.script = [403, *peer.script]
+    await run(live(place), BAN + 15)
+    assert len(peer.connects) == 4
+    apart = [later - earlier for earlier, later in itertools.pairwise(peer.connects[1:])]
+    assert all(CONNECT_EVERY_S <= one <= 2 * CONNECT_EVERY_S for one in apart)
+    assert not place.allowance.suspension.strikes
+
+
+async def test_rest_and_the_websocket_share_one_probe_after_a_ban(house, peer, exchange):
+    """While a question is under way to see whether it is over, no connection is tried."""
+    place = house(hours=1)
+    with pytest.raises(Banned):
+        await place.throttle.ask("instruments", failing(Banned("firewall", 50.0)))
+    begun = trio.current_time()
+
+    async def slow():
+        begun_probe.append(trio.current_time() - begun)
+        await trio.sleep(15)
+
+    begun_probe = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(place.throttle.ask, "instruments", slow)
+        nursery.start_soon(live(place).run)
+        await trio.sleep(80)
+        nursery.cancel_scope.cancel()
+    (probe,) = begun_probe
+    (connect,) = (at - begun for at in peer.connects)
+    assert 50 <= probe <= 55
+    assert probe + 15 <= connect <= probe + 20
+
+
+async def test_a_ban_that_another_process_met_is_known_before_a_connection_is_tried(house, peer):
+    """It is in the store, and looked for there each time."""
+    place = house(hours=1)
+    until = place.wall() + 100_000
+    place.other(f"UPDATE suspension SET until = {until}, strikes = 1, banned = 1")
+    began = trio.current_time()
+    await run(live(place), 120)
+    assert 100 <= peer.connects[0] - began <= 105
+
+
+async def test_a_connection_does_not_end_the_suspension_after_a_429(house, peer):
+    """That is REST's alone: the connection proves nothing."""
+    place = house(hours=1)
+    with pytest.raises(RateLimited):
+        await place.throttle.ask("instruments", failing(RateLimited("too many", 50.0)))
+    await run(live(place), 70)
+    assert len(peer.connects) == 1
+    assert place.allowance.suspension.strikes == 1
 
 
 async def test_connections_are_opened_a_second_apart(house, peer):

@@ -57,6 +57,7 @@ FAMILIES = {
     "api_requests": ("counter", {"endpoint", "outcome"}),
     "api_request_duration_seconds": ("histogram", {"endpoint"}),
     "rate_budget_limit": ("gauge", {"window"}),
+    "rate_budget_share": ("gauge", set()),
     "rate_budget_used": ("gauge", {"window"}),
     "api_suspended_until_timestamp_seconds": ("gauge", set()),
     "feed_connected": ("gauge", {"connection"}),
@@ -234,6 +235,11 @@ def test_budget_suspension_and_eta_are_asked_for_at_the_scrape(metrics, watch):
     assert get("blofin_backfill_heal_eta_seconds") == 0
     metrics.used = lambda: {"60s": 7, "300s": 9}
     metrics.suspended_until = lambda: 1_790_000_000_500
+    assert get("blofin_rate_budget_share") == 1
+    metrics.share = lambda: 0.6
+    assert get("blofin_rate_budget_share") == 0.6
+    assert get("blofin_rate_budget_limit", {"window": "60s"}) == 285
+    assert get("blofin_rate_budget_limit", {"window": "300s"}) == 855
     metrics.eta = lambda: 12.5
     assert get("blofin_rate_budget_used", {"window": "300s"}) == 9
     assert get("blofin_api_suspended_until_timestamp_seconds") == 1_790_000_000.5

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from blofin_agent.backfill import Progress
+from blofin_agent.core.budget import Suspension
 from blofin_agent.core.candle import DAY, HOUR, MINUTE
 from blofin_agent.core.errors import RateLimited, Unreachable
 from blofin_agent.core.run import Status, Trigger
@@ -81,9 +82,9 @@ async def test_a_pass_tells_its_figures(house, exchange, lines):
     assert place.figure("blofin_backfill_rate_limited_total", symbol="A-USDT") == 1
     assert place.figure(last + "timestamp_seconds") == now
     assert place.figure("blofin_backfill_last_success_timestamp_seconds") == now
-    assert place.figure("blofin_backfill_pass_duration_seconds") == 30
+    assert place.figure("blofin_backfill_pass_duration_seconds") == 31
     assert lines("info")[-1] == (
-        "pass over 2 symbols done in 30 s: 3 requests, 2880 candles inserted"
+        "pass over 2 symbols done in 31 s: 3 requests, 2880 candles inserted"
     )
 
 
@@ -132,7 +133,15 @@ async def test_after_a_pass_that_was_too_long_the_next_begins_at_once(house, exc
     with trio.move_on_after(3_700):
         await place.passes.run(1_800)
     started = place.rows("SELECT (started - 1789999995000) / 1000 FROM gap_fill_runs")
-    assert started == [(0,), (3_600,)]
+    assert started == [(0,), (3_601,)]
+
+
+async def test_the_time_left_is_told_by_the_share_of_the_limits_that_is_ours(house, exchange):
+    """At a half a large backfill takes twice as long, and it says so."""
+    place = house(hours=168, watched=[f"S{number}-USDT" for number in range(300)])
+    before = place.passes.eta()
+    place.allowance.suspension = Suspension(share=0.5, share_since=place.wall())
+    assert place.passes.eta() == pytest.approx(2 * before, rel=0.2)
 
 
 async def test_symbols_that_failed_are_tried_again_sooner(house, exchange):

@@ -3,11 +3,14 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 
 import pytest
+import structlog
 import trio
+from trio.testing import wait_all_tasks_blocked
 
-from blofin_agent.core.budget import LIMITS, SLACK
+from blofin_agent.core.budget import CARE, LIMITS, SLACK
 from blofin_agent.core.errors import (
     Banned,
     Invalid,
@@ -87,7 +90,7 @@ async def test_requests_of_others_on_the_store_count(house):
     question = asking(place)
     await place.throttle.ask("candles", question)
     assert place.asked == [first + 60_000 + SLACK]
-    assert place.throttle.used() == {"60s": 475, "300s": 476}
+    assert place.allowance.used() == {"60s": 475, "300s": 476}
 
 
 async def test_no_window_ever_holds_more_than_its_limit(house):
@@ -146,12 +149,13 @@ async def test_429_and_403_stop_every_request_until_they_are_over(
     began = place.wall()
     with pytest.raises(type(error)):
         await place.throttle.ask("candles", question)
-    assert place.throttle.suspended_until() == began + int(seconds * 1000)
-    assert place.figure("blofin_api_suspended_until_timestamp_seconds") == (began / 1000 + seconds)
+    over = began + int(seconds * 1000) + CARE
+    assert place.allowance.suspended_until() == over
+    assert place.figure("blofin_api_suspended_until_timestamp_seconds") == over / 1000
     assert "no request is sent until" in lines("warning")[0]
     await place.throttle.ask("candles", question)
-    assert place.asked == [began, began + int(seconds * 1000)]
-    assert place.throttle.suspended_until() == 0
+    assert place.asked == [began, over]
+    assert place.allowance.suspended_until() == 0
     assert lines("info") == ["BloFin answers again: the suspension is over"]
     assert place.figure("blofin_api_requests_total", endpoint="candles", outcome=kind) == 1
     assert place.figure("blofin_api_requests_total", endpoint="candles", outcome="ok") == 1
@@ -169,7 +173,7 @@ async def test_after_a_suspension_one_probe_goes_alone(house):
 
     with pytest.raises(RateLimited):
         await place.throttle.ask("candles", asking(place, RateLimited("too many", 10.0)))
-    over = place.wall() + 10_000
+    over = place.wall() + 10_000 + CARE
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(place.throttle.ask, "candles", slow)
@@ -192,12 +196,12 @@ async def test_a_suspension_survives_reopening_the_store(house, tmp_path, wall):
     wall.limiters.append(again.limiter)
     try:
         throttle = Throttle(place.exchange, again, place.metrics, wall, 0, place.trouble)
-        await throttle.refresh()
-        assert throttle.suspended_until() == place.throttle.suspended_until()
-        assert throttle.used() == {"60s": 1, "300s": 1}
+        await throttle.allowance.refresh()
+        assert throttle.allowance.suspended_until() == place.allowance.suspended_until()
+        assert throttle.allowance.used() == {"60s": 1, "300s": 1}
         question = asking(place)
         await throttle.ask("candles", question)
-        assert place.asked == [place.throttle.suspension.until]
+        assert place.asked == [place.allowance.suspension.until]
     finally:
         again.close()
 
@@ -211,7 +215,7 @@ async def test_a_no_is_an_answer_too(house, error, lines):
         await place.throttle.ask("candles", question)
     with pytest.raises(type(error)):
         await place.throttle.ask("candles", question)
-    assert not place.throttle.suspension.strikes
+    assert not place.allowance.suspension.strikes
     assert not place.trouble
 
 
@@ -238,7 +242,7 @@ async def test_an_outage_does_not_end_a_suspension(house):
     for error in (RateLimited, Unreachable):
         with pytest.raises(error):
             await place.throttle.ask("candles", question)
-    assert place.throttle.suspension.strikes == 1
+    assert place.allowance.suspension.strikes == 1
     await place.throttle.ask("candles", question)
     assert place.asked[2] - place.asked[1] == 60_000
 
@@ -273,12 +277,12 @@ async def test_a_suspension_holds_although_the_store_could_not_take_it(locker, h
     with pytest.raises(RateLimited):
         await place.throttle.ask("candles", refused_behind_a_lock)
     locker.execute("ROLLBACK")
-    assert place.throttle.suspended_until() == began + 20_000
-    await place.throttle.refresh()
-    assert place.throttle.suspended_until() == began + 20_000
+    assert place.allowance.suspended_until() == began + 20_000 + CARE
+    await place.allowance.refresh()
+    assert place.allowance.suspended_until() == began + 20_000 + CARE
     question = asking(place)
     await place.throttle.ask("candles", question)
-    assert place.asked == [began + 20_000]
+    assert place.asked == [began + 20_000 + CARE]
     assert place.rows("SELECT until, strikes FROM suspension") == [(0, 0)]
 
 
@@ -292,7 +296,7 @@ async def test_a_suspension_ends_although_the_store_is_away(locker, house):
     with pytest.raises(RateLimited):
         await place.throttle.ask("candles", asking(place, RateLimited("too many", 20.0)))
     await place.throttle.ask("candles", answered_behind_a_lock)
-    assert not place.throttle.suspension.strikes
+    assert not place.allowance.suspension.strikes
     locker.execute("ROLLBACK")
     before = place.wall()
     question = asking(place)
@@ -322,8 +326,9 @@ async def test_two_429s_at_once_are_one_suspension_and_one_line(house, lines):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(one)
         nursery.start_soon(one)
-    assert place.throttle.suspension.strikes == 1
-    assert len(lines("warning")) == 1
+    assert place.allowance.suspension.strikes == 1
+    assert place.allowance.share() == 0.5
+    assert len([line for line in lines("warning") if "no request is sent" in line]) == 1
 
 
 async def test_an_answer_to_an_older_request_does_not_end_a_suspension(house, lines):
@@ -338,7 +343,7 @@ async def test_an_answer_to_an_older_request_does_not_end_a_suspension(house, li
         await trio.sleep(1)
         with pytest.raises(RateLimited):
             await place.throttle.ask("candles", asking(place, RateLimited("too many", 60.0)))
-    assert place.throttle.suspended_until() == place.wall() + 41_000
+    assert place.allowance.suspended_until() == place.wall() + 41_000 + CARE
     assert lines("info") == []
 
 
@@ -357,3 +362,279 @@ async def test_the_spacing_counts_from_when_the_wire_was_reached(house, exchange
         await trio.sleep(2.1)
         await place.throttle.ask("candles", asking(place))
     assert place.asked[0] - asked[0] == 250
+
+
+# -- what was let go is not sent any more ---------------------------------------------------------
+
+
+async def test_a_request_that_waits_for_the_wire_does_not_go_once_there_was_a_429(house, exchange):
+    """The ledger had let it go; it is asked again when the suspension is over."""
+    place = house(spacing_ms=250)
+    asked = []
+
+    async def refused():
+        asked.append(place.wall())
+        await trio.sleep(1)
+        exchange.last_sent = trio.current_time()
+        await trio.sleep(0.1)
+        raise RateLimited("too many", 20.0)
+
+    async def second():
+        await trio.sleep(1.05)
+        await place.throttle.ask("candles", asking(place))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(second)
+        with pytest.raises(RateLimited):
+            await place.throttle.ask("candles", refused)
+        over = place.allowance.suspended_until()
+    assert over > asked[0] + 20_000
+    assert place.asked == [over]
+
+
+async def test_a_429_holds_before_the_database_has_taken_it(house):
+    """While another transaction keeps the store busy, what waits behind it is not sent either."""
+    place = house()
+    began = place.wall()
+    long_transaction = object()
+
+    async def refused():
+        nursery.start_soon(place.throttle.ask, "candles", asking(place))
+        await place.store.limiter.acquire_on_behalf_of(long_transaction)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(release)
+        raise RateLimited("too many", 20.0)
+
+    async def release():
+        while not place.allowance.suspension.strikes:
+            await trio.lowlevel.checkpoint()
+        place.store.limiter.release_on_behalf_of(long_transaction)
+
+    async def ask():
+        with pytest.raises(RateLimited):
+            await place.throttle.ask("candles", refused)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+    assert place.rows("SELECT count(*) FROM request_ledger") == [(3,)]
+    assert place.asked == [began + 20_000 + CARE]
+
+
+async def test_of_two_suspensions_that_the_store_could_not_take_the_longer_holds(locker, house):
+    """The second one, of a request under way, is not all that is entered afterwards."""
+    place = house()
+    began = place.wall()
+
+    async def question(error):
+        await trio.sleep(1)
+        if not locker.in_transaction:
+            locker.execute("BEGIN EXCLUSIVE")
+        raise error
+
+    async def ask(error):
+        with pytest.raises(type(error)):
+            await place.throttle.ask("candles", partial(question, error))
+
+    async with trio.open_nursery() as nursery:
+        for error in (Banned("firewall", 100.0), RateLimited("too many", 5.0)):
+            nursery.start_soon(ask, error)
+    locker.execute("ROLLBACK")
+    await place.throttle.ask("candles", asking(place))
+    assert place.asked == [began + 101_000 + CARE]
+
+
+async def test_a_ban_stays_one_when_a_429_was_under_way(house):
+    """It holds for the websocket all the same."""
+    place = house()
+
+    async def late():
+        await trio.sleep(5)
+        raise RateLimited("too many", 1.0)
+
+    async def ask(question, error):
+        with pytest.raises(error):
+            await place.throttle.ask("candles", question)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, late, RateLimited)
+        await trio.sleep(1)
+        nursery.start_soon(ask, asking(place, Banned("firewall")), Banned)
+    assert place.allowance.suspension.banned
+
+
+# -- others on the same address -------------------------------------------------------------------
+
+
+async def test_a_429_within_our_limits_halves_them_and_they_come_back_slowly(house, lines):
+    """It is told once, in words; so is the end. /metrics follows all the way."""
+    place = house()
+    question = asking(place, RateLimited("too many"))
+    with pytest.raises(RateLimited):
+        await place.throttle.ask("candles", question)
+    assert place.figure("blofin_rate_budget_share") == 0.5
+    assert place.figure("blofin_rate_budget_limit", window="60s") == 237
+    assert place.figure("blofin_rate_budget_limit", window="300s") == 712
+    (told,) = [line for line in lines("warning") if "another program" in line]
+    assert "at most 237 requests in 60 s and 712 in 300 s" in told
+    for _ in range(300):
+        await place.throttle.ask("candles", question)
+    assert worst(place.asked[1:], 60) == 237
+    began = place.asked[1]
+    await trio.sleep((began + 900_000 - place.wall()) / 1000 + 1)
+    assert place.figure("blofin_rate_budget_share") == 0.6
+    await trio.sleep(4 * 900)
+    assert place.figure("blofin_rate_budget_limit", window="60s") == 475
+    await place.throttle.ask("candles", question)
+    assert lines("info")[-1] == (
+        "no 429 for long enough: the agent takes up to 475 requests in 60 s and 1425 in 300 s again"
+    )
+    assert len([line for line in lines("warning") if "another program" in line]) == 1
+
+
+async def test_a_429_at_our_own_limit_does_not_lower_it(house, lines):
+    """Then nobody else need have used the address."""
+    place = house()
+    busy(place, [place.wall() - 10_000 + number for number in range(474)])
+    with pytest.raises(RateLimited):
+        await place.throttle.ask("candles", asking(place, RateLimited("too many", 5.0)))
+    assert place.allowance.share() == 1
+    assert len(lines("warning")) == 1
+
+
+async def test_a_ban_does_not_lower_the_limits(house):
+    """It is the firewall's, and no matter of how many."""
+    place = house()
+    with pytest.raises(Banned):
+        await place.throttle.ask("candles", asking(place, Banned("firewall")))
+    assert place.allowance.share() == 1
+
+
+async def test_the_share_survives_a_restart_and_holds_for_every_process(house):
+    """A process that starts says so, and keeps to it."""
+    place = house()
+    with pytest.raises(RateLimited):
+        await place.throttle.ask("candles", asking(place, RateLimited("too many", 5.0)))
+    other = Throttle(place.exchange, place.store, place.metrics, place.wall, 0, place.trouble)
+    question = asking(place)
+    with structlog.testing.capture_logs() as entries:
+        for _ in range(240):
+            await other.ask("candles", question)
+    assert worst(place.asked, 60) == 237
+    assert len([one for one in entries if "another program" in one["event"]]) == 1
+
+
+# -- a clock that is set --------------------------------------------------------------------------
+
+STEPS = [86_400_000, 3_600_000, 120_000, 700, -700, -120_000, -3_600_000, -86_400_000]
+
+
+def true_time(place):
+    """Return the time (ms) that nobody set."""
+    return place.wall() - place.wall.ahead_ms
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_step_of_the_clock_neither_passes_a_limit_nor_stops_the_agent(house, step):
+    """475 requests, the clock is set, and the next ones go when they would have gone anyway."""
+    place = house()
+    asked = []
+
+    async def question():
+        asked.append(true_time(place))
+
+    for number in range(600):
+        if number == 300:
+            place.wall.ahead_ms += step
+        await place.throttle.ask("candles", question)
+    assert worst(asked, 60) <= LIMITS[0].requests
+    # At worst it asks the ledger five seconds later than it might have.
+    assert asked[-1] - asked[0] <= 61_000 + 5_000
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_step_of_the_clock_does_not_change_when_a_suspension_ends(house, step):
+    """The probe goes when it would have gone, and its answer counts."""
+    place = house()
+    asked = []
+
+    async def question():
+        asked.append(true_time(place))
+        if len(asked) == 1:
+            raise RateLimited("too many", 100.0)
+
+    async def set_clock():
+        await trio.sleep(50)
+        place.wall.ahead_ms += step
+
+    with pytest.raises(RateLimited):
+        await place.throttle.ask("candles", question)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(set_clock)
+        await place.throttle.ask("candles", question)
+    assert 100_000 <= asked[1] - asked[0] <= 100_000 + CARE + 5_000
+    assert not place.allowance.suspension.strikes
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_step_of_the_clock_while_the_probe_is_under_way_sends_no_second_one(house, step):
+    """Nor does it keep its answer from ending the suspension."""
+    place = house()
+    asked = []
+
+    async def slow():
+        asked.append(true_time(place))
+        if len(asked) == 1:
+            raise RateLimited("too many", 10.0)
+        if len(asked) == 2:
+            await trio.sleep(5)
+            place.wall.ahead_ms += step
+            await trio.sleep(10)
+
+    with pytest.raises(RateLimited):
+        await place.throttle.ask("candles", slow)
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(place.throttle.ask, "candles", slow)
+    probe = asked[1]
+    assert asked[2] - probe >= 15_000
+    assert asked[-1] - probe <= 25_000
+    assert not place.allowance.suspension.strikes
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_process_that_starts_after_a_step_is_told_what_the_others_know(house, step):
+    """The agent puts the ledger right within seconds; a one-shot that starts then keeps to it."""
+    place = house()
+    asked = []
+
+    async def question():
+        asked.append(true_time(place))
+
+    for _ in range(475):
+        await place.throttle.ask("candles", question)
+    place.wall.ahead_ms += step
+    await place.reconciler.once()
+    other = Throttle(place.exchange, place.store, place.metrics, place.wall, 0, place.trouble)
+    await other.ask("candles", question)
+    assert 60_000 <= asked[-1] - asked[0] <= 61_000 + 5_000
+
+
+async def test_a_database_that_was_replaced_is_told_before_a_new_process_asks(
+    house, tmp_path, monkeypatch
+):
+    """The agent that lives restores the ledger with its next look, once it has made a new one."""
+    monkeypatch.setattr("blofin_agent.store.keeper.GRACE_S", 0)
+    place = house()
+    question = asking(place)
+    for _ in range(475):
+        await place.throttle.ask("candles", question)
+    with pytest.raises(RateLimited):
+        await place.throttle.ask("candles", asking(place, RateLimited("too many", 30.0)))
+    until = place.allowance.suspended_until()
+    for tail in ("", "-wal", "-shm"):
+        (tmp_path / f"blofin.db{tail}").unlink()
+    await place.reconciler.once()
+    assert place.rows("SELECT count(*) FROM request_ledger") == [(476,)]
+    assert place.rows("SELECT until FROM suspension") == [(until,)]
+    await place.reconciler.once()
+    assert place.rows("SELECT count(*) FROM request_ledger") == [(476,)]

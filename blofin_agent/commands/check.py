@@ -87,10 +87,11 @@ async def _agent(store: Store) -> Finding:
 
 
 async def _exchange(settings: Settings, parts: Parts) -> list[Finding]:
-    await parts.throttle.refresh()
-    until = parts.throttle.suspended_until()
+    allowance = parts.throttle.allowance
+    await allowance.refresh()
+    until = allowance.suspended_until()
     if until:
-        text = f"{parts.throttle.suspension.reason}; not asked before {clock_text(until)}"
+        text = f"{allowance.suspension.reason}; not asked before {clock_text(until)}"
         return [Finding("exchange", ok=False, text=text)]
     where = bare_url(settings.blofin_rest_url)
     try:

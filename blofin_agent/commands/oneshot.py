@@ -136,11 +136,14 @@ async def plan(order: Order, store: Store, client: httpx.AsyncClient) -> tuple[l
     parts = _assemble(order, store, client)
     await _prepare(order, parts)
     needed = needs(parts, parts.watch.window())
-    await parts.throttle.refresh()
+    allowance = parts.throttle.allowance
+    await allowance.refresh()
     now = parts.watch.clock()
     spacing_ms = order.settings.backfill_request_sleep_ms
     pages = sum(need.pages for need in needed)
-    return needed, budget.least_seconds(pages, parts.throttle.starts, now, spacing_ms)
+    return needed, budget.least_seconds(
+        pages, allowance.starts, now, spacing_ms, allowance.limits()
+    )
 
 
 def needs(parts: Parts, window: Span) -> list[Need]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from blofin_agent.core import share as shares
+
 SECOND = 1_000
 
 
@@ -28,11 +30,21 @@ def _limit(requests: int, seconds: int, suspension: int) -> Limit:
 LIMITS = (_limit(500, 60, 300), _limit(1_500, 300, 3_600))
 """BloFin's limits per address, less the reserve. Source: its API documentation, "Rate Limits"."""
 
+
+def limits(share: float) -> tuple[Limit, ...]:
+    """Return the limits in force when only a share of them (0 to 1) is ours; see `core.share`."""
+    return tuple(limit._replace(requests=max(1, int(limit.requests * share))) for limit in LIMITS)
+
+
 SLACK = SECOND
 """Added (ms) to each window: a request reaches BloFin a little after it is entered here."""
 
 HORIZON = max(limit.seconds for limit in LIMITS) * SECOND + SLACK
 """How far back (ms) requests matter."""
+
+CARE = SECOND
+"""Added (ms) to each suspension: one request before its end is worse than one a second later, and
+`Retry-After` is in whole seconds, rounded who knows how."""
 
 BAN = 300
 """Seconds of a firewall ban. Source: BloFin's API documentation; repeated ones last longer."""
@@ -47,7 +59,11 @@ process that sent it may be dead), another may."""
 
 @dataclass(frozen=True, slots=True)
 class Suspension:
-    """What the exchange's last 429 or 403 means. Times in ms since the epoch."""
+    """What the exchange's 429s and 403s mean. Times in ms since the epoch.
+
+    A request is known by the strikes that stood when it was let go, `under`: none is let go
+    during a suspension but the one probe after it.
+    """
 
     until: int = 0
     """No request before then."""
@@ -58,6 +74,11 @@ class Suspension:
     banned: bool = False
     """Whether it is the firewall's ban (403), which holds for the websocket too."""
     reason: str = ""
+    noted: int = 0
+    """When the answer came that it follows from; 0 when that is not known."""
+    share: float = 1.0
+    """How much of the limits was ours at `share_since`; see `core.share`."""
+    share_since: int = 0
 
     def next_at(self, now_ms: int) -> int:
         """Return when a request may go: `now_ms` or later."""
@@ -67,52 +88,89 @@ class Suspension:
             return self.until
         return max(now_ms, self.probe + PROBE_PATIENCE) if self.probe else now_ms
 
+    def share_at(self, now_ms: int) -> float:
+        """Return how much of the limits is ours now: none comes back during a suspension."""
+        if self.strikes:
+            return self.share
+        return shares.regained(self.share, self.share_since, now_ms)
+
     def let_go(self, now_ms: int) -> "Suspension":
         """Return the state once a request was let go."""
         return replace(self, probe=now_ms) if self.strikes else self
 
-    def answered(self, sent_ms: int) -> "Suspension":
-        """Return the state once a request sent at `sent_ms` was answered without 429 or 403."""
-        return Suspension() if self.strikes and sent_ms >= self.until else self
+    def answered(self, under: int, now_ms: int) -> "Suspension":
+        """Return the state once a request was answered without 429 or 403.
+
+        Only that of the probe ends the suspension: another was under way before it.
+        """
+        if not self.strikes or under != self.strikes:
+            return self
+        return Suspension(share=self.share, share_since=now_ms if self.share < 1 else 0)
 
 
-def suspend(
-    state: Suspension,
-    starts: Sequence[int],
-    *,
-    sent_ms: int,
-    now_ms: int,
-    reason: str,
-    banned: bool,
-    retry_after: float | None,
-) -> Suspension:
-    """Return the suspension after an answer of 429, or 403 when `banned`.
+class Refusal(NamedTuple):
+    """A 429, or a 403 when `banned`."""
 
-    `starts`: when recent requests were let go (ms). `retry_after`: seconds, believed when given.
-    Otherwise a 429 lasts as long as the limit that we are nearest to says, and a ban 5 minutes.
-    The further ones in a row last longer: the next 429 an hour, each ban twice the last. Answers
-    to requests that were already under way when the suspension began do not count again.
+    under: int
+    """The strikes under which its request was let go; see `Suspension`."""
+    reason: str
+    banned: bool
+    retry_after: float | None
+    """What the header Retry-After says, in seconds."""
+
+
+def suspend(state: Suspension, starts: Sequence[int], refusal: Refusal, now_ms: int) -> Suspension:
+    """Return the suspension after a refusal. `starts`: when recent requests were let go (ms).
+
+    `retry_after` is believed when given. Otherwise a 429 lasts as long as the limit that we are
+    nearest to says, and a ban 5 minutes. The further ones in a row last longer: the next 429 an
+    hour, each ban twice the last. Answers to requests that were already under way when the
+    suspension began do not count again.
+
+    The first 429, when we were within the limits: others use the address, or the limits were
+    lowered, and our share of them is lowered too.
     """
-    strikes = state.strikes if state.strikes and sent_ms < state.until else state.strikes + 1
-    if banned:
+    under_way = state.strikes and refusal.under != state.strikes
+    strikes = state.strikes if under_way else state.strikes + 1
+    if refusal.banned:
         seconds: float = BAN * 2 ** (strikes - 1)
     else:
         long_one = strikes > 1 or _used(starts, LIMITS[1], now_ms) >= LIMITS[1].requests
         seconds = LIMITS[int(long_one)].suspension
-    if retry_after is not None:
+    if refusal.retry_after is not None:
         # An answer that says "at once" again and again is not believed for ever; NaN never.
-        seconds = max(2 ** (strikes - 1), retry_after)
-    until = now_ms + int(min(seconds, LONGEST) * SECOND)
-    return Suspension(max(until, state.until), strikes, 0, banned, reason)
+        seconds = max(2 ** (strikes - 1), refusal.retry_after)
+    until = now_ms + int(min(seconds, LONGEST) * SECOND) + CARE
+    share = state.share_at(now_ms)
+    if not refusal.banned and not state.strikes and not _at_limit(starts, now_ms):
+        share = shares.lowered(share)
+    return Suspension(
+        until=max(until, state.until),
+        strikes=strikes,
+        banned=refusal.banned or bool(under_way and state.banned),
+        reason=refusal.reason,
+        noted=now_ms,
+        share=share,
+        share_since=now_ms if share < 1 else 0,
+    )
 
 
-def next_at(starts: Sequence[int], now_ms: int, spacing_ms: int) -> int:
+def merged(stored: Suspension, known: Suspension) -> Suspension:
+    """Return the graver of two accounts of one address."""
+    grave = max(stored, known, key=lambda one: (one.until, one.strikes))
+    least = min(stored, known, key=lambda one: (one.share, -one.share_since))
+    return replace(grave, share=least.share, share_since=least.share_since)
+
+
+def next_at(
+    starts: Sequence[int], now_ms: int, spacing_ms: int, allowed: Sequence[Limit] = LIMITS
+) -> int:
     """Return when (ms) the next request may go by the limits and the spacing: now or later.
 
     `starts`: when recent requests of every process were let go, oldest first.
     """
     at = max(now_ms, starts[-1] + spacing_ms) if starts else now_ms
-    for limit in LIMITS:
+    for limit in allowed:
         if len(starts) >= limit.requests:
             at = max(at, starts[-limit.requests] + limit.seconds * SECOND + SLACK)
     return at
@@ -123,16 +181,30 @@ def used(starts: Sequence[int], now_ms: int) -> dict[str, int]:
     return {limit.label: _used(starts, limit, now_ms) for limit in LIMITS}
 
 
-def least_seconds(requests: int, starts: Sequence[int], now_ms: int, spacing_ms: int) -> float:
+def least_seconds(
+    requests: int,
+    starts: Sequence[int],
+    now_ms: int,
+    spacing_ms: int,
+    allowed: Sequence[Limit] = LIMITS,
+) -> float:
     """Return the least time in seconds in which so many further requests can be let go."""
     times = list(starts)
     at = now_ms
     for _ in range(requests):
-        at = next_at(times, at, spacing_ms)
+        at = next_at(times, at, spacing_ms, allowed)
         times.append(at)
     return (at - now_ms) / SECOND
 
 
-def _used(starts: Sequence[int], limit: Limit, now_ms: int) -> int:
-    since = now_ms - limit.seconds * SECOND - SLACK
+def _at_limit(starts: Sequence[int], now_ms: int) -> bool:
+    """Return whether our own requests filled a window: by its length alone, without the slack.
+
+    One that waits whenever it must has its window and slack full all the time.
+    """
+    return any(_used(starts, limit, now_ms, slack=0) >= limit.requests for limit in LIMITS)
+
+
+def _used(starts: Sequence[int], limit: Limit, now_ms: int, slack: int = SLACK) -> int:
+    since = now_ms - limit.seconds * SECOND - slack
     return sum(1 for start in starts if start > since)

@@ -113,6 +113,9 @@ suspension = sa.Table(
     sa.Column("probe", Time, nullable=False),
     sa.Column("banned", sa.Boolean, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("noted", Time, nullable=False, server_default="0"),
+    sa.Column("share", sa.Double, nullable=False, server_default="1"),
+    sa.Column("share_since", Time, nullable=False, server_default="0"),
 )
 
 service_heartbeats = sa.Table(

@@ -63,12 +63,12 @@ def path_of(url: sa.URL, where: str, *, existing: bool) -> Path | None:
         there, strange = path.is_file(), path.exists() and not path.is_file()
     except OSError:
         there = strange = False
-    if strange:
-        # SQLite would write into a device.
-        raise StoreUnusable(f"the database {path} is no file; name a file")
     if existing and not there:
         raise NoDatabase(
             f"there is no database at {where} yet; `blofin-agent run` or "
             "`blofin-agent backfill` makes it"
         )
+    if strange:
+        # SQLite would write into a device.
+        raise StoreUnusable(f"the database {path} is no file; name a file")
     return path

@@ -7,7 +7,7 @@ from pydantic import Field
 from blofin_agent.board import Overview
 from blofin_agent.core.history import Health
 from blofin_agent.verdict import Healing
-from blofin_agent.web.models import Figures, Model, Number, Time, Window
+from blofin_agent.web.models import Figures, Model, Number, Share, Time, Window
 
 
 class Budget(Model):
@@ -16,7 +16,9 @@ class Budget(Model):
     window: str = Field(examples=["60s"])
     seconds: Number
     used: Number
-    limit: Number = Field(description="what the agent allows itself: BloFin's limit less a reserve")
+    limit: Number = Field(
+        description="what the agent allows itself now: its share of BloFin's limit less a reserve"
+    )
 
 
 class Suspension(Model):
@@ -73,6 +75,11 @@ class Status(Model):
     healing: Outlook
     passes: Passes
     budget: list[Budget]
+    budget_share: Share = Field(
+        description="how much of BloFin's limits the agent takes; less than 1 after a 429 that "
+        "another program behind the address seems to have caused"
+    )
+    budget_note: str = Field(description="why the share is less than 1, in words; else empty")
     suspension: Suspension | None
     connections: list[Connection]
     store_up: bool
@@ -104,6 +111,8 @@ class Status(Model):
                 Budget(window=one.label, seconds=one.seconds, used=one.used, limit=one.limit)
                 for one in overview.budget
             ],
+            budget_share=overview.share,
+            budget_note=overview.share_note,
             suspension=None
             if held is None
             else Suspension(until=held.until, banned=held.banned, reason=held.reason),

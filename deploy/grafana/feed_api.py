@@ -96,8 +96,8 @@ def _requests() -> list[Panel]:
         ),
         lines(
             "Budget used",
-            "Requests in each window over what the agent allows itself, 95 % of BloFin's limit, "
-            "summed over all processes on the store. At 100 % requests wait.",
+            "Requests in each window over what the agent allows itself, 95 % of BloFin's limit or "
+            "less after a 429, summed over all processes on the store. At 100 % requests wait.",
             "percentunit",
             (f"max by (window) ({used}) / max by (window) ({limit} > 0)", "{{window}}"),
             span=8,
@@ -105,7 +105,8 @@ def _requests() -> list[Panel]:
         lines(
             "Answers 429",
             "BloFin says too many requests although the agent keeps to the limits: another program "
-            "uses the same address. All requests then wait for the suspension's end.",
+            "uses the same address. All requests then wait for the suspension's end, and for a "
+            "while fewer go than usual.",
             "short",
             (f"sum by (endpoint) ({increase(_LIMITED)})", "{{endpoint}}"),
             span=8,

@@ -1,20 +1,24 @@
 """Laws of the rate budget, held against a count of its own and the limits of the documentation."""
 
 from bisect import bisect_left
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core import budget
+from blofin_agent.core import share as shares
 from blofin_agent.core.budget import (
     HORIZON,
     LIMITS,
     PROBE_PATIENCE,
     Limit,
+    Refusal,
     Suspension,
     least_seconds,
+    limits,
+    merged,
     next_at,
     suspend,
     used,
@@ -47,16 +51,10 @@ def most_in(times: list[int], window_ms: int) -> int:
     )
 
 
-def stop(state=Suspension(), starts=(), *, sent=None, now=NOW, banned=False, retry_after=None):  # noqa: B008 - it is frozen
-    return suspend(
-        state,
-        starts,
-        sent_ms=now if sent is None else sent,
-        now_ms=now,
-        reason="stop",
-        banned=banned,
-        retry_after=retry_after,
-    )
+def stop(state=Suspension(), starts=(), *, under=None, now=NOW, banned=False, retry_after=None):  # noqa: B008 - it is frozen
+    """Let a 429 or 403 come; `under`: the probe's, when not told otherwise."""
+    under = state.strikes if under is None else under
+    return suspend(state, starts, Refusal(under, "stop", banned, retry_after), now)
 
 
 @given(attempts, spacings, st.data())
@@ -79,18 +77,16 @@ def test_no_sequence_of_requests_passes_a_limit(tries, spacing, data):
 )
 def test_no_request_waits_needlessly(starts, now, spacing):
     """It goes at the first millisecond at which a count by hand finds room in each window."""
-    limits = (Limit("2s", 2, 2, 1), Limit("5s", 4, 5, 1))
+    allowed = (Limit("2s", 2, 2, 1), Limit("5s", 4, 5, 1))
 
     def room(at: int) -> bool:
         fits = all(
             sum(at - limit.seconds * 1_000 - 1_000 < start for start in starts) < limit.requests
-            for limit in limits
+            for limit in allowed
         )
         return fits and (not starts or at - starts[-1] >= spacing)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(budget, "LIMITS", limits)
-        found = next_at(starts, now, spacing)
+    found = next_at(starts, now, spacing, allowed)
     moments = {now, *(start + wait for start in starts for wait in (spacing, 3_000, 6_000))}
     assert found == min(at for at in moments if at >= now and room(at))
 
@@ -153,11 +149,14 @@ def test_used_counts_what_may_still_count_at_the_exchange(ages):
     ],
 )
 def test_a_suspension_lasts_as_long_as_was_said(stops, seconds):
-    """As Retry-After says; else 300 s, then an hour; each ban twice the last; a day at most."""
+    """As Retry-After says; else 300 s, then an hour; each ban twice the last; a day at most.
+
+    And a second of care each time.
+    """
     state, now = Suspension(), NOW
     for number, (how, length) in enumerate(zip(stops, seconds, strict=True), 1):
         state = stop(state, now=now, **how)
-        assert (state.until - now) / 1_000 == length
+        assert (state.until - now) / 1_000 == length + 1
         assert (state.strikes, state.probe, state.reason) == (number, 0, "stop")
         assert state.next_at(now) == state.until
         now = state.until
@@ -166,26 +165,28 @@ def test_a_suspension_lasts_as_long_as_was_said(stops, seconds):
 def test_a_full_long_window_means_an_hour():
     """1,425 requests in the last 300 s: it was the longer limit that was passed."""
     full = [NOW - 300_000] * 1_425
-    assert stop(starts=full[1:]).until == NOW + 300_000
-    assert stop(starts=full).until == NOW + 3_600_000
-    assert stop(starts=[NOW - 400_000] * 2_000).until == NOW + 300_000
+    assert stop(starts=full[1:]).until == NOW + 301_000
+    assert stop(starts=full).until == NOW + 3_601_000
+    assert stop(starts=[NOW - 400_000] * 2_000).until == NOW + 301_000
 
 
 def test_a_suspension_without_end_can_be_told():
     """However many come in a row, none lasts longer than a day."""
     for how in ({"banned": True}, {"retry_after": 0.0}, {"retry_after": 1e300}):
-        assert stop(Suspension(NOW, 5_000), **how).until == NOW + 86_400_000
+        assert stop(Suspension(NOW, 5_000), **how).until == NOW + 86_401_000
 
 
-@given(st.booleans(), st.booleans(), st.integers(1, 300_000), st.integers(0, 299_999))
-def test_answers_already_under_way_do_not_count_again(first, second, sent, later):
-    """A 429 or 403 to a request sent before the suspension's end neither counts nor shortens it."""
+@given(st.booleans(), st.booleans(), st.integers(0, 299_999))
+def test_answers_already_under_way_do_not_count_again(first, second, later):
+    """A 429 or 403 to a request from before the suspension neither counts nor shortens it."""
     state = stop(banned=first)
-    again = stop(state, sent=state.until - sent, now=NOW + later, banned=second)
+    again = stop(state, under=0, now=NOW + later, banned=second)
     assert again.strikes == 1
-    assert state.until <= again.until == NOW + later + 300_000
-    assert stop(state, sent=NOW, now=NOW + later, retry_after=1).until == max(
-        state.until, NOW + later + 1_000
+    assert again.share == state.share
+    assert again.banned == (first or second)
+    assert state.until <= again.until == NOW + later + 301_000
+    assert stop(state, under=0, now=NOW + later, retry_after=1).until == max(
+        state.until, NOW + later + 2_000
     )
 
 
@@ -199,8 +200,8 @@ def test_after_a_suspension_one_request_goes_alone():
     probing = state.let_go(end + 5)
     assert probing.next_at(end + 6) == end + 5 + PROBE_PATIENCE == end + 60_005
     assert probing.next_at(end + 70_000) == end + 70_000
-    assert probing.answered(end - 1) is probing
-    assert probing.answered(end) == Suspension()
+    assert probing.answered(0, end + 6) is probing
+    assert probing.answered(1, end + 6) == Suspension(share=0.5, share_since=end + 6)
     assert stop(probing, now=end + 9).probe == 0
 
 
@@ -209,7 +210,8 @@ def test_without_a_suspension_nothing_waits():
     free = Suspension()
     assert free.next_at(NOW) == NOW
     assert free.let_go(NOW) is free
-    assert free.answered(NOW) is free
+    assert free.answered(0, NOW) is free
+    assert free.answered(1, NOW) is free
 
 
 moves = st.lists(
@@ -221,22 +223,117 @@ moves = st.lists(
 @given(moves)
 def test_whatever_happens_a_suspension_is_kept(happenings):
     """None goes before its end, nor within a minute of an unanswered probe; an answer clears it."""
-    state, now, sent = Suspension(), NOW, NOW
+    state, now, under = Suspension(), NOW, 0
     end, lone = 0, None
     for what, later in happenings:
         now += later
         if what == "go":
-            sent = now = state.next_at(now)
+            now, under = state.next_at(now), state.strikes
             assert now >= end
             assert lone is None or now >= lone + 60_000
             state = state.let_go(now)
             lone = now if end else None
         elif what == "answer":
-            state = state.answered(sent)
-            if sent >= end:
+            probe = under == state.strikes
+            state = state.answered(under, now)
+            if probe:
                 end, lone = 0, None
         else:
-            state = stop(state, sent=sent, now=now, banned=what == "403")
-            assert state.until >= max(end, now + 300_000)
+            share, before = state.share, state
+            state = stop(state, under=under, now=now, banned=what == "403")
+            assert state.until >= max(end, now + 301_000)
+            assert state.share >= share or (not before.strikes and what == "429")
             end, lone = state.until, None
         assert bool(state.strikes) == bool(end)
+
+
+# -- the share ------------------------------------------------------------------------------------
+
+
+def test_a_share_of_the_limits_is_a_share_of_both():
+    """The half is 237 and 712; the whole is LIMITS; the least is a request at least."""
+    assert limits(1) == LIMITS
+    assert [one.requests for one in limits(0.5)] == [237, 712]
+    assert [one.requests for one in limits(shares.LEAST)] == [47, 142]
+    assert [one.requests for one in limits(1e-9)] == [1, 1]
+    assert [one.suspension for one in limits(0.5)] == [300, 3_600]
+
+
+@given(attempts, spacings, st.sampled_from([0.1, 0.35, 0.5]))
+def test_no_sequence_of_requests_passes_its_share(tries, spacing, share):
+    """Never more than the share in either window."""
+    starts: list[int] = []
+    now = NOW
+    for pause, number in tries:
+        now += pause
+        for _ in range(number // 4):
+            now = next_at(starts, now, spacing, limits(share))
+            starts.append(now)
+    assert most_in(starts, 60_000) <= 475 * share
+    assert most_in(starts, 300_000) <= 1_425 * share
+
+
+def test_a_429_within_the_limits_halves_the_share_down_to_a_tenth():
+    """Somebody else uses the address: 1, 1/2, 1/4, 1/8, 1/10, and no less."""
+    state, found = Suspension(), []
+    for _ in range(5):
+        state = stop(state, [NOW] * 100)
+        found.append(state.share)
+        state = state.answered(1, NOW)
+    assert found == [0.5, 0.25, 0.125, 0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("starts", "share"),
+    [
+        ([NOW] * 475, 1.0),
+        ([NOW - 59_999] * 475, 1.0),
+        ([NOW - 60_000] * 475, 0.5),
+        ([NOW] * 474, 0.5),
+        ([NOW - 299_999] * 1_425, 1.0),
+        ([NOW - 300_000] * 1_425, 0.5),
+    ],
+)
+def test_a_429_at_our_own_limit_says_nothing_of_others(starts, share):
+    """A window that our own requests filled is reason enough."""
+    assert stop(starts=starts).share == share
+
+
+def test_a_ban_and_a_probes_429_leave_the_share():
+    """The one is no matter of limits, the other says that the same suspension lasts longer."""
+    assert stop(banned=True).share == 1
+    longer = stop(stop())
+    assert (longer.strikes, longer.share) == (2, 0.5)
+
+
+@given(st.floats(0.1, 1), st.integers(0, 20 * 900_000))
+def test_the_share_comes_back_a_tenth_each_quarter_of_an_hour(share, later):
+    """Step by step, never past the whole, and not at all during a suspension."""
+    free = Suspension(share=share, share_since=NOW)
+    now = free.share_at(NOW + later)
+    assert now == pytest.approx(min(1, share + later // 900_000 * 0.1), abs=0.001)
+    held = Suspension(until=NOW, strikes=1, share=share, share_since=NOW)
+    assert held.share_at(NOW + later) == share
+
+
+def test_the_share_comes_back_from_the_suspensions_end_on():
+    """What a later 429 halves is what had come back; one that is no sign of others keeps it."""
+    state = stop().answered(1, NOW + 400_000)
+    assert (state.share, state.share_since) == (0.5, NOW + 400_000)
+    then = NOW + 400_000 + 1_800_000
+    assert state.share_at(then) == 0.7
+    assert stop(state, now=then).share == 0.35
+    kept = stop(state, banned=True, now=then)
+    assert (kept.share, kept.share_since) == (0.7, then)
+
+
+def test_of_two_accounts_the_graver_counts():
+    """The later end, whoever knows of it, and the lesser share."""
+    one = Suspension(until=NOW + 5, strikes=1, reason="one")
+    other = Suspension(until=NOW + 9, strikes=2, share=0.5, share_since=NOW)
+    for both in (merged(one, other), merged(other, one)):
+        assert both == other
+    assert merged(replace(one, share=0.2, share_since=3), other) == replace(
+        other, share=0.2, share_since=3
+    )
+    assert merged(one, Suspension()) == one

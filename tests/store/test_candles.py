@@ -146,7 +146,6 @@ def test_the_statements_compile_for_postgresql(candle, end):
     ledger.save_proofs(recorder, "A", Bar.M1, [], 0)
     ledger.load_proofs(recorder, Bar.M1, 0)
     ledger.load_instruments(recorder)
-    ledger.recent(recorder, end)
     ledger.beat(recorder, "agent", 0, 0, "")
     ledger.last_beat(recorder, "agent")
     runs.record(recorder, runs.Run("A", "1m", runs.Trigger.START, 0))

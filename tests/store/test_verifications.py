@@ -220,7 +220,9 @@ def test_a_database_of_the_first_schema_is_migrated_without_loss(old):
     before = dump(old, *tables)
     assert dump(old, "alembic_version") == [[("0001",)]]
     open_store(f"sqlite:///{old}").close()
-    assert dump(old, *tables) == before
+    candles_now, beats_now, (suspension,) = dump(old, *tables)
+    assert [candles_now, beats_now] == before[:2]
+    assert suspension[:6] == before[2][0]
     assert before[0][0][0] == "A"
     assert dump(old, "verifications", "replaced_candles") == [[], []]
     head = migrate.ScriptDirectory.from_config(_config()).get_current_head()

@@ -8,7 +8,7 @@ import trio
 
 from blofin_agent.archive import ArchiveAway
 from blofin_agent.board import Board
-from blofin_agent.core.budget import Suspension
+from blofin_agent.core.budget import Suspension, limits
 from blofin_agent.core.candle import MINUTE, Bar
 from blofin_agent.core.coverage import Coverage
 from blofin_agent.core.history import History
@@ -24,8 +24,8 @@ from blofin_agent.web.serve import serve
 
 
 @dataclass
-class Throttle:
-    """What the throttle tells."""
+class Allowance:
+    """What the allowance tells."""
 
     requests: dict[str, int] = field(default_factory=lambda: {"60s": 12, "300s": 34})
     suspension: Suspension = field(default_factory=Suspension)
@@ -36,6 +36,12 @@ class Throttle:
 
     def suspended_until(self):
         return self.until
+
+    def share(self):
+        return self.suspension.share
+
+    def limits(self):
+        return limits(self.share())
 
 
 @dataclass
@@ -88,7 +94,7 @@ class Site:
         self.now = end + 15_000
         self.watch = Watch(bar, 1, 15_000, lambda: self.now)
         self.metrics = Metrics(self.watch, "1.2.3", "sqlite")
-        self.throttle, self.passes, self.archive = Throttle(), Passes(), Archive()
+        self.allowance, self.passes, self.archive = Allowance(), Passes(), Archive()
         self.trouble = Trouble("it goes on", "it is back")
         self.reasons = []
         for symbol in ("BTC-USDT", "ETH-USDT"):
@@ -96,7 +102,7 @@ class Site:
         self.board = Board(
             self.watch,
             self.metrics,
-            self.throttle,
+            self.allowance,
             self.passes,
             self.trouble,
             lambda: self.reasons,

@@ -62,6 +62,7 @@ async def test_status_tells_how_everything_is(site, api, end):
         {"window": "60s", "seconds": 60, "used": 12, "limit": 475},
         {"window": "300s", "seconds": 300, "used": 34, "limit": 1425},
     ]
+    assert (told["budget_share"], told["budget_note"]) == (1, "")
     assert told["healing"] == {
         "state": "waiting",
         "eta_seconds": 40.0,
@@ -74,12 +75,22 @@ async def test_status_tells_how_everything_is(site, api, end):
     assert told["store_up"] is True
 
 
+async def test_status_tells_the_limits_in_force_and_why_they_are_less_than_usual(site, api):
+    """After a 429 that others seem to have caused."""
+    site.allowance.suspension = Suspension(share=0.5)
+    told = await api("status")
+    assert [one["limit"] for one in told["budget"]] == [237, 712]
+    assert told["budget_share"] == 0.5
+    assert told["budget_note"].startswith("another program seems to use this address")
+    assert "at most 237 requests in 60 s and 712 in 300 s" in told["budget_note"]
+
+
 async def test_status_tells_of_a_suspension_and_of_passes(site, api, end):
     """Until when and why; when the last pass ended, to the millisecond."""
     site.hold("BTC-USDT")
     site.hold("ETH-USDT", but=(5,))
-    site.throttle.until = end + 5 * MINUTE
-    site.throttle.suspension = Suspension(end + 5 * MINUTE, 1, 0, True, "BloFin says 403")
+    site.allowance.until = end + 5 * MINUTE
+    site.allowance.suspension = Suspension(end + 5 * MINUTE, 1, 0, True, "BloFin says 403")
     site.metrics.last_pass.set(end / 1000)
     site.metrics.last_success.set(end / 1000 - 60)
     site.reasons = ["the database cannot be used now"]

@@ -103,6 +103,7 @@ async def test_the_page_shows_the_figures_worst_first(site, http, end):
     )
     assert "Missing minutes" in answer.text
     assert "12 <small>of 475</small>" in answer.text
+    assert "Fewer requests" not in answer.text
 
 
 async def test_bars_are_called_minutes_only_when_they_are(make_site, client_of):
@@ -213,8 +214,8 @@ async def test_a_suspension_is_told_with_its_countdown(site, http, end):
     """Why, until when, and how long it still takes; which connection is down, and why."""
     site.hold("BTC-USDT", but=(5,))
     site.hold("ETH-USDT")
-    site.throttle.until = site.now + 250_000
-    site.throttle.suspension = Suspension(site.throttle.until, 1, 0, True, "BloFin says 403")
+    site.allowance.until = site.now + 250_000
+    site.allowance.suspension = Suspension(site.allowance.until, 1, 0, True, "BloFin says 403")
     site.board.links = lambda: [
         Link("1", True, 1, 1, end),
         Link("2", False, 1, 0, end, "BloFin closed the connection"),
@@ -222,12 +223,22 @@ async def test_a_suspension_is_told_with_its_countdown(site, http, end):
     ]
     text = (await http.get("/")).text
     assert "BloFin suspended this address</strong>: BloFin says 403" in text
-    assert f'<span data-until="{site.throttle.until}">4 min 10 s</span> left' in text
+    assert f'<span data-until="{site.allowance.until}">4 min 10 s</span> left' in text
     assert "nothing is asked for before 2026-09-21 14:17:25 UTC" in text
     assert '<details class="links" open>' in text
     assert "BloFin closed the connection" in text
     assert "2 <small>of 3 up</small>" in text
     assert "1 of 2 symbols subscribed" in text
+
+
+async def test_fewer_requests_than_usual_are_told_with_the_reason(site, http):
+    """The limit in force, and that somebody else seems to use the address."""
+    site.hold("BTC-USDT")
+    site.hold("ETH-USDT")
+    site.allowance.suspension = Suspension(share=0.5)
+    text = (await http.get("/")).text
+    assert "Fewer requests than usual</strong>: another program seems to use this address" in text
+    assert "12 <small>of 237</small>" in text
 
 
 async def test_a_symbols_page_lists_its_gaps_and_runs(site, http, end):

@@ -1,0 +1,181 @@
+"""Allowance: what BloFin allows this address now, as far as this process knows.
+
+It is kept in the store, so that it holds for all processes that share the store, and across
+restarts; what this one knows better, because the machine's clock was set or the database was
+replaced, it tells the others there. What is decided is in `core.budget` and `core.hindsight`.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import sqlalchemy as sa
+import structlog
+import trio
+
+from blofin_agent.core import budget
+from blofin_agent.core.budget import Limit, Refusal, Suspension
+from blofin_agent.core.errors import Banned, Stopped
+from blofin_agent.core.hindsight import Hindsight, Moment, View
+from blofin_agent.store import budget as stored
+from blofin_agent.store.budget import Grant, Known
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.text import clock_text
+from blofin_agent.verdict import limits_text, share_text
+
+log = structlog.get_logger()
+
+
+class Allowance:
+    """Knows what was used, and the suspension. `clock` gives ms since the epoch."""
+
+    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+        self.starts: list[int] = []
+        """When the requests of all processes were let go that still count (ms), oldest first."""
+        self.suspension = Suspension()
+        self._store = store
+        self._clock = clock
+        self._hindsight = Hindsight()
+        self._generation = store.generation
+        self._unwritten: Suspension | None = None
+        """A suspension that the store was not told yet: entered before the next request goes."""
+        self._told_share = 1.0
+
+    def used(self) -> dict[str, int]:
+        """Return how many requests count in each window now, by the limit's label."""
+        return budget.used(self.starts, self._clock())
+
+    def suspended_until(self) -> int:
+        """Return when the suspension in force ends (ms), 0 when there is none."""
+        until = self.suspension.until
+        return until if until > self._clock() else 0
+
+    def share(self) -> float:
+        """Return how much of the limits is ours now, 0 to 1; less than 1 after others' use."""
+        return self.suspension.share_at(self._clock())
+
+    def limits(self) -> Sequence[Limit]:
+        """Return the limits in force."""
+        return budget.limits(self.share())
+
+    def next_at(self, spacing_ms: int) -> int:
+        """Return when a request may go (ms), as far as is known without asking the store."""
+        now = self._clock()
+        return max(
+            self.suspension.next_at(now),
+            budget.next_at(self.starts, now, spacing_ms, self.limits()),
+        )
+
+    def holds(self, grant: Grant) -> bool:
+        """Return whether a request that was let go may still be sent: nothing was heard since."""
+        return self.suspension.strikes in (0, grant.under)
+
+    async def let_go(self, endpoint: str, spacing_ms: int) -> Grant:
+        """Enter a request if it may go now. Raises StoreUnavailable."""
+        unwritten = self._unwritten
+        moment = self._moments()
+
+        def work(connection: sa.Connection) -> Grant:
+            known = self._known(unwritten)
+            return stored.let_go(connection, endpoint, spacing_ms, known, moment())
+
+        grant = await self._store.write("budget", work)
+        self._told(unwritten, grant.view)
+        self._tell_share()
+        return grant
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before a store that was away is asked again: so long, or until it works."""
+        await self._store.pause(seconds)
+
+    async def refresh(self) -> None:
+        """Read what all processes on the store have used. Raises StoreUnavailable."""
+        unwritten = self._unwritten
+        moment = self._moments()
+        view = await self._store.read(
+            "budget", lambda connection: stored.look(connection, self._known(unwritten), moment())
+        )
+        if view.moved or view.lost or self._generation != self._store.generation:
+            # Another process that starts now knows of no step of the clock, and of no old file.
+            view = await self._store.write(
+                "budget",
+                lambda connection: stored.correct(connection, self._known(unwritten), moment()),
+            )
+            self._told(unwritten, view)
+        else:
+            self._adopt(view)
+        self._tell_share()
+
+    async def stopped(self, error: Stopped, under: int) -> None:
+        """Note a 429, or a 403. `under`: the strikes under which the request was let go."""
+        refusal = Refusal(under, str(error), isinstance(error, Banned), error.retry_after)
+        before = self.suspension.until
+        # At once, in memory: what was let go and waits for the wire must not go any more.
+        after = budget.suspend(self.suspension, self.starts, refusal, self._clock())
+        self._unwritten = self.suspension = after
+        moment = self._moments()
+
+        def work(connection: sa.Connection) -> View:
+            return stored.suspend(connection, refusal, self._known(None), moment())
+
+        with suppress(StoreUnavailable):
+            self._told(after, await self._store.write("budget", work))
+        if self.suspension.until - before > budget.SECOND:
+            log.warning(
+                f"{error}: no request is sent until {clock_text(self.suspension.until)}, then one "
+                "to see whether it is over; candles still come over the websocket"
+            )
+        self._tell_share()
+
+    async def answered(self, under: int) -> None:
+        """Note that BloFin answered, be it with a no: the probe's answer ends a suspension."""
+        if not self.suspension.strikes:
+            return
+        unwritten = self._unwritten
+        moment = self._moments()
+
+        def work(connection: sa.Connection) -> View:
+            return stored.answered(connection, under, self._known(unwritten), moment())
+
+        try:
+            view = await self._store.write("budget", work)
+        except StoreUnavailable:
+            self.suspension = self.suspension.answered(under, self._clock())
+            if not self.suspension.strikes:
+                self._unwritten = None
+        else:
+            self._told(unwritten, view)
+        if not self.suspension.strikes:
+            log.info("BloFin answers again: the suspension is over")
+
+    def _moments(self) -> Callable[[], Moment]:
+        """Return what gives the moment in a worker thread, where trio cannot be asked for it."""
+        steady = trio.lowlevel.current_clock().current_time
+        return lambda: Moment(self._clock(), round(steady() * 1000))
+
+    def _known(self, unwritten: Suspension | None) -> Known:
+        """Return what this process knows by itself. Called in a transaction."""
+        if self._store.generation == self._generation:
+            return Known(self._hindsight, unwritten)
+        # A new database knows nothing of what was sent: it is told first.
+        return Known(self._hindsight, unwritten or self.suspension, elsewhere=True)
+
+    def _told(self, unwritten: Suspension | None, view: View) -> None:
+        """Take over what was committed; `unwritten` was told with it."""
+        if self._unwritten is unwritten:
+            self._unwritten = None
+        self._generation = self._store.generation
+        self._adopt(view)
+
+    def _adopt(self, view: View) -> None:
+        self.starts, self._hindsight = view.starts, view.hindsight
+        if self._unwritten is None:
+            self.suspension = view.suspension
+
+    def _tell_share(self) -> None:
+        share = self.share()
+        if share < self._told_share:
+            log.warning(share_text(share))
+        elif self._told_share < share == 1:
+            log.info(f"no 429 for long enough: the agent takes up to {limits_text(share)} again")
+        self._told_share = share

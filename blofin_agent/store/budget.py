@@ -1,0 +1,135 @@
+"""The rate budget of all processes on the store: the ledger of requests, and the suspension.
+
+Each function is what one transaction does; see `Store.write`. `known` is what this process brings.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from blofin_agent.core import budget
+from blofin_agent.core.budget import Refusal, Suspension
+from blofin_agent.core.hindsight import Entry, Hindsight, Moment, View
+from blofin_agent.store.schema import request_ledger, suspension
+
+
+class Known(NamedTuple):
+    """What a process knows of the budget by itself."""
+
+    hindsight: Hindsight = Hindsight()
+    suspension: Suspension | None = None
+    """One that the store was not told yet."""
+    elsewhere: bool = False
+    """Whether the hindsight is of another database, in the place of which this one was put."""
+
+
+class Grant(NamedTuple):
+    """The answer to "may a request go now?"."""
+
+    entered: bool
+    """Whether it may: then it is in the ledger. Else `at` says when to ask again, no more."""
+    at: int
+    view: View
+
+    @property
+    def under(self) -> int:
+        """The strikes under which it was let go; see `Suspension`."""
+        return self.view.suspension.strikes
+
+
+def look(connection: sa.Connection, known: Known, now: Moment) -> View:
+    """Read what all processes have used, and change nothing."""
+    c = request_ledger.c
+    rows = connection.execute(sa.select(c.id, c.started).order_by(c.id))
+    entries = [(id_, started) for id_, started in rows]
+    hindsight = known.hindsight.elsewhere(entries) if known.elsewhere else known.hindsight
+    state = _load(connection)
+    if known.suspension is not None:
+        state = budget.merged(state, known.suspension)
+    return hindsight.look(entries, state, now)
+
+
+def correct(connection: sa.Connection, known: Known, now: Moment) -> View:
+    """Look, and write down what this process knows better than the ledger, for the others."""
+    before = _lock(connection)
+    view = look(connection, known, now)
+    for id_, started in view.moved:
+        row = sa.update(request_ledger).where(request_ledger.c.id == id_)
+        connection.execute(row.values(started=started))
+    if view.lost:
+        told = [
+            Entry(_enter(connection, "before", at), at)
+            for at in sorted(started for _, started in view.lost)
+        ]
+        hindsight = view.hindsight.entered(told, view.lost, now)
+        view = view._replace(lost=[], hindsight=hindsight)
+    _save(connection, before, view.suspension)
+    return view
+
+
+def let_go(
+    connection: sa.Connection, endpoint: str, spacing_ms: int, known: Known, now: Moment
+) -> Grant:
+    """Enter a request if the budget of all processes on this store lets it go now.
+
+    Otherwise `at` (ms) says when to ask again.
+    """
+    view = correct(connection, known, now)
+    state = view.suspension
+    allowed = budget.limits(state.share_at(now.wall))
+    at = max(state.next_at(now.wall), budget.next_at(view.starts, now.wall, spacing_ms, allowed))
+    if at > now.wall:
+        return Grant(entered=False, at=at, view=view)
+    connection.execute(
+        sa.delete(request_ledger).where(request_ledger.c.started <= now.wall - budget.HORIZON)
+    )
+    entry = Entry(_enter(connection, endpoint, now.wall), now.wall)
+    gone = state.let_go(now.wall)
+    _save(connection, state, gone)
+    hindsight = view.hindsight.entered([entry], [], now)
+    starts = [*view.starts, now.wall]
+    view = view._replace(starts=starts, suspension=gone, hindsight=hindsight)
+    return Grant(entered=True, at=at, view=view)
+
+
+def answered(connection: sa.Connection, under: int, known: Known, now: Moment) -> View:
+    """Note that a request was answered without 429 or 403: the probe's ends the suspension."""
+    view = correct(connection, known, now)
+    after = view.suspension.answered(under, now.wall)
+    _save(connection, view.suspension, after)
+    return view._replace(suspension=after)
+
+
+def suspend(connection: sa.Connection, refusal: Refusal, known: Known, now: Moment) -> View:
+    """Note a 429 or a 403, for every process on this store. See `budget.suspend`."""
+    view = correct(connection, known, now)
+    after = budget.suspend(view.suspension, view.starts, refusal, now.wall)
+    _save(connection, view.suspension, after)
+    return view._replace(suspension=after)
+
+
+def _enter(connection: sa.Connection, endpoint: str, started: int) -> int:
+    row = sa.insert(request_ledger).values(started=started, endpoint=endpoint)
+    key = connection.execute(row).inserted_primary_key
+    assert key is not None  # noqa: S101 - SQLAlchemy has it for a single row
+    return int(key[0])
+
+
+def _lock(connection: sa.Connection) -> Suspension:
+    return _of(connection.execute(sa.select(suspension).with_for_update()).mappings())
+
+
+def _load(connection: sa.Connection) -> Suspension:
+    return _of(connection.execute(sa.select(suspension)).mappings())
+
+
+def _of(rows: Iterable[sa.RowMapping]) -> Suspension:
+    (row,) = rows
+    return Suspension(**{name: row[name] for name in Suspension.__dataclass_fields__})
+
+
+def _save(connection: sa.Connection, before: Suspension, after: Suspension) -> None:
+    if after != before:
+        connection.execute(sa.update(suspension).values(asdict(after)))

@@ -1,0 +1,223 @@
+"""Laws of the rate budget in the store: one for all processes, over restarts and new files."""
+
+import random
+import shutil
+import sqlite3
+from contextlib import closing
+from itertools import pairwise
+
+import pytest
+from alembic import command
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from blofin_agent.core.budget import HORIZON, LIMITS, SLACK, Refusal, Suspension
+from blofin_agent.core.candle import DAY, HOUR, MINUTE
+from blofin_agent.core.hindsight import Hindsight, Moment
+from blofin_agent.store import budget, migrate
+from blofin_agent.store.budget import Known
+from blofin_agent.store.engine import open_store
+
+T = 1_790_000_000_000
+
+
+def write(store, work, *args):
+    with store.engine.begin() as connection:
+        return work(connection, *args)
+
+
+def at(wall):
+    """Return a moment of a process whose clock was never set."""
+    return Moment(wall, wall)
+
+
+def let_go(store, wall, spacing=0, known=Known()):  # noqa: B008 - it is frozen
+    return write(store, budget.let_go, "candles", spacing, known, at(wall))
+
+
+def look(store, wall=T):
+    return write(store, budget.look, Known(), at(wall))
+
+
+def stop(store, wall, *, under=0, banned=False, known=Known()):  # noqa: B008 - it is frozen
+    refusal = Refusal(under, "stop", banned, None)
+    return write(store, budget.suspend, refusal, known, at(wall)).suspension
+
+
+def rows(store, query):
+    return store.read_here(lambda db: [tuple(row) for row in db.exec_driver_sql(query)])
+
+
+@pytest.fixture
+def reopened(database):
+    """Return a function that gives the store anew, as another process would have it."""
+    opened = []
+
+    def reopen():
+        opened.append(open_store(database))
+        return opened[-1]
+
+    yield reopen
+    for store in opened:
+        store.close()
+
+
+def test_a_request_is_entered_only_when_it_may_go(store):
+    """Otherwise the answer says when to ask again, and nothing is written."""
+    assert let_go(store, T, 250).at == T
+    grant = let_go(store, T + 100, 250)
+    assert (grant.entered, grant.at, grant.view.starts) == (False, T + 250, [T])
+    assert rows(store, "SELECT started, endpoint FROM request_ledger") == [(T, "candles")]
+    assert let_go(store, T + 250, 250).view.starts == [T, T + 250]
+
+
+def test_old_entries_are_cleaned_away(store):
+    """The ledger does not grow for ever."""
+    for minute in range(20):
+        let_go(store, T + minute * MINUTE)
+    oldest = rows(store, "SELECT min(started) FROM request_ledger")[0][0]
+    assert oldest > T + 19 * MINUTE - HORIZON - 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_processes_on_one_file_share_one_budget(reopened, seed):
+    """Whoever asks, whenever: no window of the ledger ever holds more than its limit."""
+    chance = random.Random(seed)
+    stores = [reopened(), reopened()]
+    now, went = T, []
+    for _ in range(900):
+        grant = let_go(chance.choice(stores), now)
+        if grant.entered:
+            went.append(now)
+            now += chance.choice((0, 0, 1, 40))
+        else:
+            now = chance.choice((now + 1_000, grant.at))
+    assert len(went) > 480
+    for limit in LIMITS:
+        span = limit.seconds * 1000 + SLACK
+        for index, time in enumerate(went[limit.requests :]):
+            assert time - went[index] >= span
+
+
+def test_a_share_of_the_limits_holds_for_every_process(store, reopened):
+    """A 429 that one did not cause halves what all may do, after the probe and after a restart."""
+    let_go(store, T)
+    over = stop(store, T + 1).until
+    assert let_go(store, over).under == 1
+    write(store, budget.answered, 1, Known(), at(over))
+    others = [reopened(), reopened()]
+    went = [let_go(others[number % 2], over + 1 + number).entered for number in range(300)]
+    assert sum(went) == 237 - 1
+    assert look(reopened()).suspension.share_at(over + 4 * 900_000) == 0.9
+
+
+def test_a_suspension_holds_for_every_process_and_survives_reopening(store, reopened):
+    """Then one probe, and nobody else until it is answered or a minute has passed."""
+    other = reopened()
+    let_go(store, T)
+    state = stop(store, T + 50)
+    assert (state.until, state.strikes) == (T + 50 + 301_000, 1)
+    assert let_go(other, T + 60).at == state.until
+    third = reopened()
+    assert look(third, T + 60).suspension == state
+    probe = let_go(third, state.until)
+    assert (probe.at, probe.view.suspension.probe) == (state.until, state.until)
+    assert let_go(other, state.until + 1).at == state.until + MINUTE
+    ended = write(third, budget.answered, probe.under, Known(), at(state.until + 2))
+    assert not ended.suspension.strikes
+    assert let_go(other, state.until + 2).entered
+
+
+def test_an_answer_to_an_older_request_ends_nothing(store):
+    """What was under way when the suspension began proves nothing."""
+    stop(store, T, banned=True)
+    assert write(store, budget.answered, 0, Known(), at(T + 1)).suspension.strikes == 1
+    state = look(store).suspension
+    assert (state.banned, state.reason, state.until) == (True, "stop", T + 301_000)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(waits=st.lists(st.integers(0, 30_000), min_size=1, max_size=40), spacing=st.integers(0, 999))
+def test_starts_are_never_closer_than_the_spacing(store, waits, spacing):
+    """However the clock moves on between the questions."""
+    write(store, lambda db: db.exec_driver_sql("DELETE FROM request_ledger"))
+    now, went = T, []
+    for wait in waits:
+        now += wait
+        grant = let_go(store, now, spacing)
+        if grant.entered:
+            went.append(now)
+        else:
+            assert grant.at - now <= spacing
+    assert went[0] == T + waits[0]
+    assert all(later - earlier >= spacing for earlier, later in pairwise(went))
+
+
+def test_a_new_database_is_told_of_the_budget(store, tmp_path):
+    """What was sent and what is suspended still counts; nothing is entered twice."""
+    old = open_store(f"sqlite:///{tmp_path / 'old.db'}")
+    let_go(old, T)
+    first = let_go(old, T + 10).view.hindsight
+    second = look(old, T + 20).hindsight
+    old.close()
+    state = Suspension(until=T + HOUR, strikes=2, reason="429", noted=T)
+    for hindsight in (first, second, first):
+        view = write(store, budget.correct, Known(hindsight, state, elsewhere=True), at(T + 20))
+        assert view.starts == [T, T + 10]
+        assert view.suspension == state
+    assert rows(store, "SELECT started FROM request_ledger ORDER BY id") == [(T,), (T + 10,)]
+    assert look(store, T + 20).suspension == state
+
+
+def test_a_ledger_from_the_future_is_put_right(store):
+    """The clock was set back a day: its entries count from now on, and then no more."""
+    for number in range(475):
+        let_go(store, T + DAY + number)
+    stop(store, T + DAY + 500, banned=True)
+    grant = let_go(store, T)
+    assert (grant.entered, grant.at) == (False, T + 301_000)
+    assert rows(store, "SELECT DISTINCT started FROM request_ledger") == [(T,)]
+    assert rows(store, "SELECT until, noted FROM suspension") == [(T + 301_000, T)]
+    assert let_go(store, T + 301_000).entered
+
+
+def test_what_a_process_knows_better_is_written_down(store):
+    """The clock was set forward: one that starts now counts what it would have thought old."""
+    hindsight = Hindsight()
+    for number in range(475):
+        grant = write(store, budget.let_go, "x", 0, Known(hindsight), Moment(T + number, number))
+        hindsight = grant.view.hindsight
+    assert let_go(store, T + DAY).entered
+    write(store, budget.correct, Known(hindsight), Moment(T + DAY, 1_000))
+    grant = let_go(store, T + DAY)
+    assert (grant.entered, grant.at) == (False, T + DAY - 999 + 61_000)
+
+
+def test_a_database_of_before_is_upgraded_with_its_suspension_and_its_ledger(tmp_path, monkeypatch):
+    """Nothing is lost, nothing else is changed, and the whole of the limits is ours."""
+    upgrade = command.upgrade
+    path = tmp_path / "old.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate.command, "upgrade", lambda config, _to: upgrade(config, "0003"))
+        open_store(f"sqlite:///{path}").close()
+    with closing(sqlite3.connect(path)) as old, old:
+        columns = [row[1] for row in old.execute("PRAGMA table_info(suspension)")]
+        assert "share" not in columns
+        old.execute(
+            "UPDATE suspension SET until = ?, strikes = 2, probe = 5, banned = 1, reason = 'why'",
+            (T + HOUR,),
+        )
+        old.execute("INSERT INTO request_ledger (started, endpoint) VALUES (?, 'candles')", (T,))
+        old.execute("INSERT INTO instruments VALUES ('A', 7, 'live', 8)")
+    before = shutil.copy(path, tmp_path / "before.db")
+    store = open_store(f"sqlite:///{path}")
+    view = look(store, T + 5)
+    assert view.starts == [T]
+    assert view.suspension == Suspension(T + HOUR, 2, 5, True, "why", 0, 1.0, 0)
+    assert let_go(store, T + 5).at == T + HOUR
+    assert let_go(store, T + HOUR).entered
+    store.close()
+    with closing(sqlite3.connect(before)) as then, closing(sqlite3.connect(path)) as now:
+        assert now.execute("SELECT version_num FROM alembic_version").fetchone() == ("0004",)
+        query = "SELECT * FROM instruments"
+        assert now.execute(query).fetchall() == then.execute(query).fetchall()
