@@ -42,7 +42,7 @@ class Gate:
     said: float | None = None
     """What Retry-After says at most, in seconds, whatever is true."""
     slow: float = 0.0
-    """Passed on so many seconds late."""
+    """Requests that are not the bot's are passed on so many seconds late."""
     arrivals: list[Arrival] = field(default_factory=list)
     suspended: float = 0.0
     """When the suspension ends."""
@@ -132,11 +132,12 @@ class Gate:
             while b"\r\n\r\n" in waiting:
                 head, _, waiting = waiting.partition(b"\r\n\r\n")
                 websocket = b"upgrade: websocket" in head.lower()
-                status, seconds = self._judge(websocket, BOT.encode() in head)
+                bot = BOT.encode() in head
+                status, seconds = self._judge(websocket, bot)
                 if status:
                     await stream.send_all(_refusal(status, seconds))
                     return
-                await trio.sleep(0 if websocket else self.slow)
+                await trio.sleep(0 if websocket or bot else self.slow)
                 await target.send_all(head + b"\r\n\r\n")
                 if websocket:
                     await _pipe(stream, target)
