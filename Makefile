@@ -5,9 +5,11 @@ PROMETHEUS ?= http://127.0.0.1:9090
 MINUTES ?= 15
 PAGE ?= http://127.0.0.1:8780
 FOLDER ?= .
+HOURS ?= 24
+SEEDS ?= 7
 BIN := .venv/bin
 
-.PHONY: run demo test test-parts test-processes fuzz lint format dashboards pictures screens clean
+.PHONY: run demo test test-parts test-processes test-faults fuzz lint format dashboards pictures screens clean
 .PHONY: soak lock dist audit
 
 run: .venv/run  ## the agent, with SQLite under data/
@@ -22,6 +24,7 @@ ifdef ARGS
 	$(PYTEST) $(ARGS)
 else
 	$(MAKE) --no-print-directory -j2 test-parts test-processes
+	$(MAKE) --no-print-directory test-faults
 endif
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='blofin_agent/core/*' --fail-under=100
@@ -30,13 +33,21 @@ endif
 # A running agent waits for the next minute most of the time: its tests run beside the others, and
 # their report follows when they are done.
 PYTEST := $(BIN)/coverage run -m pytest
+# What is tried in fast time, or with a deadline of its own, wants the machine for itself.
+FAULTS := tests/laws tests/integration/faults
 BESIDE := tests/browser $(patsubst %,tests/integration/test_%.py,agent api restart ticks)
 
 test-parts:
-	$(PYTEST) $(BESIDE:%=--ignore=%)
+	$(PYTEST) $(BESIDE:%=--ignore=%) $(FAULTS:%=--ignore=%)
 
 test-processes:
 	@$(PYTEST) $(BESIDE) >.test-processes.log 2>&1; code=$$?; cat .test-processes.log; exit $$code
+
+test-faults:
+	$(PYTEST) $(FAULTS)
+
+soak: .venv/dev  ## the laws under any mix of faults, in virtual time: HOURS=24 SEEDS=7,8
+	SOAK_HOURS=$(HOURS) SOAK_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/laws
 
 fuzz: .venv/dev  ## atheris over all that comes from outside, MINUTES=15 in all; SURFACES='frames urls' for some
 	$(BIN)/python -m pip install -qq --group fuzz

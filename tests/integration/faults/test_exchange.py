@@ -3,6 +3,8 @@
 Time goes fast in both processes (see `blofin_agent.clock`), so a minute takes three seconds.
 """
 
+import collections
+import json
 import time
 import urllib.parse
 import urllib.request
@@ -99,7 +101,19 @@ class Site:
             if sample.partition("{")[0] == f"blofin_{name}" and all(one in sample for one in wanted)
         )
 
-    def rises(self, series, before):
+    def struck(self):
+        """Return how often each kind of fault struck."""
+        with urllib.request.urlopen(
+            f"{self.simulator.rest_url}/control/faults", timeout=20
+        ) as answer:
+            return collections.Counter(json.load(answer)["struck"])
+
+    def shows(self, fault, series, *also):
+        """Put faults in force, and wait until one struck and its series rises."""
+        kind, before, struck = fault.partition(",")[0], self.sum(series), self.struck()
+        for one in (*also, fault):
+            self.fault(one)
+        until(lambda: kind == "clock" or self.struck()[kind] > struck[kind], 60)
         until(lambda: self.sum(series) > before, 60)
 
     def whole(self):
@@ -147,22 +161,14 @@ def in_the_end_all_is_well(site, record_property):
 @pytest.mark.parametrize("fault", REST)
 def test_rest(site, fault):
     """Every minute is asked for: no push says that it is complete."""
-    before = site.sum(REST[fault])
-    site.fault("ws-no-complete")
-    site.fault(fault)
-    site.rises(REST[fault], before)
+    site.shows(fault, REST[fault], "ws-no-complete")
 
 
 @pytest.mark.parametrize("fault", FEED)
 def test_feed(site, fault):
-    before = site.sum(FEED[fault])
-    site.fault(fault)
-    site.rises(FEED[fault], before)
+    site.shows(fault, FEED[fault])
 
 
 @pytest.mark.parametrize("fault", RECONNECTED)
 def test_feed_that_connects(site, fault):
-    before = site.sum(RECONNECTED[fault])
-    site.fault(fault)
-    site.fault("ws-drop,times=1")
-    site.rises(RECONNECTED[fault], before)
+    site.shows(fault, RECONNECTED[fault], "ws-drop,times=1")
