@@ -29,6 +29,8 @@ CALM_HOURS = 8
 """How long after the last fault all must be well at the latest: proofs are asked for again after
 an hour, and those seen twice after six."""
 
+STEPS_MS = (0, 0, 4_000, -4_000, 90_000, -90_000, 600_000, -3_600_000)
+"""How far the machine's clock may be ahead of the true time."""
 QUARTERS = 4
 FLAT_MIB = 12
 """What memory may grow from the first quarter's end to the last one's."""
@@ -49,14 +51,18 @@ FAULTS = (
 """What the schedule draws from."""
 
 
-async def schedule(faults, chance, seconds):
-    """Put faults in force at random, none to three at once, for so long."""
+async def schedule(place, chance, seconds):
+    """Put faults in force at random, none to three at once, for so long; step the clock, too."""
+    faults = place.simulator.faults
     end = trio.current_time() + seconds
     while trio.current_time() < end:
         for text in chance.sample(FAULTS, chance.choice([0, 1, 1, 2, 3])):
             faults.parse(f"{text},for={chance.randint(20, 900)}")
+        if chance.random() < 0.3:
+            place.wall.ahead_ms = chance.choice(STEPS_MS)
         await trio.sleep(chance.uniform(30, 600))
     faults.clear()
+    place.wall.ahead_ms = 0
 
 
 def resident():
@@ -157,7 +163,7 @@ def test_under_any_mix_of_faults_the_store_becomes_what_the_exchange_has(
         async with world(store, settings, options, monkeypatch) as place:
             faults = place.simulator.faults
             for _ in range(QUARTERS):
-                await schedule(faults, chance, HOURS * 3_600 / QUARTERS)
+                await schedule(place, chance, HOURS * 3_600 / QUARTERS)
                 memory.append(resident())
             stopped, whole = trio.current_time(), False
             while not whole and trio.current_time() - stopped < CALM_HOURS * 3_600:
