@@ -127,7 +127,7 @@ def test_a_403_over_rest_stops_requests_and_websockets_of_all_processes_until_on
     ended.append(place.start("backfill", **settings))
     until(lambda: len(exchange.rest()) > 10)
     exchange.slow = 1.0
-    exchange.banned = end = time.monotonic() + 6
+    exchange.banned = end = time.monotonic() + 12
     refused = until(lambda: [one for one in exchange.rest() if one.status == 403])
     quiet_then_one(exchange, refused[0].at, end, 1.0)
     assert len([one for one in exchange.arrivals if one.status == 403]) <= 3
