@@ -1,8 +1,9 @@
 """Live candles: those that are complete go to the writer."""
 
 from blofin_agent.core import leap
-from blofin_agent.core.candle import BadRow, Reason
+from blofin_agent.core.candle import BadRow, Candle, Reason
 from blofin_agent.core.frames import Push, channel, judge_push
+from blofin_agent.core.skew import Skew
 from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.intake import Intake
 from blofin_agent.metrics import Metrics
@@ -26,6 +27,7 @@ class CandleIntake(Intake):
     def __init__(self, watch: Watch, writer: Writer, metrics: Metrics, trouble: Trouble) -> None:
         super().__init__(channel(watch.bar), watch, metrics, trouble)
         self._writer = writer
+        self._skew = Skew()
 
     def _take(self, push: Push, subscriptions: Subscriptions, now: float) -> None:
         history = self._watch.histories[push.symbol]
@@ -36,6 +38,7 @@ class CandleIntake(Intake):
         clock = self._watch.clock()
         self._metrics.feed_last_push.labels(push.symbol).set(clock / 1000)
         for row in judge_push(push, self._watch.bar, self._watch.bar.floor(clock + SKEW_MS)):
+            self._judge_clock(row, clock)
             if isinstance(row, BadRow):
                 self._reject(push.symbol, row)
             elif row.open_time < self._watch.window().start:
@@ -46,6 +49,13 @@ class CandleIntake(Intake):
                 self._reject(push.symbol, BadRow(Reason.DOUBTFUL, str(tuple(row)), row.open_time))
             else:
                 self._writer.offer(push.symbol, row)
+
+    def _judge_clock(self, row: Candle | BadRow, clock: int) -> None:
+        # One that is called impossible for being of the future tells that the clock is behind.
+        told = isinstance(row, Candle) or row.reason is Reason.OUTSIDE
+        if told and row.open_time is not None:
+            close = row.open_time + self._watch.bar.ms
+            self._metrics.clock_offset.set(self._skew.note(close, clock))
 
     def show(self, symbol: str, subscriptions: Subscriptions) -> None:
         """Show whether the symbol's candles are subscribed."""

@@ -124,6 +124,10 @@ class Metrics:
         self.candle_delay = histogram(
             "candle_delay_seconds", "From a live candle's close to its commit.", _DELAY
         )
+        self.clock_offset = gauge(
+            "clock_offset_seconds",
+            "How far this machine's clock is ahead of BloFin's, as live candles tell.",
+        )
         self.queue_length = gauge("writer_queue_length", "Batches that wait to be stored.")
         self.queue_capacity = gauge(
             "writer_queue_capacity", "Batches that may wait before live candles are dropped."
@@ -132,9 +136,11 @@ class Metrics:
             "writer_dropped",
             "Live candles dropped because the queue was full; they are fetched again by REST.",
         )
-        self.ticks_written = counter("ticks_written", "Ticks newly stored.", "symbol")
-        self.ticks_queue_length = gauge("ticks_queue_length", "Ticks that wait to be stored.")
-        self.ticks_dropped = counter("ticks_dropped", "Ticks lost because the queue was full.")
+        self.ticks_written, self.ticks_queue_length, self.ticks_dropped = (
+            counter("ticks_written", "Ticks newly stored.", "symbol"),
+            gauge("ticks_queue_length", "Ticks that wait to be stored."),
+            counter("ticks_dropped", "Ticks lost because the queue was full."),
+        )
         gauge("store_up", "1 while the database takes transactions.").set_function(
             self.store_trouble.up
         )

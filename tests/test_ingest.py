@@ -427,3 +427,16 @@ async def test_a_live_candle_of_another_price_is_left_to_rest(house, peer, wire,
     await run(live(place), 5)
     assert place.rows(STORED) == [("BTC-USDT", end - 2 * MINUTE, "blofin_ws")]
     assert place.figure("blofin_rows_rejected_total", feed="ws", reason="doubtful") == 1
+
+
+@pytest.mark.parametrize("ahead_s", [0, 45, -45, -200])
+async def test_a_clock_that_is_wrong_shows_in_a_metric(house, peer, wire, end, ahead_s):
+    """Also one so far behind that the candle looks impossible."""
+    place = house(hours=1)
+    place.wall.ahead_ms = ahead_s * 1_000
+    # It closes by BloFin's clock as it comes, 15.5 s after the test's begin.
+    place.wall.ahead_ms -= 15_000
+    peer.script = [pushing(("BTC-USDT", [wire(end - MINUTE)]))]
+    await run(live(place), 5)
+    offset = place.figure("blofin_clock_offset_seconds")
+    assert ahead_s <= offset <= ahead_s + 3

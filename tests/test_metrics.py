@@ -67,6 +67,7 @@ FAMILIES = {
     "feed_last_push_timestamp_seconds": ("gauge", {"symbol"}),
     "feed_subscribed": ("gauge", {"symbol"}),
     "candle_delay_seconds": ("histogram", set()),
+    "clock_offset_seconds": ("gauge", set()),
     "writer_queue_length": ("gauge", set()),
     "writer_queue_capacity": ("gauge", set()),
     "writer_dropped": ("counter", set()),

@@ -52,8 +52,6 @@ FEED = {
     "ws-repeated": "feed_messages_total{kind=candle}",
     "ws-shuffled": "feed_messages_total{kind=candle}",
     "ws-foreign": "rows_rejected_total{reason=doubtful}",
-    "clock,seconds=45": "candles_written_total",
-    "clock,seconds=-45": "candles_missing",
 }
 """What the websocket, or a clock, does wrong, and the series that rises with it."""
 
@@ -64,6 +62,10 @@ RECONNECTED = {
     "ws-refuse-subscription": "feed_messages_total{kind=refused}",
 }
 """What shows on a connection that is made anew."""
+
+
+CLOCKS = {"clock,seconds=45": -1, "clock,seconds=-45": 1}
+"""By how many times 45 s the machine's clock is then ahead."""
 
 
 class Site:
@@ -113,7 +115,7 @@ class Site:
         kind, before, struck = fault.partition(",")[0], self.sum(series), self.struck()
         for one in (*also, fault):
             self.fault(one)
-        until(lambda: kind == "clock" or self.struck()[kind] > struck[kind], 60)
+        until(lambda: self.struck()[kind] > struck[kind], 60)
         until(lambda: self.sum(series) > before, 60)
 
     def whole(self):
@@ -172,3 +174,33 @@ def test_feed(site, fault):
 @pytest.mark.parametrize("fault", RECONNECTED)
 def test_feed_that_connects(site, fault):
     site.shows(fault, RECONNECTED[fault], "ws-drop,times=1")
+
+
+@pytest.mark.parametrize("fault", CLOCKS)
+def test_clock(site, fault):
+    """The middle of many candles tells, so it takes some."""
+    expected = CLOCKS[fault] * 45
+    site.fault(fault)
+    until(lambda: abs(site.sum("clock_offset_seconds") - expected) < 15, 150)
+    site.control("DELETE")
+    until(lambda: abs(site.sum("clock_offset_seconds")) < 15, 150)
+
+
+def test_corrected(site):
+    """BloFin gave other figures first: they stay, and `verify --repair` puts the right ones."""
+    site.fault("corrected,seconds=120")
+    until(lambda: site.struck()["corrected"] > 4, 60)
+    site.control("DELETE")
+    wrong = {
+        symbol: [
+            row
+            for row in site.place.stored(symbol)
+            if row != site.simulator.market.candle(symbol, Bar.M1, row.open_time)
+        ]
+        for symbol in SYMBOLS
+    }
+    assert any(wrong.values())
+    lookback = ("--lookback-hours", "2")
+    done = site.place.run("verify", *lookback, "--repair", within_s=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    until(lambda: site.sum("verify_candles_total{result=different}") >= 1)
