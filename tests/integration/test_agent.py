@@ -5,6 +5,7 @@ import gzip
 import http.server
 import json
 import random
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -269,10 +270,11 @@ def test_the_demo_heals(place, run_agent):
 
     until(lambda: len(ratios()) == 8)
     until(lambda: min(ratios()) > 0.97)
-    url = (place.folder / "out").read_text().splitlines()[4].split()[4]
+    url = shlex.split((place.folder / "out").read_text().splitlines()[4])[4]
     asked = urllib.request.Request(url, method="PUT")
     with urllib.request.urlopen(asked, timeout=10) as answer:
-        assert list(json.load(answer)) == [url.rpartition("/")[2]]
+        (fault,) = json.load(answer)["faults"]
+        assert fault["symbol"] == url.rpartition("=")[2]
     assert agent.stop(signal.SIGINT) == 0
     assert (place.folder / "data/demo.db").exists()
 
