@@ -150,7 +150,10 @@ async def test_a_wrong_statement_is_a_bug_and_stays_one(store):
     with pytest.raises(sa.exc.IntegrityError):
         await store.write(
             "insert",
-            lambda db: db.exec_driver_sql("INSERT INTO suspension VALUES (1, 0, 0, 0, 0, '')"),
+            lambda db: db.exec_driver_sql(
+                "INSERT INTO suspension (id, until, strikes, probe, banned, reason)"
+                " VALUES (1, 0, 0, 0, 0, '')"
+            ),
         )
 
 
