@@ -111,7 +111,7 @@ class Filler:
     ) -> Run:
         """Fetch what is missing of one symbol in the window, store it, and write the run down.
 
-        `pause_s` is waited after each request; `tries` is how often one page is asked for before
+        `pause_s` is waited between two requests; `tries` is how often one page is asked for before
         the run has failed. Never raises for what the exchange does: the run's `status` tells.
         """
         progress = progress or Progress()
@@ -186,6 +186,8 @@ class Filler:
             page = plan.next_page(walk.left, bar, self.pager.size, walk.window.end)
             if page is None:
                 break
+            if walk.run.requests:
+                await trio.sleep(pause_s)
             page = page._replace(limit=min(max(page.limit, walk.least_rows), self.pager.size))
             page, answer = await self.pager.fetch(
                 history, page, walk.left[-1].end, walk.window, walk.run, tries, walk.beside(history)
@@ -204,7 +206,6 @@ class Filler:
             else:
                 walk.spoilt.append(span)
             walk.left = subtract(walk.left, span)
-            await trio.sleep(pause_s)
 
     async def _keep(self, history: History, walk: _Walk, answer: Answer) -> None:
         new = [candle for candle in answer.candles if not history.held.has(candle.open_time)]

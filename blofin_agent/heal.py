@@ -114,6 +114,9 @@ class Healer:
             patient.tried = history.gaps(self._fresh(history), self._watch.clock())
             patient.tried_again_at = now + patient.backoff.next()
             patient.newest = history.held.newest
+        if run.requests:
+            # Not in the run: a pass that comes to this symbol would wait for it, each time.
+            await trio.sleep(pause_s)
 
 
 def _came_back(span: Span, newest_then: int | None, newest_now: int | None) -> bool:

@@ -10,6 +10,7 @@ from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import MINUTE
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import Invalid, Unreachable
+from blofin_agent.core.run import Trigger
 from blofin_agent.heal import RECENT_MS
 
 RUNS = "SELECT status, requests, rows_inserted FROM gap_fill_runs WHERE trigger = 'heal'"
@@ -86,6 +87,22 @@ async def test_healing_never_takes_more_than_half_of_the_budget(house, exchange,
     assert len(times) >= 200 * share
     first = Counter(name for _, name, _ in exchange.log[:200])
     assert set(first.values()) == {1}
+
+
+async def test_a_pass_does_not_fall_into_step_with_healing(house, exchange, hold, end):
+    """200 symbols with an old hole and a fresh one: the pass keeps its own pace, and asks once."""
+    place = house(watched=[f"S{number}-USDT" for number in range(200)])
+    whole(place, hold, but=[end - 600 * MINUTE])
+    healer = place.healer()
+    place.filler.queued |= set(place.watch.histories)
+    await trio.sleep(60)
+    begun = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(healer.run)
+        await place.passes.once(place.watch.window(), Trigger.START)
+        assert trio.current_time() - begun < 10
+        nursery.cancel_scope.cancel()
+    assert len(exchange.log) < 230
 
 
 async def test_while_a_pass_is_to_come_only_what_is_newer_than_it_is_healed(

@@ -136,6 +136,17 @@ async def test_after_a_pass_that_was_too_long_the_next_begins_at_once(house, exc
     assert started == [(0,), (3_601,)]
 
 
+async def test_a_cold_start_of_32_symbols_takes_224_pages_at_the_spacing(house, exchange):
+    """A week of minutes each, 250 ms from start to start: 56 s, and no limit in the way."""
+    names = [f"S{number}-USDT" for number in range(32)]
+    place = house(hours=168, watched=names, spacing_ms=250)
+    done = await place.passes.once(place.watch.window(), Trigger.START)
+    times = [at for at, _, _ in exchange.log]
+    assert len(times) == 32 * 7
+    assert {later - earlier for earlier, later in itertools.pairwise(times)} == {250}
+    assert [run.status for run in done.runs] == [Status.COMPLETE] * 32
+
+
 async def test_the_time_left_is_told_by_the_share_of_the_limits_that_is_ours(house, exchange):
     """At a half a large backfill takes twice as long, and it says so."""
     place = house(hours=168, watched=[f"S{number}-USDT" for number in range(300)])

@@ -238,6 +238,10 @@ def test_old_things_are_forgotten():
     world.true += HORIZON
     view = world.look(0)
     assert (view.starts, view.lost, dict(view.hindsight.seen)) == ([], [], {})
+    world.ask()
+    world.rows.clear()
+    world.true += HORIZON
+    assert world.look(0).lost == []
 
 
 def test_a_suspension_from_before_this_was_noted_stays_as_it_is():
