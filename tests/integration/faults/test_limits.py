@@ -1,7 +1,9 @@
 """BloFin's limits, kept by real processes against an exchange that counts by itself."""
 
+import contextlib
 import itertools
 import json
+import socket
 import time
 
 import pytest
@@ -12,6 +14,8 @@ from tests.processes import until
 
 UNDER_WAY_S = 0.3
 """What another process had sent before it could know of a suspension has arrived by then."""
+
+CONNECTED = 'blofin_feed_connected{connection="1"}'
 
 
 @pytest.fixture
@@ -32,6 +36,37 @@ def gate(place, simulate):
 
 def log_of(place):
     return (place.folder / "err").read_text()
+
+
+@pytest.mark.timeout(120)
+def test_a_loop_of_kill_9_and_of_failed_starts_never_passes_a_limit(place, gate, ended):
+    """15 starts, without any spacing, over more pages than the limit allows."""
+    exchange = gate("32", options=("--page-limit", "300"))
+    settings = {"BLOFIN_SYMBOLS": "all", "BACKFILL_REQUEST_SLEEP_MS": "0"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for number in range(15):
+            before = len(exchange.arrivals)
+            if number % 5 == 4:
+                # Its port is taken: it ends by itself, before it has sent anything.
+                process = place.start("run", **settings, API_PORT=str(taken.getsockname()[1]))
+                ended.append(process)
+                assert process.wait(20) == 1
+                assert len(exchange.arrivals) == before
+                continue
+            process = place.start("run", **settings)
+            ended.append(process)
+            # Now in the middle of its first requests, now when it has sent many, as fast as this
+            # machine is; once the limit holds them back it waits in vain.
+            enough = before + (3, 50, 100)[number % 3]
+            with contextlib.suppress(pytest.fail.Exception):
+                until(lambda most=enough: len(exchange.rest()) > most, within_s=6, every_s=0.02)
+            process.kill()
+            process.wait()
+    assert not [one for one in exchange.arrivals if one.status]
+    assert 400 < exchange.most(60) <= 475
+    entered = place.query("SELECT count(*) FROM request_ledger WHERE endpoint != 'websocket'")
+    # Each start may have been killed between the ledger and the wire, once.
+    assert 0 <= entered[0][0] - len(exchange.rest()) <= 15
 
 
 def quiet_then_one(exchange, first, end, answered_after_s):
@@ -80,6 +115,26 @@ def test_a_bot_that_uses_up_the_address_stops_two_agents_and_a_backfill_and_halv
     quiet_then_one(exchange, end, end, 1.0)
     assert agents[0].samples()["blofin_rate_budget_share"] == 0.25
     assert all(agent.process.poll() is None for agent in agents)
+
+
+@pytest.mark.timeout(120)
+def test_a_403_over_rest_stops_requests_and_websockets_of_all_processes_until_one_probe(
+    place, gate, run_agent, ended
+):
+    """Nothing is sent into the ban, not even a handshake; after it one goes alone."""
+    exchange = gate("2", options=("--page-limit", "20"))
+    settings = {"BACKFILL_REQUEST_SLEEP_MS": "100"}
+    agent = run_agent("run", **settings)
+    ended.append(place.start("backfill", **settings))
+    # A handshake that met the ban first would stop REST, and no request would meet it.
+    until(lambda: exchange.handshakes() and agent.samples()[CONNECTED] == 1)
+    until(lambda: len(exchange.rest()) > 10)
+    exchange.slow = 1.0
+    exchange.banned = end = time.monotonic() + 6
+    refused = until(lambda: [one for one in exchange.rest() if one.status == 403])
+    quiet_then_one(exchange, refused[0].at, end, 1.0)
+    assert len([one for one in exchange.arrivals if one.status == 403]) <= 3
+    assert agent.samples()["blofin_rate_budget_share"] == 1
 
 
 @pytest.mark.timeout(120)
