@@ -1,7 +1,7 @@
 """Live candles: those that are complete go to the writer."""
 
 from blofin_agent.core import leap
-from blofin_agent.core.candle import BadRow, Candle, Reason
+from blofin_agent.core.candle import BadRow, Candle, Reason, WireRow
 from blofin_agent.core.frames import Push, channel, judge_push
 from blofin_agent.core.skew import Skew
 from blofin_agent.core.subscriptions import Subscriptions
@@ -28,6 +28,10 @@ class CandleIntake(Intake):
         super().__init__(channel(watch.bar), watch, metrics, trouble)
         self._writer = writer
         self._skew = Skew()
+        self._latest: dict[str, int] = {}
+        """The newest candle that came, by symbol, open or complete..."""
+        self._complete: dict[str, int] = {}
+        """...and the last complete one."""
 
     def _take(self, push: Push, subscriptions: Subscriptions, now: float) -> None:
         history = self._watch.histories[push.symbol]
@@ -37,7 +41,11 @@ class CandleIntake(Intake):
             self.show(push.symbol, subscriptions)
         clock = self._watch.clock()
         self._metrics.feed_last_push.labels(push.symbol).set(clock / 1000)
-        for row in judge_push(push, self._watch.bar, self._watch.bar.floor(clock + SKEW_MS)):
+        closed_before = self._watch.bar.floor(clock + SKEW_MS)
+        for wire in push.rows:
+            if isinstance(wire, WireRow):
+                self._count_odd(push.symbol, wire, closed_before)
+        for row in judge_push(push, self._watch.bar, closed_before):
             self._judge_clock(row, clock)
             if isinstance(row, BadRow):
                 self._reject(push.symbol, row)
@@ -49,6 +57,20 @@ class CandleIntake(Intake):
                 self._reject(push.symbol, BadRow(Reason.DOUBTFUL, str(tuple(row)), row.open_time))
             else:
                 self._writer.offer(push.symbol, row)
+
+    def _count_odd(self, symbol: str, row: WireRow, closed_before: int) -> None:
+        """Count a complete candle that comes again, and any that comes after a later one."""
+        time = row.open_time
+        if time > closed_before:
+            return
+        if time < self._latest.get(symbol, 0):
+            self._metrics.oddities.labels("ws", "unordered").inc()
+        else:
+            self._latest[symbol] = time
+        if row.complete:
+            if time == self._complete.get(symbol):
+                self._metrics.oddities.labels("ws", "repeated").inc()
+            self._complete[symbol] = time
 
     def _judge_clock(self, row: Candle | BadRow, clock: int) -> None:
         # One that is called impossible for being of the future tells that the clock is behind.

@@ -176,21 +176,22 @@ def simulate(
     """
     from blofin_agent.commands import demo  # noqa: PLC0415 - as above
     from blofin_agent.simulator.faults import KINDS  # noqa: PLC0415 - likewise
+    from blofin_agent.simulator.serve import Options  # noqa: PLC0415 - likewise
 
     if "list" in faults:
         show.print_lines([f"{kind:<24}{what}" for kind, what in KINDS.items()])
         return
     logs.configure("console", "info")
-    demo.simulate(
-        host=host,
-        port=port,
-        symbols=symbols,
+    options = Options(
+        host,
+        port,
         seed=seed,
-        holes=holes,
+        hole_rate=holes,
         page_limit=page_limit,
         limits=not no_limits,
         faults=faults,
     )
+    demo.simulate(symbols, options)
 
 
 @main.command("demo")

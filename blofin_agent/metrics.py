@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ENDPOINTS = ("candles", "instruments")
 KINDS = ("candle", "trade", "ack", "refused", "pong", "invalid")
 DISCONNECTS = ("closed", "rejected", "unreachable", "timeout", "silent", "stale")
+ODDITIES = {"rest": ("empty", "unordered", "starts_late"), "ws": ("repeated", "unordered")}
 FEEDS = ("rest", "ws", "trades", "instruments")
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -132,6 +133,9 @@ class Metrics:
         self.queue_capacity = gauge(
             "writer_queue_capacity", "Batches that may wait before live candles are dropped."
         )
+        self.oddities = counter(
+            "oddities", "Answers and pushes that were odd, and cost nothing.", "feed", "kind"
+        )
         self.dropped = counter(
             "writer_dropped",
             "Live candles dropped because the queue was full; they are fetched again by REST.",
@@ -166,6 +170,9 @@ class Metrics:
         for feed in FEEDS:
             for reason in Reason:
                 self.rows_rejected.labels(feed, reason.value)
+        for feed, kinds in ODDITIES.items():
+            for kind in kinds:
+                self.oddities.labels(feed, kind)
 
     def count_ticks(self) -> None:
         """Make each symbol's series of ticks exist from now on: without ticks there are none."""

@@ -10,7 +10,7 @@ import trio
 
 from blofin_agent.core import leap
 from blofin_agent.core.answers import NO_SUCH_INSTRUMENT, Answer
-from blofin_agent.core.candle import Candle, Reason
+from blofin_agent.core.candle import Bar, Candle, Reason
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import ExchangeError, RateLimited, Refused, Stopped
 from blofin_agent.core.history import History
@@ -122,11 +122,21 @@ class Pager:
             if met.doubted is not None:
                 answer = self._second(history.symbol, met.doubted, answer, leapt=leapt)
             times = answer.times
+            self._count_odd(page, answer, history.bar)
             told = bool(times) and min(times) < below and max(times) >= window.start
             if told or met.empties:
                 self._learn(history, page, answer)
                 return page, answer if told else answer._replace(times=[])
             met.empties += 1
+
+    def _count_odd(self, page: Page, answer: Answer, bar: Bar) -> None:
+        times, odd = answer.times, self._metrics.oddities
+        if not times:
+            odd.labels("rest", "empty").inc()
+        elif times != sorted(times, reverse=True):
+            odd.labels("rest", "unordered").inc()
+        if times and max(times) < page.after - bar.ms:
+            odd.labels("rest", "starts_late").inc()
 
     def _second(self, symbol: str, doubted: Answer, answer: Answer, *, leapt: bool) -> Answer:
         """Return what is believed of two answers, in the first of which a price leapt."""

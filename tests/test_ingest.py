@@ -440,3 +440,28 @@ async def test_a_clock_that_is_wrong_shows_in_a_metric(house, peer, wire, end, a
     await run(live(place), 5)
     offset = place.figure("blofin_clock_offset_seconds")
     assert ahead_s <= offset <= ahead_s + 3
+
+
+@pytest.mark.parametrize(
+    ("order", "counted"),
+    [((3, 2, 1), (0, 0)), ((3, 3, 2), (1, 0)), ((2, 3, 1), (0, 1)), ((2, 3, 2), (0, 1))],
+)
+async def test_an_odd_push_is_counted_by_what_is_odd(house, peer, wire, end, order, counted):
+    """How many minutes ago each opened; all are stored all the same."""
+    place = house(hours=1)
+    peer.script = [pushing(*[("BTC-USDT", [wire(end - ago * MINUTE)]) for ago in order])]
+    await run(live(place), 5)
+    assert [time for _, time, _ in place.rows(STORED)] == sorted(
+        {end - ago * MINUTE for ago in order}
+    )
+    kinds = ("repeated", "unordered")
+    assert counted == tuple(
+        place.figure("blofin_oddities_total", feed="ws", kind=one) for one in kinds
+    )
+
+
+async def test_an_absurd_time_makes_no_later_push_odd(house, peer, wire, end):
+    place = house(hours=1)
+    peer.script = [pushing(*[("BTC-USDT", [wire(at)]) for at in (end + 10**12, end - MINUTE)])]
+    await run(live(place), 5)
+    assert place.figure("blofin_oddities_total", feed="ws", kind="unordered") == 0

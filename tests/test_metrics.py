@@ -70,6 +70,7 @@ FAMILIES = {
     "clock_offset_seconds": ("gauge", set()),
     "writer_queue_length": ("gauge", set()),
     "writer_queue_capacity": ("gauge", set()),
+    "oddities": ("counter", {"feed", "kind"}),
     "writer_dropped": ("counter", set()),
     "ticks_written": ("counter", {"symbol"}),
     "ticks_queue_length": ("gauge", set()),

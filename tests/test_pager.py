@@ -157,3 +157,21 @@ async def test_of_two_answers_that_leap_elsewhere_only_the_common_rows_are_taken
     assert len(answer.candles) == 8
     assert {one.close for one in answer.candles} == {2.0}
     assert not answer.clean
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda _rows: [], "empty"),
+        (lambda rows: rows[::-1], "unordered"),
+        (lambda rows: rows[3:], "starts_late"),
+        (lambda rows: rows, None),
+    ],
+)
+async def test_an_odd_page_is_counted_by_what_is_odd(house, exchange, end, change, kind):
+    place = house()
+    exchange.script = [change]
+    await fetch(place, Page(end, 10))
+    kinds = ("empty", "unordered", "starts_late")
+    counted = [place.figure("blofin_oddities_total", feed="rest", kind=one) for one in kinds]
+    assert counted == [float(one == kind) for one in kinds]

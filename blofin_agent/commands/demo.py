@@ -2,8 +2,9 @@
 
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -40,33 +41,17 @@ class WrongOptionError(WrongUse):
     """An option of the simulator's cannot be."""
 
 
-def simulate(
-    *,
-    host: str,
-    port: int,
-    symbols: str,
-    seed: int,
-    holes: float,
-    page_limit: int,
-    limits: bool,
-    faults: Sequence[str],
-) -> None:
-    """Run the simulator until Ctrl-C. Raises DemoError and WrongOptionError."""
+def simulate(symbols: str, options: Options) -> None:
+    """Run the simulator until Ctrl-C. Raises DemoError and WrongOptionError.
+
+    `symbols`: how many, or which, as a command line says it.
+    """
 
     async def main() -> None:
-        options = Options(
-            host=host,
-            port=port,
-            symbols=parse_symbols(symbols),
-            seed=seed,
-            hole_rate=holes,
-            page_limit=page_limit,
-            limits=limits,
-            faults=faults,
-        )
+        chosen = replace(options, symbols=parse_symbols(symbols))
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                running: Running = await nursery.start(serve, options)
+                running: Running = await nursery.start(serve, chosen)
                 show.print_lines(
                     [f"BLOFIN_REST_URL={running.rest_url}", f"BLOFIN_WS_URL={running.ws_url}"]
                 )
@@ -79,7 +64,9 @@ def simulate(
     except* ValueError as group:
         problem = WrongOptionError(str(group.exceptions[0]))
     except* OSError as group:
-        problem = DemoError(f"cannot listen on {host}:{port}: {group.exceptions[0]}")
+        problem = DemoError(
+            f"cannot listen on {options.host}:{options.port}: {group.exceptions[0]}"
+        )
     if problem is not None:
         raise problem
 

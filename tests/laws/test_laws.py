@@ -125,6 +125,8 @@ MOVED = {
     "ws-drop": ("blofin_feed_disconnects_total", "reason", "closed"),
     "ws-cut": ("blofin_feed_disconnects_total", "reason", "closed"),
     "ws-oversize": ("blofin_feed_disconnects_total", "reason", "closed"),
+    "empty": ("blofin_oddities_total", "kind", "empty"),
+    "ws-repeated": ("blofin_oddities_total", "kind", "repeated"),
     "ws-garbage": ("blofin_feed_messages_total", "kind", "invalid"),
     "ws-refuse-subscription": ("blofin_feed_messages_total", "kind", "refused"),
 }

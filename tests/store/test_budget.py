@@ -48,20 +48,6 @@ def rows(store, query):
     return store.read_here(lambda db: [tuple(row) for row in db.exec_driver_sql(query)])
 
 
-@pytest.fixture
-def reopened(database):
-    """Return a function that gives the store anew, as another process would have it."""
-    opened = []
-
-    def reopen():
-        opened.append(open_store(database))
-        return opened[-1]
-
-    yield reopen
-    for store in opened:
-        store.close()
-
-
 def test_a_request_is_entered_only_when_it_may_go(store):
     """Otherwise the answer says when to ask again, and nothing is written."""
     assert let_go(store, T, 250).at == T

@@ -1,13 +1,10 @@
 """Laws of what is remembered beside candles and runs: proofs, instruments, heartbeats."""
 
-import pytest
-
 from blofin_agent.core.answers import Instrument
 from blofin_agent.core.candle import HOUR, MINUTE, Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.proof import Proof
 from blofin_agent.store import ledger
-from blofin_agent.store.engine import open_store
 
 T = 1_790_000_000_000
 
@@ -19,20 +16,6 @@ def write(store, work, *args, **named):
 
 def rows(store, query):
     return store.read_here(lambda db: [tuple(row) for row in db.exec_driver_sql(query)])
-
-
-@pytest.fixture
-def reopened(database):
-    """Return a function that gives the store anew, as another process would have it."""
-    opened = []
-
-    def reopen():
-        opened.append(open_store(database))
-        return opened[-1]
-
-    yield reopen
-    for store in opened:
-        store.close()
 
 
 def proof(start, end, checks=1):

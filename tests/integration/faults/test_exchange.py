@@ -33,10 +33,11 @@ REST = {
     "garbage-rows": "rows_rejected_total{feed=rest}",
     "repeated-rows": "rows_rejected_total{reason=repeated}",
     "foreign-rows": "rows_rejected_total{reason=conflicting}",
-    "shuffled-rows": "candles_written_total{source=historical_fill}",
-    "edge-hole": "candles_written_total{source=historical_fill}",
-    "empty": "candles_missing",
+    "shuffled-rows": "oddities_total{kind=unordered}",
+    "edge-hole": "oddities_total{kind=starts_late}",
+    "empty": "oddities_total{kind=empty}",
     "late,seconds=90": "candles_missing",
+    "slow,seconds=3": "api_request_duration_seconds_sum",
 }
 """What REST does wrong, and the series that rises with it."""
 
@@ -49,8 +50,8 @@ FEED = {
     "ws-pongs-only": "feed_disconnects_total{reason=stale}",
     "ws-garbage": "feed_messages_total{kind=invalid}",
     "ws-no-complete": "candles_written_total{source=historical_fill}",
-    "ws-repeated": "feed_messages_total{kind=candle}",
-    "ws-shuffled": "feed_messages_total{kind=candle}",
+    "ws-repeated": "oddities_total{feed=ws,kind=repeated}",
+    "ws-shuffled": "oddities_total{feed=ws,kind=unordered}",
     "ws-foreign": "rows_rejected_total{reason=doubtful}",
 }
 """What the websocket, or a clock, does wrong, and the series that rises with it."""
