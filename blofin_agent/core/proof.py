@@ -47,8 +47,9 @@ def holes(times: Iterable[int], bar: Bar) -> Holes:
 def prove(proofs: Sequence[Proof], found: Iterable[Span], now_ms: int) -> list[Proof]:
     """Return the proofs with the holes `found` now: new ones added, known ones confirmed.
 
-    A confirmed one is believed for longer, by `RECHECK`. Where a hole covers only a part of a
-    known proof, that part alone is confirmed. Oldest first.
+    A confirmed one is believed for longer, by `RECHECK`, once its check was due: to be seen again
+    a minute later says nothing of a candle that only comes late. Where a hole covers only a part
+    of a known proof, that part alone is confirmed. Oldest first.
     """
     result = list(proofs)
     for hole in found:
@@ -60,7 +61,11 @@ def prove(proofs: Sequence[Proof], found: Iterable[Span], now_ms: int) -> list[P
                 kept.append(proof)
                 continue
             kept += [proof._replace(span=part) for part in proof.span.less(shared)]
-            kept.append(_proof(shared, proof.proven_at, proof.checks + 1, now_ms))
+            kept.append(
+                proof._replace(span=shared)
+                if now_ms < proof.next_check
+                else _proof(shared, proof.proven_at, proof.checks + 1, now_ms)
+            )
             fresh = subtract(fresh, shared)
         result = kept + [_proof(span, now_ms, 1, now_ms) for span in fresh]
     return sorted(result)

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.candle import DAY, HOUR, Bar
+from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.proof import holes, prove, refute
 
@@ -60,6 +60,16 @@ def test_belief_grows_with_each_check():
     assert proofs[0].checks == 6
 
 
+def test_to_be_seen_again_before_its_check_is_due_makes_no_proof_stronger():
+    """A candle that comes late is missing in every page of those minutes."""
+    hole = Span(0, 60_000)
+    proofs = prove([], [hole], 1_000)
+    for now in range(1_000, 1_000 + HOUR, MINUTE):
+        assert prove(proofs, [hole], now) == proofs
+    (checked,) = prove(proofs, [hole], 1_000 + HOUR)
+    assert (checked.checks, checked.next_check) == (2, 1_000 + 7 * HOUR)
+
+
 @given(bars, steps)
 def test_proofs_are_a_record_per_bar(bar, taken):
     """Proving and refuting, in any order, leave for each bar its own first time and checks."""
@@ -70,7 +80,9 @@ def test_proofs_are_a_record_per_bar(bar, taken):
         if proving:
             proofs = prove(proofs, [span], now)
             for i in range(*edge):
-                first, checks, _ = model.get(i, (now, 0, 0))
+                first, checks, due = model.get(i, (now, 0, 0))
+                if now < due:
+                    continue
                 wait = [HOUR, 6 * HOUR, DAY, 7 * DAY][min(checks, 3)]
                 model[i] = (first, checks + 1, now + wait)
         else:

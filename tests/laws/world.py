@@ -130,6 +130,8 @@ class World:
         self.simulator = simulator
         self.store = store
         self.parts = parts
+        self.deck: list[str] = []
+        """Faults that are still to come."""
         self.first_window = parts.watch.window().start
 
     def stored(self, symbol: str) -> dict[int, Candle]:
