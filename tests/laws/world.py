@@ -132,7 +132,6 @@ class World:
         self.parts = parts
         self.deck: list[str] = []
         """Faults that are still to come."""
-        self.first_window = parts.watch.window().start
 
     def stored(self, symbol: str) -> dict[int, Candle]:
         """Return the stored candles of a symbol by open time."""
