@@ -16,8 +16,9 @@ import trio
 from trio.testing import MockClock
 
 from blofin_agent.config import Settings
-from blofin_agent.core.budget import LIMITS
+from blofin_agent.core.budget import RESERVE
 from blofin_agent.core.candle import Bar
+from blofin_agent.simulator.limits import RULES
 from blofin_agent.simulator.serve import Options
 from tests.laws.world import world
 
@@ -116,8 +117,8 @@ def laws(place):
         assert place.figure("blofin_candles_present", symbol=symbol) == count.present
         assert place.figure("blofin_candles_missing", symbol=symbol) == count.missing
     counters = place.simulator.limits.counters()
-    for limit in LIMITS:
-        assert counters.most[limit.seconds] <= limit.requests
+    for rule in RULES:
+        assert counters.most[rule.seconds] <= rule.requests * (1 - RESERVE)
     # Only a fault suspends; the one request that was under way then may come too late.
     assert counters.during_suspension <= 1
     assert place.figure("blofin_store_up") == 1
