@@ -61,6 +61,9 @@ class Reconciler:
         while True:
             with suppress(StoreUnavailable):
                 await self.once()
+            if self.behind():
+                await trio.sleep(LOOK_S)
+                continue
             with trio.move_on_after(EVERY_S):
                 await self._until_another()
 

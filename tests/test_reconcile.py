@@ -109,6 +109,33 @@ async def test_a_store_that_is_away_is_met_again(locker, house, end):
     assert present(place) == 1
 
 
+async def test_another_database_that_cannot_be_read_yet_is_asked_once_a_second(
+    locker, house, monkeypatch
+):
+    """It was made anew, and somebody holds it: waiting for it costs next to nothing."""
+    place = house(hours=1)
+    await place.reconciler.once()
+    tries, once = [], place.reconciler.once
+
+    async def counted():
+        tries.append(trio.current_time())
+        assert len(tries) < 100
+        await once()
+
+    monkeypatch.setattr(place.reconciler, "once", counted)
+    monkeypatch.setattr(type(place.store), "generation", 1)
+    assert place.reconciler.behind()
+    locker.execute("BEGIN EXCLUSIVE")
+    with trio.move_on_after(9.5):
+        await place.reconciler.run()
+    assert len(tries) == 10
+    locker.execute("ROLLBACK")
+    with trio.move_on_after(EVERY_S - 1):
+        await place.reconciler.run()
+    assert len(tries) == 11
+    assert not place.reconciler.behind()
+
+
 async def test_the_budget_of_all_processes_is_shown(house):
     """What others used counts on /metrics."""
     place = house()

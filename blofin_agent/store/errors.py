@@ -33,7 +33,8 @@ class StoreFull(StoreUnavailable):
 
 
 class StoreCut(StoreFull):
-    """What is open is cut off: opened without the right to write, or the disk went away."""
+    """What is open is cut off: opened without the right to write, or the disk went away, or came
+    back without what had been set up on it."""
 
 
 class StoreDamaged(StoreUnavailable):
@@ -68,7 +69,10 @@ _DAMAGED = ("file is not a database", "malformed")
 _KINDS = (
     (StoreDamaged, _DAMAGED),
     (StoreFull, ("disk is full",)),
-    (StoreCut, ("disk I/O error", "readonly database", "unable to open database")),
+    (
+        StoreCut,
+        ("disk I/O error", "readonly database", "unable to open database", "no such table"),
+    ),
 )
 _ADVICE = (
     ("file is not a database", "the file is no SQLite database; name another file"),
@@ -80,6 +84,7 @@ _ADVICE = (
     ),
     ("disk is full", "the disk is full; make room"),
     ("disk I/O error", "the disk does not take it: full, read-only or failing"),
+    ("no such table", "tables of ours are gone from it; all are made anew if none is left, else restore a copy"),
     ("locked", "another program keeps it locked"),
 )
 

@@ -127,6 +127,19 @@ async def test_a_file_that_is_gone_is_waited_for_and_then_made_anew(store, path,
     assert names(path) == ["a"]
 
 
+async def test_a_database_that_lost_its_tables_gets_them_anew(store, path):
+    """As when a disk comes back between the look at its tables and the look at its file."""
+    with closing(sqlite3.connect(path)) as other:
+        tables = other.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (name,) in tables:
+            other.execute(f"DROP TABLE {name}")
+    with pytest.raises(StoreUnavailable, match="tables of ours are gone from it"):
+        await store.write("beat", note("a"))
+    await store.write("beat", note("b"))
+    assert names(path) == ["b"]
+    assert store.generation == 1
+
+
 async def test_the_agent_opens_a_locked_database_later(tmp_path, impatient):
     """With the first transaction that it takes."""
     path = tmp_path / "x.db"
