@@ -33,8 +33,7 @@ class StoreFull(StoreUnavailable):
 
 
 class StoreCut(StoreFull):
-    """What is open is cut off: opened without the right to write, or the disk went away, or came
-    back without what had been set up on it."""
+    """What is open is cut off, by rights that changed or a disk that went away; open it anew."""
 
 
 class StoreDamaged(StoreUnavailable):
@@ -84,7 +83,7 @@ _ADVICE = (
     ),
     ("disk is full", "the disk is full; make room"),
     ("disk I/O error", "the disk does not take it: full, read-only or failing"),
-    ("no such table", "tables of ours are gone from it; all are made anew if none is left, else restore a copy"),
+    ("no such table", "{}; if none of ours is left all are made anew, else restore a copy"),
     ("locked", "another program keeps it locked"),
 )
 
@@ -120,7 +119,8 @@ def _kind(text: str) -> type[StoreUnavailable]:
 
 
 def _reason(text: str) -> str:
+    found = " ".join(text.split())[:200]
     for words, advice in _ADVICE:
         if words in text:
-            return advice
-    return " ".join(text.split())[:200]
+            return advice.format(found)
+    return found

@@ -271,8 +271,11 @@ def test_an_export_that_breaks_off_leaves_no_half_file(run, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_cleanly(run, monkeypatch, number):
+def test_a_signal_ends_it_cleanly(request, run, monkeypatch, number):
     """One line, no half file, no manifest."""
+    # A shell lets what it starts in the background ignore Ctrl+C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
 
     def interrupted(self, *_):
         signal.raise_signal(number)  # in this thread, at once

@@ -137,7 +137,6 @@ class Site:
         assert self.sum("store_up") == 1
         return (time.monotonic() - begun) * RATE
 
-
     def answered(self):
         """See the probe after a suspension answered: the next fault shall not strike just that.
 
