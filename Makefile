@@ -10,7 +10,7 @@ SEEDS ?= 7
 BIN := .venv/bin
 
 .PHONY: run demo test test-parts test-processes test-faults fuzz lint format dashboards pictures screens clean
-.PHONY: soak lock dist audit
+.PHONY: soak bench lock dist audit
 
 run: .venv/run  ## the agent, with SQLite under data/
 	$(BIN)/blofin-agent run
@@ -52,6 +52,10 @@ soak: .venv/dev  ## the laws under any mix of faults, in virtual time: HOURS=24 
 fuzz: .venv/dev  ## atheris over all that comes from outside, MINUTES=15 in all; SURFACES='frames urls' for some
 	$(BIN)/python -m pip install -qq --group fuzz
 	$(BIN)/python -m tests.fuzz.run $(MINUTES) $(SURFACES)
+
+bench: .venv/dev  ## what it costs, as ratios to a floor or a peer: benchmarks/RESULTS.md; ARGS='fill live' for some
+	$(BIN)/python -m pip install -qq --group bench
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: .venv/dev  ## ruff, its formatter, mypy
 	$(BIN)/ruff check .
