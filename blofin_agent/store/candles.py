@@ -1,6 +1,9 @@
 """Candles in the store. Each function is what one transaction does; see `Store.write`."""
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -8,8 +11,14 @@ import sqlalchemy as sa
 from blofin_agent.core.candle import Bar, Candle, Source
 from blofin_agent.core.coverage import Coverage, Span
 from blofin_agent.store.schema import candles
+from blofin_agent.store.sqlite import driver_of
 
 _COLUMNS = tuple(column.name for column in candles.columns)
+_NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
+_ROWS = 240
+"""Rows of one statement of a page. While it runs other threads can too, so that the next page is
+fetched meanwhile; twice as fast as a statement a row, measured on SQLite, and more rows gain
+nothing."""
 
 
 class Rows(NamedTuple):
@@ -25,16 +34,40 @@ def insert(connection: sa.Connection, bar: Bar, batches: Iterable[Rows]) -> list
 
     A candle that is there already is left as it is.
     """
-    # The driver's own tuples: 3 times as fast as SQLAlchemy's dictionaries, measured on SQLite.
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    marks = ", ".join([mark] * len(_COLUMNS))
-    names = ", ".join(f'"{name}"' for name in _COLUMNS)
-    statement = f"INSERT INTO candles ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
+    if connection.dialect.name == "sqlite":
+        return [_insert(driver_of(connection), bar, rows) for rows in batches]
+    marks = ", ".join(["%s"] * len(_COLUMNS))
+    statement = f"INSERT INTO candles ({_NAMES}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
     inserted = []
     for symbol, source, rows in batches:
-        tuples = [(symbol, bar.value, *row, source.value) for row in rows]
-        inserted.append(connection.exec_driver_sql(statement, tuples).rowcount if tuples else 0)
+        values = [(symbol, bar.value, *row, source.value) for row in rows]
+        inserted.append(connection.exec_driver_sql(statement, values).rowcount if values else 0)
     return inserted
+
+
+def _insert(driver: sqlite3.Connection, bar: Bar, batch: Rows) -> int:
+    """Insert with the driver's own means: a minute of 500 symbols are 500 statements."""
+    symbol, source, rows = batch
+    same = (symbol, bar.value, source.value)
+    whole = len(rows) - len(rows) % _ROWS
+    new = 0
+    for start in range(0, whole, _ROWS):
+        values = (*same, *chain.from_iterable(rows[start : start + _ROWS]))
+        new += driver.execute(_insertion(_ROWS), values).rowcount
+    for row in rows[whole:]:
+        new += driver.execute(_insertion(1), (*same, *row)).rowcount
+    return new
+
+
+@cache
+def _insertion(rows: int) -> str:
+    """Return SQLite's statement for so many rows; symbol, bar and source are given once."""
+    figures = len(Candle._fields)
+    values = ", ".join(
+        f"(?1, ?2, {', '.join(f'?{4 + row * figures + place}' for place in range(figures))}, ?3)"
+        for row in range(rows)
+    )
+    return f"INSERT INTO candles ({_NAMES}) VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608
 
 
 def held(

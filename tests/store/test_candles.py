@@ -36,6 +36,31 @@ def test_insert_counts_new_rows_only_and_never_overwrites(store, candle, end):
     assert [tuple(row) for row in rows] == [(2.0, "blofin_ws"), (2.0, "historical_fill")]
 
 
+@pytest.mark.parametrize("rows", [239, 240, 241, 1_440])
+def test_a_page_of_any_length_is_stored_row_by_row_as_it_is(store, candle, end, rows):
+    """However many rows go in one statement: each is stored as it came, and only new ones count."""
+    page = [
+        candle(end - n * MINUTE)._replace(open=2 + n / 4096, volume=float(n)) for n in range(rows)
+    ]
+    some = page[10:20] + page[-5:]
+    assert insert(store, Rows("A", Source.LIVE, some)) == [15]
+    assert insert(store, Rows("A", Source.FILL, page), Rows("B", Source.FILL, page)) == [
+        rows - 15,
+        rows,
+    ]
+    names = ", ".join(Candle._fields)
+    query = f"SELECT {names} FROM candles WHERE symbol = 'B' AND bar = '1m' ORDER BY open_time DESC"
+    stored = read(store, lambda db: db.exec_driver_sql(query).all())
+    assert [Candle(*row) for row in stored] == page
+    query = "SELECT symbol, source, count(*) FROM candles GROUP BY 1, 2 ORDER BY 1, 2"
+    counted = read(store, lambda db: db.exec_driver_sql(query).all())
+    assert [tuple(row) for row in counted] == [
+        ("A", "blofin_ws", 15),
+        ("A", "historical_fill", rows - 15),
+        ("B", "historical_fill", rows),
+    ]
+
+
 def test_an_empty_batch_inserts_nothing(store, candle, end):
     """And does not shift the counts of the others."""
     batches = [Rows("A", Source.LIVE, []), Rows("A", Source.LIVE, [candle(end)])]
