@@ -208,7 +208,7 @@ class Filler:
             walk.left = subtract(walk.left, span)
 
     async def _keep(self, history: History, walk: _Walk, answer: Answer) -> None:
-        new = [candle for candle in answer.candles if not history.held.has(candle.open_time)]
+        new = history.new(answer.candles)
         if not new:
             return
         walk.under_way.append(await self._writer.put(history.symbol, new))

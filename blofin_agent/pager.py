@@ -213,7 +213,7 @@ class Pager:
         One that brought fewer than asked for was cut short if older rows exist: in the store, or
         in a page that comes later. Else it was the end of the symbol's history.
         """
-        rows = len(set(answer.times))
+        rows = len(answer.times if answer.clean else set(answer.times))
         self.size = max(self.size, rows)
         if not rows:
             return

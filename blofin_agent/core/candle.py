@@ -1,8 +1,10 @@
 """Candle, Bar, Source; a wire row becomes a Candle or a BadRow."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import le
 from typing import NamedTuple
 
 import msgspec
@@ -164,17 +166,33 @@ def judge_row(row: WireRow, bar: Bar, closed_before: int) -> Candle | BadRow:
         return _bad(row, Reason.OUTSIDE)
     if time >= closed_before:
         return _bad(row, Reason.OUTSIDE if row.complete else Reason.OPEN)
-    # Comparisons with NaN are false, so each condition is stated as what must hold.
-    possible = (
-        0 < low <= o <= h
-        and low <= c <= h < math.inf
-        and 0 <= volume < math.inf
-        and 0 <= base < math.inf
-        and 0 <= quote < math.inf
-    )
-    if not possible:
+    if not all_possible((o,), (h,), (low,), (c,), (volume,), (base,), (quote,)):
         return _bad(row, Reason.IMPOSSIBLE)
     return Candle(time, o, h, low, c, volume, base, quote)
+
+
+def all_possible(
+    opened: Sequence[float],
+    high: Sequence[float],
+    low: Sequence[float],
+    close: Sequence[float],
+    *volumes: Sequence[float],
+) -> bool:
+    """Return whether all figures can be candles': finite, positive, open and close in high and low.
+
+    Each argument is a column of at least one row, of one length all.
+    """
+    # Comparisons with NaN are false, so each condition is stated as what must hold; a sum is NaN
+    # where one of its parts is.
+    return (
+        min(low) > 0
+        and max(high) < math.inf
+        and all(map(le, low, opened))
+        and all(map(le, opened, high))
+        and all(map(le, low, close))
+        and all(map(le, close, high))
+        and all(min(volume) >= 0 and sum(volume) < math.inf for volume in volumes)
+    )
 
 
 def _bad(row: WireRow, reason: Reason) -> BadRow:

@@ -86,7 +86,7 @@ class Coverage:
 
     def add(self, open_times: Iterable[int]) -> "Coverage":
         """Return this coverage with the bars of these open times (ms, on the grid) held."""
-        spans = _runs(open_times, self.bar.ms)
+        spans = runs(open_times, self.bar)
         if not spans:
             return self
         first = spans[0].start
@@ -157,10 +157,14 @@ class Coverage:
         return (1 << span.bars(self.bar)) - 1
 
 
-def _runs(open_times: Iterable[int], step: int) -> list[Span]:
-    """Join neighbouring open times into spans, oldest first."""
+def runs(open_times: Iterable[int], bar: Bar) -> list[Span]:
+    """Join neighbouring open times (ms, on the grid, in any order) into spans, oldest first."""
+    times, step = sorted(open_times), bar.ms
+    if times and times == list(range(times[0], times[-1] + step, step)):
+        # One run, as the times of most pages are.
+        return [Span(times[0], times[-1] + step)]
     spans: list[Span] = []
-    for time in sorted(open_times):
+    for time in times:
         if spans and time <= spans[-1].end:
             spans[-1] = Span(spans[-1].start, max(spans[-1].end, time + step))
         else:

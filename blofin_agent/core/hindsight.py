@@ -50,6 +50,8 @@ class View(NamedTuple):
     """Entries with a wrong time, and the right one."""
     lost: list[Entry]
     """Requests that this process knows of and the ledger does not; the ids mean nothing there."""
+    old: bool
+    """Whether the ledger has entries that no longer matter."""
     hindsight: "Hindsight"
 
 
@@ -79,13 +81,14 @@ class Hindsight:
                 starts.append(started)
                 if one.started != entered:
                     moved.append(Entry(id_, started))
+        old = len(starts) < len(entries)
         lost = self._lost(entries, now)
         for id_, started in lost:
             seen[id_] = self.seen[id_]
             starts.append(started)
         state, noted, probe = self._suspension(state, now)
         after = Hindsight(seen, now.wall - now.steady, noted, probe)
-        return View(sorted(starts), state, moved, lost, after)
+        return View(sorted(starts), state, moved, lost, old, after)
 
     def elsewhere(self, entries: Sequence[tuple[int, int]]) -> "Hindsight":
         """Return what is known before another ledger, put in this one's place.

@@ -101,6 +101,15 @@ class History:
         """Forget the bars that open before a time (ms)."""
         self.held, self.live = self.held.since(before), self.live.since(before)
 
+    def new(self, candles: Sequence[Candle]) -> Sequence[Candle]:
+        """Return those of the candles, oldest first, that are not held."""
+        if not candles:
+            return candles
+        span = Span(candles[0].open_time, candles[-1].open_time + self.bar.ms)
+        if not self.held.count(span):
+            return candles
+        return [candle for candle in candles if not self.held.has(candle.open_time)]
+
     def hold(self, open_times: Iterable[int], *, live: bool = False) -> bool:
         """Enter bars that are in the store. Return whether that erased a proof.
 

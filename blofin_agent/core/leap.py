@@ -4,11 +4,14 @@ An answer of BloFin's for candles names no symbol, so rows of another one look l
 for their price. A real leap is rare, and costs one request more.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
+from operator import itemgetter
 
 from blofin_agent.core.answers import Answer
 from blofin_agent.core.candle import Bar, Candle
+
+_high, _low = map(itemgetter, map(Candle._fields.index, ("high", "low")))
 
 FACTOR = 3.0
 """How many times higher or lower, from one candle to the next, is a leap."""
@@ -23,8 +26,10 @@ def leaps(earlier: Candle, later: Candle, bar: Bar) -> bool:
     return not earlier.close / FACTOR < later.open < earlier.close * FACTOR
 
 
-def has_leap(candles: Sequence[Candle], beside: Iterable[Candle], bar: Bar) -> bool:
+def has_leap(candles: Sequence[Candle], beside: Sequence[Candle], bar: Bar) -> bool:
     """Return whether the price leaps between candles, oldest first, or from those `beside` them."""
+    if _is_calm(candles, beside):
+        return False
     if any(leaps(one, next_one, bar) for one, next_one in pairwise(candles)):
         return True
     for known in beside:
@@ -35,6 +40,14 @@ def has_leap(candles: Sequence[Candle], beside: Iterable[Candle], bar: Bar) -> b
         if newer is not None and leaps(known, newer, bar):
             return True
     return False
+
+
+def _is_calm(candles: Sequence[Candle], beside: Sequence[Candle]) -> bool:
+    """Return whether no two prices of them all are as far apart as a leap: quick to see."""
+    both = (candles, beside)
+    low = min((min(map(_low, each)) for each in both if each), default=0.0)
+    high = max((max(map(_high, each)) for each in both if each), default=0.0)
+    return high < low * FACTOR
 
 
 def agreed(first: Answer, second: Answer) -> Answer:

@@ -7,11 +7,11 @@ a page really reached is told by the rows that came back: the caller takes that 
 asks for the next page.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span, subtract
+from blofin_agent.core.coverage import Span, runs, subtract
 
 
 class Page(NamedTuple):
@@ -73,17 +73,21 @@ def plan(gaps: Sequence[Span], bar: Bar, size: int, newest: int) -> list[Page]:
     return pages
 
 
-def reached(times: Iterable[int], page: Page, gaps: Sequence[Span], bar: Bar) -> Span:
+def reached(times: Sequence[int], page: Page, gaps: Sequence[Span], bar: Bar) -> Span:
     """Return the stretch that an answer to `page` speaks of: from its oldest row up to its cursor.
 
     `times`: the open times (ms) of its rows, in any order. A row further below the others than
     the page is long is a stray one and is not followed, unless nothing of the gaps (oldest first)
     lies above it. Empty when no row is older than the cursor.
     """
-    rows = sorted((time for time in set(times) if time < page.after), reverse=True)
+    if max(times, default=0) >= page.after:
+        times = [time for time in times if time < page.after]
+    spans = runs(times, bar)
+    rows = sum(span.bars(bar) for span in spans)
     low = page.after
-    for time in rows:
-        if low < gaps[-1].end and (low - time) // bar.ms > len(rows):
+    for span in reversed(spans):
+        newest = span.end - bar.ms
+        if low < gaps[-1].end and (low - newest) // bar.ms > rows:
             break
-        low = time
+        low = span.start
     return Span(low, page.after)

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from blofin_agent.core.candle import DAY, HOUR, Bar
-from blofin_agent.core.coverage import Span, subtract
+from blofin_agent.core.coverage import Span, runs, subtract
 
 RECHECK = (HOUR, 6 * HOUR, DAY, 7 * DAY)
 """How long (ms) a proof is believed before the exchange is asked again; the last one for ever."""
@@ -35,12 +35,12 @@ def holes(times: Iterable[int], bar: Bar) -> Holes:
     `times`: the open times of all rows of the page, complete or not, in any order. The page's
     edges prove nothing.
     """
-    rows = sorted(set(times))
+    spans = runs(times, bar)
+    rows = sum(span.bars(bar) for span in spans)
     found = Holes([], [])
-    for older, newer in pairwise(rows):
-        bars = (newer - older) // bar.ms - 1
-        if bars:
-            (found.sure if bars < len(rows) else found.doubtful).append(Span(older + bar.ms, newer))
+    for older, newer in pairwise(spans):
+        hole = Span(older.end, newer.start)
+        (found.sure if hole.bars(bar) < rows else found.doubtful).append(hole)
     return found
 
 

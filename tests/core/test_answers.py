@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core import errors
+from blofin_agent.core import answers, errors
 from blofin_agent.core.answers import (
     NO_SUCH_INSTRUMENT,
     Instrument,
@@ -69,6 +69,44 @@ BAD = {
 bad_rows = st.one_of(
     [rows.map(lambda bad, why=why: (why, bad)) for why, rows in BAD.items()],
 )
+
+
+@given(st.data())
+def test_a_page_without_a_flaw_is_judged_as_row_by_row(data):
+    """The quick way says what the slow one does, or leaves the page to it: in every respect."""
+    indices = data.draw(st.lists(st.integers(-3, 103), min_size=1, max_size=30, unique=True))
+    rows = [row(index) for index in sorted(indices, reverse=True)]
+    flaws = st.tuples(st.sampled_from(rows), st.integers(0, 8), st.sampled_from(FLAWS))
+    for spoilt, column, value in data.draw(st.lists(flaws, max_size=2)):
+        spoilt[column] = value
+    body, bounds = envelope(rows), data.draw(st.integers(START - STEP, CLOSED_BEFORE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "_sound", lambda *_: None)
+        slowly = told(body, bounds)
+    assert told(body, bounds) == slowly
+
+
+FLAWS = ("nan", "inf", "-1", "0", "1", "1e308", str(START), str(START + 1), "", None, 0, 1)
+
+
+def told(body, closed_before):
+    """Return what is said of a page, the order of its bad rows aside, or the error."""
+    try:
+        answer = parse_page(body, Bar.M1, WANTED, closed_before)
+    except Invalid as error:
+        return str(error)
+    return answer._replace(bad=sorted(answer.bad, key=repr))
+
+
+def test_a_whole_page_is_judged_the_quick_way(monkeypatch):
+    """1,440 sound rows with a hole among them need no look at each row."""
+    monkeypatch.setattr(answers, "judge_row", None)
+    rows = [row(index) for index in range(1_440, -1, -1) if index != 700]
+    end = START + 2_000 * STEP
+    answer = parse_page(envelope(rows), Bar.M1, Span(START + STEP, end), CLOSED_BEFORE)
+    assert answer.candles == [candle(index) for index in range(1, 1_441) if index != 700]
+    assert answer.clean
+    assert answer.rows == len(answer.times) == 1_440
 
 
 @given(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.candle import HOUR, Bar
+from blofin_agent.core.candle import HOUR, Bar, Candle
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import Count, Health, History, health
 from blofin_agent.core.proof import Holes, prove
@@ -184,3 +184,11 @@ def test_what_came_live_is_told_from_what_was_filled(filled, pushed, window):
     late = span((20, 61))
     assert made.held.count(WEEK) == made.held.count(late)
     assert made.live.count(WEEK) == len({i for i in pushed - filled if i >= 20})
+
+
+@given(indices, st.sets(st.integers(0, 40)))
+def test_only_candles_that_are_not_held_are_new(held, came):
+    """Those of a page that the store lacks, in their order."""
+    candles = [Candle(at(index), *[1.0] * 7) for index in sorted(came)]
+    new = [candle for index, candle in zip(sorted(came), candles, strict=True) if index not in held]
+    assert list(history(held, [], None).new(candles)) == new
