@@ -145,11 +145,14 @@ class Throttle:
 
     async def _space(self) -> None:
         """Keep the spacing on the wire: it may be later than what the ledger entered."""
-        await trio.sleep_until(self.rest.last_sent + self._spacing_ms / 1000)
+        at = self.rest.last_sent + self._spacing_ms / 1000
+        if at > trio.current_time():
+            await trio.sleep_until(at)
 
     async def _sleep_until(self, at: int) -> None:
         """Sleep until a time (ms), but a while at most: another process may know better by then."""
-        await trio.sleep(min(max(0, at - self._clock()), _LONGEST_SLEEP_MS) / 1000)
+        if (wait_ms := at - self._clock()) > 0:
+            await trio.sleep(min(wait_ms, _LONGEST_SLEEP_MS) / 1000)
 
     async def _ask_ledger(self, endpoint: str) -> Grant:
         """Ask the ledger; while the store is away, wait: without a budget nothing is sent."""

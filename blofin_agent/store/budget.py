@@ -4,8 +4,8 @@ Each function is what one transaction does; see `Store.write`. `known` is what t
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict
-from typing import NamedTuple
+from dataclasses import asdict, fields
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -13,6 +13,12 @@ from blofin_agent.core import budget
 from blofin_agent.core.budget import Refusal, Suspension
 from blofin_agent.core.hindsight import Entry, Hindsight, Moment, View
 from blofin_agent.store.schema import request_ledger, suspension
+
+# Made once: a statement costs more to put together than to run.
+_ENTRIES = sa.select(request_ledger.c.id, request_ledger.c.started).order_by(request_ledger.c.id)
+_ENTER = sa.insert(request_ledger)
+_LOAD = sa.select(*(suspension.c[field.name] for field in fields(Suspension)))
+_LOCK = _LOAD.with_for_update()
 
 
 class Known(NamedTuple):
@@ -41,11 +47,12 @@ class Grant(NamedTuple):
 
 def look(connection: sa.Connection, known: Known, now: Moment) -> View:
     """Read what all processes have used, and change nothing."""
-    c = request_ledger.c
-    rows = connection.execute(sa.select(c.id, c.started).order_by(c.id))
-    entries = [(id_, started) for id_, started in rows]
+    return _look(connection, _load(connection), known, now)
+
+
+def _look(connection: sa.Connection, state: Suspension, known: Known, now: Moment) -> View:
+    entries = [(id_, started) for id_, started in connection.execute(_ENTRIES)]
     hindsight = known.hindsight.elsewhere(entries) if known.elsewhere else known.hindsight
-    state = _load(connection)
     if known.suspension is not None:
         state = budget.merged(state, known.suspension)
     return hindsight.look(entries, state, now)
@@ -54,7 +61,7 @@ def look(connection: sa.Connection, known: Known, now: Moment) -> View:
 def correct(connection: sa.Connection, known: Known, now: Moment) -> View:
     """Look, and write down what this process knows better than the ledger, for the others."""
     before = _lock(connection)
-    view = look(connection, known, now)
+    view = _look(connection, before, known, now)
     for id_, started in view.moved:
         row = sa.update(request_ledger).where(request_ledger.c.id == id_)
         connection.execute(row.values(started=started))
@@ -82,10 +89,9 @@ def let_go(
     at = max(state.next_at(now.wall), budget.next_at(view.starts, now.wall, spacing_ms, allowed))
     if at > now.wall:
         return Grant(entered=False, at=at, view=view)
-    connection.execute(
-        sa.delete(request_ledger).where(request_ledger.c.started <= now.wall - budget.HORIZON)
-    )
     entry = Entry(_enter(connection, endpoint, now.wall), now.wall)
+    if view.old:
+        _forget(connection, now)
     gone = state.let_go(now.wall)
     _save(connection, state, gone)
     hindsight = view.hindsight.entered([entry], [], now)
@@ -110,24 +116,30 @@ def suspend(connection: sa.Connection, refusal: Refusal, known: Known, now: Mome
     return view._replace(suspension=after)
 
 
+def _forget(connection: sa.Connection, now: Moment) -> None:
+    """Take out the entries that no longer matter."""
+    horizon = now.wall - budget.HORIZON
+    connection.execute(sa.delete(request_ledger).where(request_ledger.c.started <= horizon))
+
+
 def _enter(connection: sa.Connection, endpoint: str, started: int) -> int:
-    row = sa.insert(request_ledger).values(started=started, endpoint=endpoint)
-    key = connection.execute(row).inserted_primary_key
+    row = {"started": started, "endpoint": endpoint}
+    key = connection.execute(_ENTER, row).inserted_primary_key
     assert key is not None  # noqa: S101 - SQLAlchemy has it for a single row
     return int(key[0])
 
 
 def _lock(connection: sa.Connection) -> Suspension:
-    return _of(connection.execute(sa.select(suspension).with_for_update()).mappings())
+    return _of(connection.execute(_LOCK))
 
 
 def _load(connection: sa.Connection) -> Suspension:
-    return _of(connection.execute(sa.select(suspension)).mappings())
+    return _of(connection.execute(_LOAD))
 
 
-def _of(rows: Iterable[sa.RowMapping]) -> Suspension:
+def _of(rows: Iterable[sa.Row[Any]]) -> Suspension:
     (row,) = rows
-    return Suspension(**{name: row[name] for name in Suspension.__dataclass_fields__})
+    return Suspension(*row)
 
 
 def _save(connection: sa.Connection, before: Suspension, after: Suspension) -> None:
