@@ -13,7 +13,7 @@ from blofin_agent.config import Settings
 from blofin_agent.exchange.rest import Rest
 from blofin_agent.metrics import Metrics
 from blofin_agent.pager import Pager
-from blofin_agent.passes import Passes, Policy
+from blofin_agent.passes import AT_ONCE, Passes, Policy
 from blofin_agent.roster import Roster
 from blofin_agent.store.engine import Store
 from blofin_agent.store_trouble import AWAY
@@ -75,6 +75,7 @@ def assemble(
         settings.backfill_top_up,
         settings.backfill_symbol_sleep_ms / 1000,
         spacing_ms,
+        1 if settings.backfill_symbol_sleep_ms else AT_ONCE,
     )
     passes = Passes(filler, watch, metrics, policy)
     allowance = throttle.allowance

@@ -1,6 +1,6 @@
 """Passes: periodic backfill. Every symbol in turn, the worst first."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -13,6 +13,7 @@ from blofin_agent.core.history import History
 from blofin_agent.core.run import Run, Status, Trigger
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
+from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.text import duration_text, percent, plural
 from blofin_agent.watch import Watch
 
@@ -20,6 +21,9 @@ log = structlog.get_logger()
 
 RETRY_S = 60.0
 """After a pass that left something to do, the symbols concerned are tried again so soon."""
+AT_ONCE = 4
+"""Symbols that are filled at the same time where no pause between them is asked for: while pages of
+one are on their way and those of another are stored, a request that the limits allow can go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class Policy:
     top_up: bool
     symbol_sleep_s: float
     spacing_ms: int
+    at_once: int = 1
+    """How many symbols are filled at the same time."""
 
 
 @dataclass(slots=True)
@@ -125,12 +131,7 @@ class Passes:
         histories = self._order(window, symbols)
         self._filler.queued |= {history.symbol for history in histories}
         try:
-            for history in histories:
-                if result.runs and result.runs[-1].requests:
-                    await trio.sleep(self._policy.symbol_sleep_s)
-                if history.symbol in self._watch.histories:
-                    result.runs.append(await self._one(history, window, trigger, progress))
-                self._filler.queued.discard(history.symbol)
+            await self._walk(iter(histories), result, window, trigger, progress)
             result.whole = True
         finally:
             self._report(result, trio.current_time() - begun)
@@ -156,6 +157,44 @@ class Passes:
             history for history in self._watch.all() if chosen is None or history.symbol in chosen
         ]
         return sorted(histories, key=lambda one: (one.count(window).ratio, one.symbol))
+
+    async def _walk(
+        self,
+        histories: Iterator[History],
+        result: Pass,
+        window: Span,
+        trigger: Trigger,
+        progress: Callable[[History], Progress] | None,
+    ) -> None:
+        """Fill one symbol after another, so many of them at once as the policy says.
+
+        Raises StoreUnavailable when the database was away for too long.
+        """
+        problems: list[StoreUnavailable] = []
+
+        async def take_turns(task_status: trio.TaskStatus[None]) -> None:
+            # The worst one is under way before the next is begun.
+            task_status.started()
+            try:
+                asked = False
+                for history in histories:
+                    if asked:
+                        await trio.sleep(self._policy.symbol_sleep_s)
+                    asked = False
+                    if history.symbol in self._watch.histories:
+                        run = await self._one(history, window, trigger, progress)
+                        result.runs.append(run)
+                        asked = run.requests > 0
+                    self._filler.queued.discard(history.symbol)
+            except StoreUnavailable as error:
+                problems.append(error)
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(self._policy.at_once):
+                await nursery.start(take_turns)
+        if problems:
+            raise problems[0]
 
     async def _one(
         self,

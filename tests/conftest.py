@@ -172,6 +172,7 @@ class Exchange:
         self.last_sent = -1.0
         self.log: list[tuple[int, str, Page | None]] = []
         self.script: list[ExchangeError | Callable[[list[list[str]]], list[list[str]]] | None] = []
+        self.latency_s = 0.0
         self.longest = 1_440
         self.refuse_above = 1_440
         self.listed: dict[str, int | None] = {"BTC-USDT": END - 900 * DAY}
@@ -205,7 +206,7 @@ class Exchange:
     async def _next(self, name: str, page: Page | None):
         self.last_sent = trio.current_time()
         self.log.append((self.wall(), name, page))
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.latency_s)
         event = self.script.pop(0) if self.script else None
         if isinstance(event, ExchangeError):
             raise event
@@ -253,6 +254,7 @@ class House:
     top_up: bool = True
     skip_coverage: float = 0.995
     symbol_sleep_s: float = 0.0
+    at_once: int = 1
     capacity: int = 10_000
     watch: Watch = field(init=False)
 
@@ -274,7 +276,9 @@ class House:
         self.filler = Filler(
             self.pager, self.store, self.watch, self.writer, self.metrics, self.tries
         )
-        policy = Policy(self.skip_coverage, self.top_up, self.symbol_sleep_s, self.spacing_ms)
+        policy = Policy(
+            self.skip_coverage, self.top_up, self.symbol_sleep_s, self.spacing_ms, self.at_once
+        )
         self.passes = Passes(self.filler, self.watch, self.metrics, policy)
         self.metrics.eta = self.passes.eta
         self.roster = Roster(self.symbols, self.store, self.watch, self.metrics, self.throttle)

@@ -11,6 +11,7 @@ from blofin_agent.core.candle import DAY, HOUR, MINUTE
 from blofin_agent.core.errors import RateLimited, Unreachable
 from blofin_agent.core.run import Status, Trigger
 from blofin_agent.passes import RETRY_S
+from blofin_agent.store.errors import StoreUnavailable
 
 RUNS = "SELECT symbol, trigger, status, requests FROM gap_fill_runs ORDER BY id"
 
@@ -195,6 +196,46 @@ async def test_a_symbol_taken_out_during_the_pass_is_left_out(house, exchange):
         done = await place.passes.once(place.watch.window(), Trigger.START)
     assert [run.symbol for run in done.runs] == ["A-USDT"]
     assert place.filler.queued == set()
+
+
+async def test_a_slow_way_to_blofin_holds_no_request_up_that_the_limits_allow(house, exchange):
+    """With four symbols at once 250 ms lie between two starts, though an answer takes 900."""
+    names = [f"S{number}-USDT" for number in range(8)]
+    place = house(hours=168, watched=names, spacing_ms=250, at_once=4)
+    exchange.latency_s = 0.9
+    done = await place.passes.once(place.watch.window(), Trigger.START)
+    times = [at for at, _, _ in exchange.log]
+    assert len(times) == 8 * 7
+    # The end of the last symbols, when less than four are left, is not judged.
+    assert {later - earlier for earlier, later in itertools.pairwise(times[:-8])} == {250}
+    assert [run.status for run in done.runs] == [Status.COMPLETE] * 8
+
+
+async def test_of_several_symbols_at_once_the_worst_come_first(house, hold, exchange, end):
+    """They begin in the order in which one alone would go over them."""
+    names = [f"S{number}-USDT" for number in range(8)]
+    place = house(hours=10, watched=names, at_once=3)
+    window = place.watch.window()
+    for number, name in enumerate(names):
+        hold(
+            place.watch.histories[name], window, but=range(end - (number + 1) * MINUTE, end, MINUTE)
+        )
+    exchange.latency_s = 1
+    await place.passes.once(window, Trigger.START)
+    assert [name for _, name, _ in exchange.log] == names[::-1]
+
+
+async def test_a_store_that_is_away_for_too_long_ends_a_pass_of_several(house, monkeypatch):
+    """All of them end, and the one error is told as it is."""
+    place = house(hours=1, watched=("A-USDT", "B-USDT", "C-USDT"), at_once=2)
+
+    async def away(*_args, **_kwargs):
+        raise StoreUnavailable("it is away")
+
+    monkeypatch.setattr(place.filler, "fill", away)
+    with pytest.raises(StoreUnavailable, match="it is away"):
+        await place.passes.once(place.watch.window(), Trigger.ONESHOT)
+    assert place.figure("blofin_backfill_last_success_timestamp_seconds") == 0
 
 
 async def test_only_the_symbols_named_are_gone_over(house):
