@@ -70,14 +70,14 @@ class Allowance:
         """Return whether a request that was let go may still be sent: nothing was heard since."""
         return self.suspension.strikes in (0, grant.under)
 
-    async def let_go(self, endpoint: str, spacing_ms: int) -> Grant:
-        """Enter a request if it may go now. Raises StoreUnavailable."""
+    async def let_go(self, endpoints: Sequence[str], spacing_ms: int) -> Grant:
+        """Enter as many of these requests as may go now. Raises StoreUnavailable."""
         unwritten = self._unwritten
         moment = self._moments()
 
         def work(connection: sa.Connection) -> Grant:
             known = self._known(unwritten)
-            return stored.let_go(connection, endpoint, spacing_ms, known, moment())
+            return stored.let_go(connection, endpoints, spacing_ms, known, moment())
 
         grant = await self._store.write("budget", work)
         self._told(unwritten, grant.view)

@@ -6,6 +6,7 @@ What is allowed is known to `allowance`; this file waits, asks and notes the ans
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import trio
@@ -33,6 +34,8 @@ T = TypeVar("T")
 
 _STORE_RETRY_S = 1.0
 _LONGEST_SLEEP_MS = 5_000
+_AHEAD_S = 0.1
+"""A request goes within so long after the time that the ledger has for it: less than its slack."""
 
 
 class Exchange(Protocol):
@@ -48,6 +51,30 @@ class Exchange(Protocol):
 
     async def instruments(self) -> Listed:
         """Fetch all instruments. Raises ExchangeError."""
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """Somebody who waits for the turn, or has it."""
+
+    endpoint: str
+
+
+@dataclass(slots=True)
+class _Ahead:
+    """Requests that the ledger let go together with one before: whoever is next takes one."""
+
+    grant: Grant | None = None
+    left: int = 0
+    since: float = 0.0
+    """When they were let go, by trio's clock, in seconds."""
+
+    def take(self) -> Grant | None:
+        """Return the grant of one; None when there is none, or its time in the ledger is over."""
+        if not self.left or trio.current_time() - self.since > _AHEAD_S:
+            return None
+        self.left -= 1
+        return self.grant
 
 
 class Throttle:
@@ -74,6 +101,8 @@ class Throttle:
         self._trouble = trouble
         # First come, first served: healing and a long pass take turns.
         self._turn = trio.StrictFIFOLock()
+        self._waiting: list[_Waiting] = []
+        self._ahead = _Ahead()
 
     async def ask(self, endpoint: str, question: Callable[[], Awaitable[T]]) -> T:
         """Wait until the budget lets a request go, then ask. Raises ExchangeError.
@@ -113,7 +142,7 @@ class Throttle:
             # Another process may have met a ban since.
             await allowance.refresh()
             if allowance.suspension.banned and not allowance.suspended_until():
-                grant = await allowance.let_go("websocket", 0)
+                grant = await allowance.let_go(["websocket"], 0)
                 if grant.entered:
                     return grant.under
         return None if allowance.suspension.banned else 0
@@ -128,20 +157,36 @@ class Throttle:
 
     async def _wait(self, endpoint: str) -> int:
         """Wait for our turn; return the strikes under which the request was let go."""
-        async with self._turn:
-            while True:
-                await self._sleep_until(self.allowance.next_at(self._spacing_ms))
-                await self._space()
-                grant = await self._ask_ledger(endpoint)
-                if not grant.entered:
-                    await self._sleep_until(grant.at)
-                    continue
-                # The one before may have reached the wire only now, or been refused meanwhile.
-                await self._space()
-                if self.allowance.holds(grant):
-                    break
-            self.rest.last_sent = trio.current_time()
-            return grant.under
+        waiting = _Waiting(endpoint)
+        self._waiting.append(waiting)
+        try:
+            async with self._turn:
+                while True:
+                    grant = self._ahead.take() or await self._ask_to_go()
+                    if grant is None:
+                        continue
+                    # The one before may have reached the wire only now, or been refused meanwhile.
+                    await self._space()
+                    if self.allowance.holds(grant):
+                        break
+                self.rest.last_sent = trio.current_time()
+                return grant.under
+        finally:
+            self._waiting.remove(waiting)
+
+    async def _ask_to_go(self) -> Grant | None:
+        """Let all go who wait, if the budget does, or as many as it does; None while it is none.
+
+        Those who come next need not ask the ledger again then.
+        """
+        await self._sleep_until(self.allowance.next_at(self._spacing_ms))
+        await self._space()
+        grant = await self._ask_ledger()
+        if not grant.entered:
+            await self._sleep_until(grant.at)
+            return None
+        self._ahead = _Ahead(grant, grant.entered - 1, trio.current_time())
+        return grant
 
     async def _space(self) -> None:
         """Keep the spacing on the wire: it may be later than what the ledger entered."""
@@ -154,12 +199,13 @@ class Throttle:
         if (wait_ms := at - self._clock()) > 0:
             await trio.sleep(min(wait_ms, _LONGEST_SLEEP_MS) / 1000)
 
-    async def _ask_ledger(self, endpoint: str) -> Grant:
+    async def _ask_ledger(self) -> Grant:
         """Ask the ledger; while the store is away, wait: without a budget nothing is sent."""
         give_up_at = trio.current_time() + self._patience_s
         while True:
             try:
-                return await self.allowance.let_go(endpoint, self._spacing_ms)
+                endpoints = [waiting.endpoint for waiting in self._waiting]
+                return await self.allowance.let_go(endpoints, self._spacing_ms)
             except StoreUnavailable:
                 if trio.current_time() > give_up_at:
                     raise

@@ -21,7 +21,7 @@ from blofin_agent.core.errors import (
     Unreachable,
 )
 from blofin_agent.store.engine import open_store
-from blofin_agent.throttle import Throttle
+from blofin_agent.throttle import Throttle, _Ahead
 
 
 def asking(place, *answers):
@@ -61,6 +61,86 @@ async def test_requests_start_no_closer_than_the_setting_says(house):
     for _ in range(4):
         assert await place.throttle.ask("candles", question) == "fine"
     assert [at - place.asked[0] for at in place.asked] == [0, 250, 500, 750]
+
+
+async def crowd(place, question, size):
+    """Let so many ask while somebody else has the turn, and wait for their answers."""
+    async with trio.open_nursery() as nursery, place.throttle._turn:
+        for _ in range(size):
+            nursery.start_soon(place.throttle.ask, "candles", question)
+        await wait_all_tasks_blocked()
+
+
+def let_go_together(place):
+    """Count the transactions in which requests are let go, by how many each entered."""
+    entered, let_go = [], place.allowance.let_go
+
+    async def counted(*args):
+        grant = await let_go(*args)
+        entered.append(grant.entered)
+        return grant
+
+    place.allowance.let_go = counted
+    return entered
+
+
+async def test_those_who_wait_together_are_let_go_together(house):
+    """One transaction of the ledger for all of them, each entered once; with a spacing one each."""
+    place = house()
+    question, entered = asking(place), let_go_together(place)
+    await crowd(place, question, 6)
+    assert entered == [6]
+    assert len(place.asked) == 6
+    assert place.rows("SELECT count(*) FROM request_ledger") == [(6,)]
+    await place.throttle.ask("candles", question)
+    assert entered == [6, 1]
+
+
+async def test_a_spacing_lets_one_go_at_a_time(house):
+    """However many wait."""
+    place = house(spacing_ms=100)
+    question, entered = asking(place), let_go_together(place)
+    await crowd(place, question, 3)
+    assert [one for one in entered if one] == [1, 1, 1]
+    assert [at - place.asked[0] for at in place.asked] == [0, 100, 200]
+
+
+async def test_what_was_let_go_and_not_sent_is_not_sent_later(house):
+    """Its time in the ledger is over: who asks then asks the ledger; the lost one still counts."""
+    place = house()
+    question, entered = asking(place), let_go_together(place)
+    grant = await place.allowance.let_go(["candles"] * 3, 0)
+    place.throttle._ahead = _Ahead(grant, 2, trio.current_time())
+    await trio.sleep(0.05)
+    await place.throttle.ask("candles", question)
+    assert entered == [3]
+    await trio.sleep(0.1)
+    await place.throttle.ask("candles", question)
+    assert entered == [3, 1]
+    assert place.rows("SELECT count(*) FROM request_ledger") == [(4,)]
+
+
+async def test_a_429_holds_back_those_that_were_let_go_with_the_one_refused(house):
+    """What is still in hand is not sent: the suspension began since."""
+    place = house()
+    question = asking(place, RateLimited("slow down", 30.0))
+    async with trio.open_nursery() as nursery:
+
+        async def one():
+            try:
+                await place.throttle.ask("candles", question)
+            except RateLimited:
+                # Nobody else was sent before the refusal was heard.
+                assert len(place.asked) == 1
+
+        async with place.throttle._turn:
+            nursery.start_soon(one)
+            await wait_all_tasks_blocked()
+            grant = await place.allowance.let_go(["candles"] * 2, 0)
+            place.throttle._ahead = _Ahead(grant, grant.entered, trio.current_time())
+        await trio.sleep(1)
+        nursery.start_soon(one)
+    assert [at - place.asked[0] for at in place.asked] == [0, 31_000]
 
 
 async def test_many_at_once_are_asked_one_after_another_in_order(house):

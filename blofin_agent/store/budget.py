@@ -3,7 +3,7 @@
 Each function is what one transaction does; see `Store.write`. `known` is what this process brings.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
@@ -32,16 +32,16 @@ class Known(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """The answer to "may a request go now?"."""
+    """The answer to "may these requests go now?"."""
 
-    entered: bool
-    """Whether it may: then it is in the ledger. Else `at` says when to ask again, no more."""
+    entered: int
+    """How many may: those are in the ledger. When none may, `at` says when to ask again."""
     at: int
     view: View
 
     @property
     def under(self) -> int:
-        """The strikes under which it was let go; see `Suspension`."""
+        """The strikes under which they were let go; see `Suspension`."""
         return self.view.suspension.strikes
 
 
@@ -77,27 +77,32 @@ def correct(connection: sa.Connection, known: Known, now: Moment) -> View:
 
 
 def let_go(
-    connection: sa.Connection, endpoint: str, spacing_ms: int, known: Known, now: Moment
+    connection: sa.Connection, endpoints: Sequence[str], spacing_ms: int, known: Known, now: Moment
 ) -> Grant:
-    """Enter a request if the budget of all processes on this store lets it go now.
+    """Enter as many of these requests as the budget of all processes on this store lets go now.
 
-    Otherwise `at` (ms) says when to ask again.
+    When that is none, `at` (ms) says when to ask again.
     """
     view = correct(connection, known, now)
-    state = view.suspension
+    state, starts, entries = view.suspension, list(view.starts), []
     allowed = budget.limits(state.share_at(now.wall))
-    at = max(state.next_at(now.wall), budget.next_at(view.starts, now.wall, spacing_ms, allowed))
-    if at > now.wall:
-        return Grant(entered=False, at=at, view=view)
-    entry = Entry(_enter(connection, endpoint, now.wall), now.wall)
+    at = now.wall
+    for endpoint in endpoints:
+        next_at = budget.next_at(starts, now.wall, spacing_ms, allowed)
+        at = max(state.next_at(now.wall), next_at)
+        if at > now.wall:
+            break
+        entries.append(Entry(_enter(connection, endpoint, now.wall), now.wall))
+        starts.append(now.wall)
+        state = state.let_go(now.wall)
+    if not entries:
+        return Grant(0, at, view)
     if view.old:
         _forget(connection, now)
-    gone = state.let_go(now.wall)
-    _save(connection, state, gone)
-    hindsight = view.hindsight.entered([entry], [], now)
-    starts = [*view.starts, now.wall]
-    view = view._replace(starts=starts, suspension=gone, hindsight=hindsight)
-    return Grant(entered=True, at=at, view=view)
+    _save(connection, view.suspension, state)
+    hindsight = view.hindsight.entered(entries, [], now)
+    view = view._replace(starts=starts, suspension=state, hindsight=hindsight)
+    return Grant(len(entries), now.wall, view)
 
 
 def answered(connection: sa.Connection, under: int, known: Known, now: Moment) -> View:

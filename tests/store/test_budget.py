@@ -32,7 +32,7 @@ def at(wall):
 
 
 def let_go(store, wall, spacing=0, known=Known()):  # noqa: B008 - it is frozen
-    return write(store, budget.let_go, "candles", spacing, known, at(wall))
+    return write(store, budget.let_go, ["candles"], spacing, known, at(wall))
 
 
 def look(store, wall=T):
@@ -55,6 +55,28 @@ def test_a_request_is_entered_only_when_it_may_go(store):
     assert (grant.entered, grant.at, grant.view.starts) == (False, T + 250, [T])
     assert rows(store, "SELECT started, endpoint FROM request_ledger") == [(T, "candles")]
     assert let_go(store, T + 250, 250).view.starts == [T, T + 250]
+
+
+def many(store, wall, count, spacing=0):
+    return write(store, budget.let_go, ["candles"] * count, spacing, Known(), at(wall))
+
+
+def test_as_many_as_may_go_are_entered_together(store):
+    """Up to the limit, not one more; with a spacing one alone, as after a suspension."""
+    most = LIMITS[0].requests
+    assert many(store, T, most - 2).entered == most - 2
+    assert many(store, T + 10, 5).entered == 2
+    full = many(store, T + 20, 5)
+    assert (full.entered, full.at) == (0, T + 61_000)
+    assert rows(store, "SELECT started, count(*) FROM request_ledger GROUP BY 1 ORDER BY 1") == [
+        (T, most - 2),
+        (T + 10, 2),
+    ]
+    assert many(store, T + 61_000, 5, spacing=250).entered == 1
+    state = stop(store, T + 62_000)
+    probe = many(store, state.until, 5)
+    assert (probe.entered, probe.under) == (1, 1)
+    assert many(store, state.until + 1, 5).entered == 0
 
 
 def test_old_entries_are_cleaned_away(store):
