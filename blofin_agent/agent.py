@@ -20,7 +20,7 @@ from blofin_agent.parts import Parts, assemble
 from blofin_agent.reconcile import Reconciler
 from blofin_agent.retry import Backoff
 from blofin_agent.stopping import DRAIN_S, Stop, until_signal
-from blofin_agent.store import runs, verifications
+from blofin_agent.store import runs
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.ticks import Ticks
@@ -145,8 +145,6 @@ async def _load(store: Store, parts: Parts) -> None:
             last = partial(runs.latest_of_each, bar=watch.bar, symbols=list(watch.histories))
             watch.last_runs |= await store.read("load", last)
             await success.recall(store, parts.metrics)
-            totals = partial(verifications.totals, bar=parts.watch.bar)
-            parts.metrics.verified = await store.read("load", totals)
         except StoreUnavailable:
             await store.pause(backoff.next())
         else:

@@ -1,8 +1,8 @@
 """Reconcile: memory follows the store, whoever writes to it.
 
 Another process on the same store (a one-shot backfill, a person with an SQL prompt) adds or takes
-rows that this one did not see. Every few seconds the counts are compared, and where they differ
-the symbol's coverage is read anew.
+rows that this one did not see. Once it did, what is stored of each symbol is read anew within a few
+seconds, some symbols at a time, so that no commit of ours waits for long.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,12 @@ from functools import partial
 import structlog
 import trio
 
-from blofin_agent.core.candle import Source
+from blofin_agent.audit import Audit
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.history import History
 from blofin_agent.metrics import Metrics
-from blofin_agent.store import candles, ledger, runs, verifications
+from blofin_agent.store import blocks, candles, ledger, runs, verifications
+from blofin_agent.store.blocks import Stored
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.text import plural
@@ -55,17 +58,25 @@ class Reconciler:
         self._note = note
         self._started = watch.clock()
         self._last: tuple[int, int | None] | None = None
+        self._audit = Audit(store, watch, self._compare_again)
+        self._mended = False
 
     async def run(self) -> None:
-        """Reconcile for ever. A store that is away is met again next time."""
-        while True:
-            with suppress(StoreUnavailable):
-                await self.once()
-            if self.behind():
-                await trio.sleep(LOOK_S)
-                continue
-            with trio.move_on_after(EVERY_S):
-                await self._until_another()
+        """Reconcile for ever, and audit meanwhile. A store that is away is met again next time."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._audit.run)
+            while True:
+                with suppress(StoreUnavailable):
+                    await self.once()
+                if self.behind():
+                    await trio.sleep(LOOK_S)
+                    continue
+                with trio.move_on_after(EVERY_S):
+                    await self._until_another()
+
+    def _compare_again(self) -> None:
+        """Compare at the next turn, whoever wrote."""
+        self._mended = True
 
     def behind(self) -> bool:
         """Return whether the database is another one than that whose candles are counted."""
@@ -92,39 +103,45 @@ class Reconciler:
         changes = await self._store.read("reconcile", candles.changes)
         # What another database file counts says nothing of this one.
         now = (self._store.generation, changes)
-        if changes is None or now != self._last:
+        others_wrote = changes is None or now != self._last
+        if others_wrote or self._mended:
+            self._mended = False
             await self._compare()
             totals = partial(verifications.totals, bar=self._watch.bar)
             self._metrics.verified = await self._store.read("reconcile", totals)
+        if others_wrote:
+            self._audit.ask()
         self._last = now
         start = self._watch.window().start
         for history in self._watch.all():
             history.forget(start)
 
     async def _compare(self) -> None:
-        bar = self._watch.bar
-        # No transaction of ours is under way meanwhile: what differs was done by others.
-        async with self._writer.committing:
-            span = self._watch.loading()
-            found = await self._store.read("reconcile", partial(candles.counts, bar=bar, span=span))
-            for history in self._watch.all():
-                before, now = history.held.count(span), found.get(history.symbol, 0)
-                if now == before:
-                    continue
-                held = partial(candles.held, symbol=history.symbol, bar=bar, span=span)
-                history.held = await self._store.read("reconcile", held)
-                live = partial(held, source=Source.LIVE)
-                history.live = await self._store.read("reconcile", live)
-                if now < before:
-                    log.warning(
-                        f"{history.symbol}: {plural(before - now, 'candle')} vanished from the "
-                        "database; what is missing is fetched again"
-                    )
-                    self._lost()
-            last_runs = partial(runs.latest_of_each, bar=bar, symbols=list(self._watch.histories))
+        bar, span = self._watch.bar, self._watch.loading()
+        for symbols in blocks.portions(list(self._watch.histories), bar, span):
+            load = partial(blocks.load, bar=bar, span=span, symbols=symbols)
+            # No transaction of ours is under way meanwhile: what differs was done by others.
+            async with self._writer.committing:
+                for symbol, stored in (await self._store.read("reconcile", load)).items():
+                    if symbol in self._watch.histories:
+                        self._follow(self._watch.histories[symbol], stored, span)
+            last_runs = partial(runs.latest_of_each, bar=bar, symbols=symbols)
             self._watch.last_runs |= await self._store.read("reconcile", last_runs)
-            proofs = await self._store.read(
-                "reconcile", partial(ledger.load_proofs, bar=bar, since=span.start)
-            )
+        load_proofs = partial(ledger.load_proofs, bar=bar, since=span.start)
+        async with self._writer.committing:
+            proofs = await self._store.read("reconcile", load_proofs)
             for history in self._watch.all():
                 history.proofs = proofs.get(history.symbol, [])
+
+    def _follow(self, history: History, stored: Stored, span: Span) -> None:
+        """Take what is stored for what is held, and tell of what is no longer there."""
+        held, live = history.held.within(span), history.live.within(span)
+        if (held, live) == stored:
+            return
+        history.held, history.live = stored
+        if vanished := (held.bits & ~stored.held.bits).bit_count():
+            log.warning(
+                f"{history.symbol}: {plural(vanished, 'candle')} vanished from the "
+                "database; what is missing is fetched again"
+            )
+            self._lost()

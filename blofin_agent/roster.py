@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from blofin_agent.core.candle import HOUR, BadRow, Source
+from blofin_agent.core.candle import HOUR, BadRow
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.history import History
 from blofin_agent.core.symbols import choose, complain
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
-from blofin_agent.store import candles, ledger
+from blofin_agent.store import blocks, ledger
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.text import plural
@@ -167,12 +167,13 @@ class Roster:
         return added
 
     async def _load_coverage(self, histories: dict[str, History]) -> None:
-        span = self._watch.loading()
+        bar, span = self._watch.bar, self._watch.loading()
         proofs = await self._store.read(
-            "load", partial(ledger.load_proofs, bar=self._watch.bar, since=span.start)
+            "load", partial(ledger.load_proofs, bar=bar, since=span.start)
         )
-        for symbol, history in histories.items():
-            held = partial(candles.held, symbol=symbol, bar=self._watch.bar, span=span)
-            history.held = await self._store.read("load", held)
-            history.live = await self._store.read("load", partial(held, source=Source.LIVE))
-            history.proofs = proofs.get(symbol, [])
+        for symbols in blocks.portions(list(histories), bar, span):
+            load = partial(blocks.load, bar=bar, span=span, symbols=symbols)
+            for symbol, stored in (await self._store.read("load", load)).items():
+                history = histories[symbol]
+                history.held, history.live = stored
+                history.proofs = proofs.get(symbol, [])

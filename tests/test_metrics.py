@@ -30,9 +30,19 @@ OUTCOMES = [
 KINDS = ["candle", "trade", "ack", "refused", "pong", "invalid"]
 REASONS = ["shape", "off_grid", "impossible", "outside", "repeated", "conflicting"]
 REASONS += ["doubtful", "open"]
-OPERATIONS = ["insert", "load", "reconcile", "budget", "run", "proofs", "instruments", "beat"]
+OPERATIONS = [
+    "insert",
+    "load",
+    "reconcile",
+    "budget",
+    "run",
+    "proofs",
+    "instruments",
+    "beat",
+    "coverage",
+]
 RESULTS = ["equal", "different", "absent", "missing", "unanswered"]
-OPERATIONS.append("ticks")
+OPERATIONS += ["coverage", "ticks"]
 WINDOWS = ["60s", "300s"]
 
 FAMILIES = {

@@ -46,6 +46,40 @@ async def test_rows_deleted_by_another_process_are_seen(house, end, lines):
     assert place.passes._wake.is_set()
 
 
+async def test_as_many_added_as_deleted_are_seen(house, end, lines):
+    """The counts are the same, the candles are not."""
+    place = house(hours=1)
+    place.other(*insert(end - MINUTE, end - 2 * MINUTE))
+    await place.reconciler.once()
+    place.other(f"DELETE FROM candles WHERE open_time = {end - MINUTE}", *insert(end - HOUR))
+    await place.reconciler.once()
+    held = place.watch.histories["BTC-USDT"].held
+    assert held.has(end - HOUR)
+    assert not held.has(end - MINUTE)
+    assert "1 candle vanished" in lines("warning")[0]
+
+
+async def test_what_another_process_repaired_is_no_longer_live(house, end):
+    """The source of a candle is part of what is known of it."""
+    place = house(hours=1)
+    place.other(*insert(end - MINUTE, end - 2 * MINUTE))
+    await place.reconciler.once()
+    place.other(f"UPDATE candles SET source = 'historical_fill' WHERE open_time < {end - MINUTE}")
+    await place.reconciler.once()
+    assert place.watch.histories["BTC-USDT"].live_share(place.watch.window()) == 0.5
+
+
+async def test_no_portion_is_forgotten(house, end, monkeypatch):
+    """The store is read some symbols at a time."""
+    monkeypatch.setattr("blofin_agent.store.blocks.MOST_BARS", 3_000)
+    place = house(hours=1, watched=[f"S{number}-USDT" for number in range(7)])
+    for symbol in place.watch.histories:
+        (statement,) = insert(end - MINUTE)
+        place.other(statement.replace("BTC-USDT", symbol))
+    await place.reconciler.once()
+    assert [count.present for count in place.watch.counts().values()] == [1] * 7
+
+
 async def test_proofs_of_another_process_are_seen(house, end):
     """So that no one asks for what another has proven."""
     place = house(hours=1)

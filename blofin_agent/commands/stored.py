@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from blofin_agent.config import Settings
 from blofin_agent.core.history import History
 from blofin_agent.core.symbols import choose
-from blofin_agent.store import candles, ledger
+from blofin_agent.store import blocks, ledger
 from blofin_agent.watch import Watch
 
 
@@ -24,10 +24,12 @@ def read_coverage(
     span = watch.loading()
     listed = ledger.load_instruments(connection).instruments
     proofs = ledger.load_proofs(connection, watch.bar, span.start)
-    for symbol in choose(settings.blofin_symbols, listed).symbols:
+    chosen = choose(settings.blofin_symbols, listed).symbols
+    stored = blocks.load(connection, watch.bar, span, chosen)
+    for symbol in chosen:
         history = History(symbol, watch.bar)
         history.list_time = listed[symbol].list_time if symbol in listed else None
-        history.held = candles.held(connection, symbol, watch.bar, span)
+        history.held, history.live = stored[symbol]
         history.proofs = proofs.get(symbol, [])
         watch.histories[symbol] = history
     watch.loaded = True

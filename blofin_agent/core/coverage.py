@@ -103,6 +103,10 @@ class Coverage:
             return self
         return Coverage(self.bar, start, self.bits >> behind)
 
+    def within(self, span: Span) -> "Coverage":
+        """Return this coverage without the bars outside of the span. Equal ones compare equal."""
+        return Coverage(self.bar, span.start, self._cut(span))
+
     def count(self, span: Span) -> int:
         """Return how many bars of the span are held."""
         return self._cut(span).bit_count()

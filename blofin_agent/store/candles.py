@@ -1,7 +1,7 @@
 """Candles in the store. Each function is what one transaction does; see `Store.write`."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain
 from typing import NamedTuple
@@ -9,7 +9,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from blofin_agent.core.candle import Bar, Candle, Source
-from blofin_agent.core.coverage import Coverage, Span
+from blofin_agent.core.coverage import Span
+from blofin_agent.store import blocks
 from blofin_agent.store.schema import candles
 from blofin_agent.store.sqlite import driver_of
 
@@ -29,19 +30,16 @@ class Rows(NamedTuple):
     candles: Sequence[Candle]
 
 
-def insert(connection: sa.Connection, bar: Bar, batches: Iterable[Rows]) -> list[int]:
+def insert(connection: sa.Connection, bar: Bar, batches: Sequence[Rows]) -> list[int]:
     """Store the candles that are not there yet; return for each batch how many were new.
 
     A candle that is there already is left as it is.
     """
     if connection.dialect.name == "sqlite":
-        return [_insert(driver_of(connection), bar, rows) for rows in batches]
-    marks = ", ".join(["%s"] * len(_COLUMNS))
-    statement = f"INSERT INTO candles ({_NAMES}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
-    inserted = []
-    for symbol, source, rows in batches:
-        values = [(symbol, bar.value, *row, source.value) for row in rows]
-        inserted.append(connection.exec_driver_sql(statement, values).rowcount if values else 0)
+        inserted = [_insert(driver_of(connection), bar, rows) for rows in batches]
+    else:
+        inserted = [_insert_elsewhere(connection, bar, rows) for rows in batches]
+    blocks.enter(connection, bar, batches, inserted)
     return inserted
 
 
@@ -59,6 +57,15 @@ def _insert(driver: sqlite3.Connection, bar: Bar, batch: Rows) -> int:
     return new
 
 
+def _insert_elsewhere(connection: sa.Connection, bar: Bar, batch: Rows) -> int:
+    if not batch.candles:
+        return 0
+    marks = ", ".join(["%s"] * len(_COLUMNS))
+    statement = f"INSERT INTO candles ({_NAMES}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
+    rows = [(batch.symbol, bar.value, *row, batch.source.value) for row in batch.candles]
+    return connection.exec_driver_sql(statement, rows).rowcount
+
+
 @cache
 def _insertion(rows: int) -> str:
     """Return SQLite's statement for so many rows; symbol, bar and source are given once."""
@@ -68,22 +75,6 @@ def _insertion(rows: int) -> str:
         for row in range(rows)
     )
     return f"INSERT INTO candles ({_NAMES}) VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608
-
-
-def held(
-    connection: sa.Connection, symbol: str, bar: Bar, span: Span, source: Source | None = None
-) -> Coverage:
-    """Return which bars of the span are stored, or which of them came from one source."""
-    c = candles.c
-    query = sa.select(c.open_time).where(
-        c.symbol == symbol,
-        c.bar == bar.value,
-        c.open_time >= span.start,
-        c.open_time < span.end,
-    )
-    if source is not None:
-        query = query.where(c.source == source.value)
-    return Coverage.of(bar, connection.scalars(query))
 
 
 class Stored(NamedTuple):
@@ -143,17 +134,6 @@ def newest_before(connection: sa.Connection, symbol: str, bar: Bar, time: int) -
     )
     row = connection.execute(query).first()
     return None if row is None else Stored._make(row)
-
-
-def counts(connection: sa.Connection, bar: Bar, span: Span) -> dict[str, int]:
-    """Return how many bars of the span are stored, by symbol."""
-    c = candles.c
-    query = (
-        sa.select(c.symbol, sa.func.count())
-        .where(c.bar == bar.value, c.open_time >= span.start, c.open_time < span.end)
-        .group_by(c.symbol)
-    )
-    return {row.symbol: row[1] for row in connection.execute(query)}
 
 
 def changes(connection: sa.Connection) -> int | None:

@@ -33,6 +33,20 @@ candles = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# Which candles are stored, 1,440 bars a row, and which of these came live: see `core.blocks`. Where
+# no row is, nothing is said. Triggers take away the row of a candle that is deleted or moved.
+coverage_blocks = sa.Table(
+    "coverage_blocks",
+    metadata,
+    # In this order, so that what all symbols get in a minute lies together.
+    sa.Column("bar", sa.Text, primary_key=True),
+    sa.Column("start", Time, primary_key=True, autoincrement=False),
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("held", sa.LargeBinary, nullable=False),
+    sa.Column("live", sa.LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 gap_fill_runs = sa.Table(
     "gap_fill_runs",
     metadata,
@@ -82,6 +96,7 @@ unavailable = sa.Table(
     sa.Column("proven_at", Time, nullable=False),
     sa.Column("checks", sa.Integer, nullable=False),
     sa.Column("next_check", Time, nullable=False),
+    sa.Index(None, "bar", "end"),
     sqlite_with_rowid=False,
 )
 

@@ -164,9 +164,13 @@ class Recorder:
         self.dialect = postgresql.psycopg.dialect()
         self.texts = []
 
-    def execute(self, statement):
+    def execute(self, statement, _values=None):
         self.texts.append(str(statement.compile(dialect=self.dialect)))
         return self
+
+    def scalar(self, statement, _values):
+        self.execute(statement)
+        return 1
 
     def exec_driver_sql(self, text, _rows=None):
         self.texts.append(text)

@@ -1,0 +1,73 @@
+"""Audit: proves at its leisure that the blocks of coverage say what the candles say.
+
+Blocks go with the candles they tell of, whoever deletes those, and where they hold nothing the
+candles are looked at. What is left is somebody who wrote to the blocks, took the triggers away or
+replaced candles in one stroke; and blocks that were never made, in a database of an older version.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+import trio
+
+from blofin_agent.core.blocks import starts
+from blofin_agent.store import blocks
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.watch import Watch
+
+log = structlog.get_logger()
+
+MOST_BLOCKS = 4
+"""So many are compared in one transaction: a few milliseconds."""
+SHARE = 0.05
+"""Of the time, at most so much is spent in the store."""
+REST_S = 900.0
+"""Between two rounds, at least."""
+AGAIN_S = 5.0
+"""A store that is away is met again so much later."""
+
+
+class Audit:
+    """Compares blocks with candles. `mended` is called when some were wrong and now are right."""
+
+    def __init__(self, store: Store, watch: Watch, mended: Callable[[], None]) -> None:
+        self._store = store
+        self._watch = watch
+        self._mended = mended
+        self._asked = trio.Event()
+
+    def ask(self) -> None:
+        """Ask for another round: somebody else wrote."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Go through all that is watched whenever that was asked for, for ever."""
+        while True:
+            await self._asked.wait()
+            self._asked = trio.Event()
+            for symbol in list(self._watch.histories):
+                await self._prove(symbol)
+            await trio.sleep(REST_S)
+
+    async def _prove(self, symbol: str) -> None:
+        these = starts(self._watch.bar, self._watch.loading())
+        for at in range(0, len(these), MOST_BLOCKS):
+            begun = time.perf_counter()
+            try:
+                await self._compare(symbol, these[at : at + MOST_BLOCKS])
+            except StoreUnavailable as error:
+                log.debug(f"{symbol}: its blocks of coverage could not be audited: {error}")
+                self.ask()
+                await trio.sleep(AGAIN_S)
+            else:
+                await trio.sleep((time.perf_counter() - begun) * (1 / SHARE - 1))
+
+    async def _compare(self, symbol: str, these: range) -> None:
+        look = partial(blocks.wrong, bar=self._watch.bar, symbol=symbol, these=these)
+        if wrong := await self._store.read("reconcile", look):
+            mend = partial(blocks.mend, bar=self._watch.bar, symbol=symbol, these=wrong)
+            await self._store.write("coverage", mend)
+            self._mended()

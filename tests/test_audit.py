@@ -1,0 +1,129 @@
+"""Laws of the audit: what is counted is what is stored, whatever became of the blocks."""
+
+import pytest
+import trio
+
+from blofin_agent.audit import AGAIN_S
+from blofin_agent.core.blocks import BARS, pack
+from blofin_agent.core.candle import DAY, MINUTE, Source
+from blofin_agent.reconcile import EVERY_S
+from blofin_agent.store import blocks
+
+ALL = pack((1 << BARS) - 1)
+SYMBOL = "BTC-USDT"
+
+
+def insert(*times):
+    values = "2.5, 3, 1, 2, 10, 0.5, 20, 'blofin_ws'"
+    return [f"INSERT INTO candles VALUES ('BTC-USDT', '1m', {time}, {values})" for time in times]
+
+
+def told(place):
+    """How many bars the blocks tell of, by their start."""
+    query = "SELECT start, held FROM coverage_blocks ORDER BY start"
+    return {start: int.from_bytes(held, "little").bit_count() for start, held in place.rows(query)}
+
+
+async def reconcile(place, seconds):
+    with trio.move_on_after(seconds):
+        await place.reconciler.run()
+
+
+REST_S = 100
+
+
+@pytest.fixture(autouse=True)
+def _short_rest(monkeypatch):
+    monkeypatch.setattr("blofin_agent.audit.REST_S", REST_S)
+
+
+@pytest.fixture
+def noon(end):
+    """The middle of the day before the last."""
+    return end // DAY * DAY - DAY // 2
+
+
+async def test_blocks_that_were_never_made_are_made_soon_after_a_start(house, noon):
+    """Of a database of the version before, say: the next start need not read the candles."""
+    place = house()
+    place.other(*insert(noon, noon + MINUTE, noon - DAY))
+    await reconcile(place, 60)
+    assert told(place) == {noon - DAY // 2: 2, noon - DAY - DAY // 2: 1}
+    assert place.watch.counts()[SYMBOL].present == 3
+
+
+async def test_a_block_that_claims_too_much_is_mended_and_memory_follows(house, noon, lines):
+    """What it claimed is called missing, it is told, and the next pass begins at once."""
+    place = house()
+    place.other(
+        *insert(noon),
+        f"INSERT INTO coverage_blocks VALUES ('1m', {noon - DAY // 2}, 'BTC-USDT', "
+        f"x'{ALL.hex()}', x'')",
+    )
+    await place.roster.load()
+    await place.reconciler.once()
+    assert place.watch.counts()[SYMBOL].present == BARS
+    await reconcile(place, 60)
+    assert told(place) == {noon - DAY // 2: 1}
+    assert place.watch.counts()[SYMBOL].present == 1
+    assert lines("warning") == [
+        "BTC-USDT: 1439 candles vanished from the database; what is missing is fetched again"
+    ]
+    assert place.passes._wake.is_set()
+
+
+async def test_candles_replaced_in_one_stroke_are_seen(house, candle, noon):
+    """SQLite tells no trigger what `INSERT OR REPLACE` takes away."""
+    place = house()
+    place.writer.offer(SYMBOL, candle(noon))
+    await place.writer.until_idle()
+    place.other(
+        insert(noon)[0]
+        .replace("INSERT", "INSERT OR REPLACE")
+        .replace(Source.LIVE.value, Source.FILL.value)
+    )
+    history = place.watch.histories[SYMBOL]
+    assert history.live.has(noon)
+    await reconcile(place, 60)
+    assert history.held.has(noon)
+    assert not history.live.has(noon)
+
+
+async def test_another_round_comes_after_somebody_wrote_and_a_rest(house, noon, monkeypatch):
+    """While nobody else writes there is none; and who writes all the time costs little."""
+    place = house()
+    rounds = []
+    wrong = blocks.wrong
+
+    def noted(connection, bar, symbol, these):
+        rounds.append(trio.from_thread.run_sync(trio.current_time))
+        return wrong(connection, bar, symbol, these)
+
+    monkeypatch.setattr(blocks, "wrong", noted)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(place.reconciler.run)
+        await trio.sleep(2 * REST_S)
+        first = len(rounds)
+        assert rounds[-1] < 30
+        for number in range(10):
+            place.other(*insert(noon + number * MINUTE))
+            await trio.sleep(EVERY_S)
+        assert len(rounds) == 2 * first
+        await trio.sleep(2 * REST_S)
+        assert len(rounds) == 3 * first
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_store_that_is_away_is_audited_later(locker, house, noon):
+    """What could not be mended is, after the rest."""
+    place = house()
+    place.other(*insert(noon))
+    await place.reconciler.once()
+    locker.execute("BEGIN IMMEDIATE")
+    with trio.move_on_after(REST_S + 300):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(place.reconciler.run)
+            await trio.sleep(AGAIN_S * 3)
+            assert told(place) == {}
+            locker.execute("ROLLBACK")
+    assert told(place) == {noon - DAY // 2: 1}
