@@ -5,15 +5,15 @@ import time
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from blofin_agent.store.errors import StoreUnusable
 from blofin_agent.store.schema import metadata
 
+HEAD = "0005"
+"""The newest migration. A database that has it is opened without Alembic, which takes as long to
+load as all else of the store."""
 WAL_TRIES = 20
+_SCRIPTS = Path(__file__).with_name("migrations")
 
 
 def upgrade(engine: sa.Engine, where: str, *, read_only: bool) -> None:
@@ -23,11 +23,8 @@ def upgrade(engine: sa.Engine, where: str, *, read_only: bool) -> None:
     these names that are not ours, or needs a migration and `read_only` is set. Two processes that
     start together wait for one another: the transaction takes the lock first.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    scripts = ScriptDirectory.from_config(config)
     with engine.connect().execution_options(reading=True) as connection, connection.begin():
-        if _is_current(connection, scripts, where):
+        if _is_current(connection, where):
             return
     if read_only:
         raise StoreUnusable(
@@ -37,9 +34,8 @@ def upgrade(engine: sa.Engine, where: str, *, read_only: bool) -> None:
     if engine.dialect.name == "sqlite":
         _write_ahead(engine)
     with engine.begin() as connection:
-        if not _is_current(connection, scripts, where):
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        if not _is_current(connection, where):
+            _migrate(connection)
 
 
 def _write_ahead(engine: sa.Engine) -> None:
@@ -62,8 +58,8 @@ def _write_ahead(engine: sa.Engine) -> None:
                 return
 
 
-def _is_current(connection: sa.Connection, scripts: ScriptDirectory, where: str) -> bool:
-    version = MigrationContext.configure(connection).get_current_revision()
+def _is_current(connection: sa.Connection, where: str) -> bool:
+    version = _version(connection)
     if version is None:
         theirs = sorted(set(sa.inspect(connection).get_table_names()) & set(metadata.tables))
         if theirs:
@@ -71,10 +67,29 @@ def _is_current(connection: sa.Connection, scripts: ScriptDirectory, where: str)
                 f"database {where} has tables that blofin-agent did not make "
                 f"({', '.join(theirs)}); they are left alone: name another database"
             )
-        return False
-    if version not in {script.revision for script in scripts.walk_revisions()}:
+    elif version != HEAD and version not in _known():
         raise StoreUnusable(
             f"database {where} was written by a newer blofin-agent (schema {version}); it is left "
             "alone: upgrade blofin-agent, or name another database"
         )
-    return version == scripts.get_current_head()
+    return version == HEAD
+
+
+def _version(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+
+
+def _known() -> set[str]:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - see HEAD
+
+    return {script.revision for script in ScriptDirectory(str(_SCRIPTS)).walk_revisions()}
+
+
+def _migrate(connection: sa.Connection) -> None:
+    from alembic import command, config  # noqa: PLC0415 - likewise
+
+    how = config.Config(attributes={"connection": connection})
+    how.set_main_option("script_location", str(_SCRIPTS))
+    command.upgrade(how, "head")

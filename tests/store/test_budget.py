@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from blofin_agent.core.budget import HORIZON, LIMITS, SLACK, Refusal, Suspension
 from blofin_agent.core.candle import DAY, HOUR, MINUTE
 from blofin_agent.core.hindsight import Hindsight, Moment
-from blofin_agent.store import budget, migrate
+from blofin_agent.store import budget
 from blofin_agent.store.budget import Known
 from blofin_agent.store.engine import open_store
 
@@ -206,7 +206,7 @@ def test_a_database_of_before_is_upgraded_with_its_suspension_and_its_ledger(tmp
     upgrade = command.upgrade
     path = tmp_path / "old.db"
     with monkeypatch.context() as patch:
-        patch.setattr(migrate.command, "upgrade", lambda config, _to: upgrade(config, "0003"))
+        patch.setattr(command, "upgrade", lambda config, _to: upgrade(config, "0003"))
         open_store(f"sqlite:///{path}").close()
     with closing(sqlite3.connect(path)) as old, old:
         columns = [row[1] for row in old.execute("PRAGMA table_info(suspension)")]

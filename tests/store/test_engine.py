@@ -14,7 +14,9 @@ import sqlalchemy as sa
 import trio
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
+from blofin_agent.store import migrate
 from blofin_agent.store.engine import BUSY_TIMEOUT_S, Store, describe, open_store
 from blofin_agent.store.errors import StoreError, StoreUnavailable, StoreUnusable, told
 from blofin_agent.store.schema import metadata
@@ -38,6 +40,14 @@ def test_the_migrations_give_the_tables_of_the_schema(store):
             connection, opts={"compare_type": True, "compare_server_default": True}
         )
         assert compare_metadata(context, metadata) == []
+
+
+def test_the_newest_migration_is_the_one_that_is_asked_for(store):
+    """It is named in a place of its own, so that Alembic need not be loaded."""
+    scripts = ScriptDirectory(str(Path(migrate.__file__).with_name("migrations")))
+    assert scripts.get_current_head() == migrate.HEAD
+    with store.engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == migrate.HEAD
 
 
 def test_candles_have_no_rowid_and_their_key_in_order(store):
