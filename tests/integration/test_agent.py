@@ -19,6 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from blofin_agent.core.candle import MINUTE, Bar
 from blofin_agent.core.coverage import Coverage, Span
+from blofin_agent.store.engine import open_store
 from tests.processes import until
 
 DAY = {"BACKFILL_LOOKBACK_HOURS": "24", "COVERAGE_SETTLE_SECONDS": "2"}
@@ -300,3 +301,32 @@ def test_a_bug_ends_the_process_aloud(place, simulate):
     )
     assert done.returncode not in (0, 3)
     assert "ZeroDivisionError: a bug" in done.stderr
+
+
+def test_a_start_loads_no_more_than_it_needs_and_the_collector_leaves_that_alone(place, simulate):
+    """Alembic is for migrations only. To look through all that was loaded takes 0.1 s and more."""
+    simulate()
+    code = (
+        "import gc, os, signal, sys, trio\n"
+        "import blofin_agent.heal as heal\n"
+        "async def look(self):\n"
+        "    print(sorted({'alembic', 'pyarrow', 'mako'} & set(sys.modules)))\n"
+        "    print(gc.get_freeze_count() > 10 * len(gc.get_objects()))\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    await trio.sleep_forever()\n"
+        "heal.Healer.run = look\n"
+        "from blofin_agent.cli import main\n"
+        "main(['run'])\n"
+    )
+    open_store(f"sqlite:///{place.folder}/data/blofin.db").close()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=place.folder,
+        env=place.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["[]", "True"]
