@@ -1,6 +1,5 @@
 """Agent: puts the parts together; what runs beside what, signals, shutdown."""
 
-import gc
 import os
 import socket
 from collections.abc import Callable
@@ -10,7 +9,7 @@ import httpx
 import structlog
 import trio
 
-from blofin_agent import __version__, success
+from blofin_agent import __version__, garbage, success
 from blofin_agent.archive import Archive
 from blofin_agent.board import Board
 from blofin_agent.config import Settings
@@ -93,7 +92,7 @@ async def _produce(
 ) -> None:
     """Read what is stored, then run all that brings candles in, and ticks if they are kept."""
     await _load(store, parts)
-    _settle()
+    garbage.settle()
     parts.watch.loaded = True
     parts.passes.succeeded = partial(success.remember, store)
     ingest = Ingest(
@@ -122,7 +121,7 @@ async def _produce(
         for symbol in removed:
             ingest.drop(symbol)
         if added:
-            _settle()
+            garbage.settle()
             parts.passes.wake()
 
     parts.throttle.back = parts.passes.wake_if_left
@@ -137,14 +136,6 @@ async def _produce(
         await asked.wait()
         nursery.start_soon(healer.run)
         nursery.start_soon(parts.passes.run, settings.backfill_interval_minutes * 60)
-
-
-def _settle() -> None:
-    """Let Python's collector of garbage leave alone what is here to stay: code, and symbols.
-
-    It would go through all of it now and then, and hold everything up for 0.1 s and more.
-    """
-    gc.freeze()
 
 
 async def _load(store: Store, parts: Parts) -> None:

@@ -3,7 +3,6 @@
 For tests of long stretches both can go faster, in every process alike: see `hasten`.
 """
 
-import gc
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -28,9 +27,6 @@ class _Pace:
 
 _pace = _Pace()
 
-GARBAGE = 10_000
-"""Objects that come before the garbage collector looks at them."""
-
 
 def wall_ms() -> int:
     """Return the time in ms since the epoch."""
@@ -42,22 +38,11 @@ def wall_ms() -> int:
 
 def run(main: Callable[[], Awaitable[T]]) -> T:
     """Run an async function to its end in trio, by a clock as fast as `wall_ms`."""
-    _settle()
     if _pace.rate == 1:
         return trio.run(main)
     from trio.testing import MockClock  # noqa: PLC0415 - for tests only
 
     return trio.run(main, clock=MockClock(rate=_pace.rate))
-
-
-def _settle() -> None:
-    """Let the garbage collector leave alone what is loaded by now, and come less often.
-
-    The modules stay for the life of the process, and to look them through holds the event loop for
-    a tenth of a second. A page of candles alone are more objects than it waits for by default.
-    """
-    gc.freeze()
-    gc.set_threshold(GARBAGE)
 
 
 def hasten(text: str | None = None) -> None:

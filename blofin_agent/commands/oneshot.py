@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import httpx
 import trio
 
+from blofin_agent import garbage
 from blofin_agent.backfill import Progress
 from blofin_agent.commands.console import Failed, WrongUse
 from blofin_agent.commands.publish import NOWHERE, Targets, publish
@@ -59,6 +60,7 @@ async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: 
 
     SIGINT and SIGTERM end it early: what was fetched is stored, and the report says so.
     """
+    garbage.settle()
     parts = _assemble(order, store, client)
     begun, stop = trio.current_time(), Stop()
     window = parts.watch.window()
