@@ -4,12 +4,11 @@ A block is 1,440 bars of one symbol: a day of 1m bars. It starts at a multiple o
 since the epoch, and its bit `i` stands for the `i`-th bar that opens in it.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Coverage, Span
+from blofin_agent.core.coverage import Coverage, Span, runs
 
 BARS = 1_440
 
@@ -40,21 +39,14 @@ def starts(bar: Bar, span: Span) -> range:
 def bits_of(bar: Bar, open_times: Iterable[int]) -> dict[int, int]:
     """Return the bits of the bars that open then (ms), by the start of their block."""
     step, length = bar.ms, length_ms(bar)
-    numbers = {time // step for time in open_times}
-    if not numbers:
-        return {}
-    low, high = min(numbers), max(numbers)
-    if high - low + 1 == len(numbers):
+    found: dict[int, int] = {}
+    for span in runs(open_times, bar):
         # What comes in pages is all in one piece, as a rule.
-        return {
-            block * length: _ones(low - block * BARS, high - block * BARS)
-            for block in range(low // BARS, high // BARS + 1)
-        }
-    # Texts of digits, as in `Coverage.gaps`: an integer that grows bit by bit is slow.
-    digits: defaultdict[int, bytearray] = defaultdict(lambda: bytearray(b"0" * BARS))
-    for number in numbers:
-        digits[number // BARS][-1 - number % BARS] = ord("1")
-    return {block * length: int(found, 2) for block, found in digits.items()}
+        first, last = span.start // step, span.end // step - 1
+        for block in range(first // BARS, last // BARS + 1):
+            bits = _ones(first - block * BARS, last - block * BARS)
+            found[block * length] = found.get(block * length, 0) | bits
+    return found
 
 
 def join(bar: Bar, bits: Mapping[int, int]) -> Coverage:

@@ -41,6 +41,16 @@ _IN_SPAN = (
 )
 _ROWS = sa.select(candles.c.open_time, candles.c.source).where(*_IN_SPAN)
 _COUNT = sa.select(sa.func.count()).select_from(candles).where(*_IN_SPAN)
+_BLOCKS = sa.select(
+    coverage_blocks.c.symbol,
+    coverage_blocks.c.start,
+    coverage_blocks.c.held,
+    coverage_blocks.c.live,
+).where(
+    coverage_blocks.c.bar == sa.bindparam("bar"),
+    coverage_blocks.c.start.in_(sa.bindparam("these", expanding=True)),
+    coverage_blocks.c.symbol.in_(sa.bindparam("symbols", expanding=True)),
+)
 
 
 class Stored(NamedTuple):
@@ -168,13 +178,10 @@ def _in_span(symbol: str, bar: Bar, span: Span) -> dict[str, object]:
 def _read(
     connection: sa.Connection, bar: Bar, these: Collection[int], symbols: Collection[str]
 ) -> dict[_Key, Block]:
-    c = coverage_blocks.c
-    query = sa.select(c.symbol, c.start, c.held, c.live).where(
-        c.bar == bar.value, c.start.in_(these), c.symbol.in_(symbols)
-    )
+    wanted = {"bar": bar.value, "these": list(these), "symbols": list(symbols)}
     return {
         (symbol, start): Block(unpack(held), unpack(live))
-        for symbol, start, held, live in connection.execute(query)
+        for symbol, start, held, live in connection.execute(_BLOCKS, wanted)
     }
 
 
