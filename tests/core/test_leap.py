@@ -1,5 +1,7 @@
 """Laws of the leap: what a price does in three minutes of an hour is not what it does in one."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +52,22 @@ def test_what_is_far_apart_in_time_is_not_compared():
 def test_a_leap_is_found_inside_and_to_those_beside(prices, beside, leap):
     page = [candle(bar, price) for bar, price in enumerate(prices)]
     assert has_leap(page, [candle(*one) for one in beside], Bar.M1) is leap
+
+
+@given(
+    st.lists(st.floats(1, 10), max_size=8),
+    st.lists(st.tuples(st.integers(-2, 9), st.floats(1, 10)), max_size=2),
+)
+def test_a_page_without_a_leap_has_none_between_any_two_that_are_next_to_one_another(
+    prices, beside
+):
+    """The quick look at the highest and the lowest price overlooks none."""
+    page = [candle(bar, price) for bar, price in enumerate(prices)]
+    known = [candle(*one) for one in beside if one[0] < 0 or one[0] >= len(prices)]
+    pairs = list(itertools.pairwise(page))
+    pairs += [(one, page[0]) for one in known if page and one.open_time < page[0].open_time]
+    pairs += [(page[-1], one) for one in known if page and one.open_time > page[-1].open_time]
+    assert has_leap(page, known, Bar.M1) is any(leaps(*pair, Bar.M1) for pair in pairs)
 
 
 def test_of_two_answers_what_both_say_is_believed_and_the_rest_asked_for_again():
