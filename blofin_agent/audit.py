@@ -20,7 +20,7 @@ from blofin_agent.watch import Watch
 
 log = structlog.get_logger()
 
-MOST_BLOCKS = 4
+MOST_BLOCKS = 2
 """So many are compared in one transaction: a few milliseconds."""
 SHARE = 0.05
 """Of the time, at most so much is spent in the store."""

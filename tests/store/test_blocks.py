@@ -248,46 +248,28 @@ def test_what_somebody_inserted_before_us_is_not_called_live(store, end):
 # -- what is read ---------------------------------------------------------------------------------
 
 
-def steps(store, work):
-    """How many steps SQLite's machine takes for something: what is read, whatever the machine."""
-    taken = 0
-
-    def step():
-        nonlocal taken
-        taken += 1
-
-    with store.engine.connect().execution_options(reading=True) as connection:
-        driver = connection.connection.driver_connection
-        with connection.begin():
-            work(connection)
-            driver.set_progress_handler(step, 1)
-            work(connection)
-            driver.set_progress_handler(None, 1)
-    return taken
-
-
-def test_what_is_loaded_costs_the_same_however_many_candles_are_stored(store, end):
+def test_what_is_loaded_costs_the_same_however_many_candles_are_stored(store, steps, end):
     """Where the blocks are whole no candle is read: not those in the window, nor others."""
     span = Span(end - 7 * DAY, end)
     for symbol in SYMBOLS:
         insert(store, symbol, Source.LIVE, [end - 7 * DAY])
-    few = steps(store, lambda db: blocks.load(db, Bar.M1, span, SYMBOLS))
+    few = steps(lambda db: blocks.load(db, Bar.M1, span, SYMBOLS))
     for symbol in SYMBOLS:
         insert(store, symbol, Source.FILL, range(end - 30 * DAY, end, Bar.M1.ms))
-    many = steps(store, lambda db: blocks.load(db, Bar.M1, span, SYMBOLS))
+    many = steps(lambda db: blocks.load(db, Bar.M1, span, SYMBOLS))
     blocks_more = 2 * 6
     assert many < few + 30 * blocks_more
     write(store, lambda db: db.exec_driver_sql("DELETE FROM coverage_blocks"))
-    assert steps(store, lambda db: blocks.load(db, Bar.M1, span, SYMBOLS)) > 2 * 7 * BARS
+    assert steps(lambda db: blocks.load(db, Bar.M1, span, SYMBOLS)) > 2 * 7 * BARS
 
 
-def test_a_scattered_window_is_looked_at_without_reading_it(store, end):
+def test_a_scattered_window_is_looked_at_without_reading_it(store, steps, end):
     """Every other bar is missing: they are counted by the index alone, and not looked up."""
     span = Span(end - DAY, end)
     held = range(span.start, span.end, 2 * Bar.M1.ms)
     insert(store, "A", Source.FILL, held)
     assert load(store, span, symbols=["A"])["A"].held.count(span) == len(held)
-    assert steps(store, lambda db: blocks.load(db, Bar.M1, span, ["A"])) < 6 * len(held)
+    assert steps(lambda db: blocks.load(db, Bar.M1, span, ["A"])) < 6 * len(held)
     with closing(sqlite3.connect(store.where)) as other, other:
         other.execute(
             "INSERT INTO candles VALUES ('A','1m',?,?,?,?,?,?,?,?,'blofin_ws')",

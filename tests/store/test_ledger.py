@@ -43,6 +43,15 @@ def test_saving_replaces_only_what_ends_after_the_windows_start(store):
     assert store.read_here(lambda db: ledger.load_proofs(db, Bar.M1, 0)) == {"A": [proof(1, 3)]}
 
 
+def test_proofs_that_left_the_window_cost_a_start_nothing(store, steps):
+    """However many they became in years."""
+    since = T + 1_000 * MINUTE
+    write(store, ledger.save_proofs, "A", Bar.M1, [proof(999, 1_001)], since)
+    few = steps(lambda db: ledger.load_proofs(db, Bar.M1, since))
+    write(store, ledger.save_proofs, "B", Bar.M1, [proof(at, at + 1) for at in range(900)], 0)
+    assert steps(lambda db: ledger.load_proofs(db, Bar.M1, since)) == few
+
+
 def test_instruments_are_replaced_as_a_whole(store, reopened):
     """An empty list changes nothing; a repeated symbol counts once; never read is 0."""
     assert store.read_here(ledger.load_instruments) == ({}, 0)

@@ -49,6 +49,16 @@ def test_the_latest_come_first_and_can_be_chosen(store):
     assert latest(most=9, before=1) == []
 
 
+def test_the_last_run_of_each_symbol_costs_the_same_however_many_there_are(store, steps):
+    """The table holds millions of them after some years."""
+    write(store, Run("A", "1m", Trigger.PERIODIC, 1))
+    few = steps(lambda db: runs.latest_of_each(db, Bar.M1, ["A", "B"]))
+    for started in range(2, 100):
+        write(store, Run("A", "1m", Trigger.PERIODIC, started))
+        write(store, Run("C", "1m", Trigger.PERIODIC, started))
+    assert steps(lambda db: runs.latest_of_each(db, Bar.M1, ["A", "B"])) == few
+
+
 def test_the_last_run_of_each_symbol(store):
     """By when it started; of those asked for that have one, of this bar."""
     told = [
