@@ -1,6 +1,11 @@
 """`python -m blofin_agent` is `blofin-agent`."""
 
-from blofin_agent.cli import main
+from blofin_agent.loading import loading
+
+with loading():
+    from blofin_agent.cli import main
+
+__all__ = ["main"]
 
 if __name__ == "__main__":
     main(prog_name="blofin-agent")

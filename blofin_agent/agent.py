@@ -9,13 +9,14 @@ import httpx
 import structlog
 import trio
 
-from blofin_agent import __version__, garbage, success
+from blofin_agent import __version__, success
 from blofin_agent.archive import Archive
 from blofin_agent.board import Board
 from blofin_agent.config import Settings
 from blofin_agent.heal import Healer
 from blofin_agent.ingest import Ingest
 from blofin_agent.listen import access
+from blofin_agent.loading import settle
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.reconcile import Reconciler
 from blofin_agent.retry import Backoff
@@ -92,7 +93,7 @@ async def _produce(
 ) -> None:
     """Read what is stored, then run all that brings candles in, and ticks if they are kept."""
     await _load(store, parts)
-    garbage.settle()
+    settle()
     parts.watch.loaded = True
     parts.passes.succeeded = partial(success.remember, store)
     ingest = Ingest(
@@ -121,7 +122,7 @@ async def _produce(
         for symbol in removed:
             ingest.drop(symbol)
         if added:
-            garbage.settle()
+            settle()
             parts.passes.wake()
 
     parts.throttle.back = parts.passes.wake_if_left

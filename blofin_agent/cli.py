@@ -18,6 +18,7 @@ from blofin_agent.core.errors import WrongEnvironment
 from blofin_agent.core.foreign import one_line, shorten
 from blofin_agent.exchange.rest import client as make_client
 from blofin_agent.listen import listen
+from blofin_agent.loading import loading
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreError, WrongUrl
 
@@ -96,7 +97,8 @@ def run() -> None:
     Example: BLOFIN_SYMBOLS=BTC-USDT,ETH-USDT blofin-agent run
     """
     # The web server comes with it: no other command should wait for that to load.
-    from blofin_agent import agent  # noqa: PLC0415
+    with loading():
+        from blofin_agent import agent  # noqa: PLC0415
 
     settings = read_settings()
     bound, url = listen(settings)

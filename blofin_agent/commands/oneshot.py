@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import httpx
 import trio
 
-from blofin_agent import garbage
 from blofin_agent.backfill import Progress
 from blofin_agent.commands.console import Failed, WrongUse
 from blofin_agent.commands.publish import NOWHERE, Targets, publish
@@ -20,6 +19,7 @@ from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
 from blofin_agent.core.run import Run, Trigger
 from blofin_agent.core.symbols import complain, needs_listing
+from blofin_agent.loading import settle
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.retry import Backoff
 from blofin_agent.stopping import DRAIN_S, Stop, until_signal
@@ -60,7 +60,7 @@ async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: 
 
     SIGINT and SIGTERM end it early: what was fetched is stored, and the report says so.
     """
-    garbage.settle()
+    settle()
     parts = _assemble(order, store, client)
     begun, stop = trio.current_time(), Stop()
     window = parts.watch.window()

@@ -1,0 +1,33 @@
+"""Laws of loading: what stays is no garbage, and all else still is."""
+
+import gc
+
+import pytest
+
+from blofin_agent.loading import EVERY, loading
+
+
+@pytest.fixture(autouse=True)
+def _thaw():
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+def test_what_is_loaded_is_never_collected():
+    """Nor is anything collected meanwhile."""
+    before = gc.get_freeze_count()
+    with loading():
+        assert not gc.isenabled()
+        loaded = [[number] for number in range(1_000)]
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > before + len(loaded)
+    assert gc.get_threshold()[0] == EVERY
+
+
+def test_after_a_failure_garbage_is_collected_again():
+    """An import that fails is told, and what comes then is as ever."""
+    with pytest.raises(ImportError), loading():
+        raise ImportError
+    assert gc.isenabled()
