@@ -6,17 +6,12 @@ work, so a day takes a few minutes, and happens the same way for the same seed.
 """
 
 import contextlib
-import math
-import socket
 import sqlite3
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
-import httpcore
-import httpx
 import trio
-from httpcore._backends.trio import TrioStream
-from trio.testing import MockClock, memory_stream_pair
+from trio.testing import MockClock
 
 from blofin_agent import agent
 from blofin_agent.config import Settings
@@ -25,101 +20,7 @@ from blofin_agent.exchange import feed
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.simulator.serve import Options, Simulator
 from blofin_agent.store.engine import Store
-
-BEGIN = 1_790_000_000_000 // 60_000 * 60_000
-"""When each world begins (ms)."""
-
-
-class Wall:
-    """The wall clock (ms) beside the virtual one; may be read in any thread."""
-
-    def __init__(self, virtual: MockClock) -> None:
-        self.virtual = virtual
-        self.ahead_ms = 0
-        """How far the machine's clock is ahead of the true time."""
-
-    def true(self) -> int:
-        """Return what time it really is: what the exchange goes by."""
-        return BEGIN + round(self.virtual.current_time() * 1000)
-
-    def __call__(self) -> int:
-        return self.true() + self.ahead_ms
-
-
-class _Socket:
-    """As much of a socket as a server asks for."""
-
-    family = socket.AF_INET
-
-    def __init__(self, port: int, stream: trio.StapledStream) -> None:
-        self._port = port
-        self._stream = stream
-
-    def getpeername(self) -> tuple[str, int]:
-        return "127.0.0.1", self._port
-
-    def getsockname(self) -> tuple[str, int]:
-        return "127.0.0.1", 80
-
-    def setsockopt(self, *_args: object) -> None:
-        pass
-
-    def close(self) -> None:
-        self._stream.send_stream.close()
-        self._stream.receive_stream.close()
-
-
-class _End(trio.abc.HalfCloseableStream):
-    """The server's end of a connection."""
-
-    def __init__(self, stream: trio.StapledStream, port: int) -> None:
-        self._stream = stream
-        self.socket = _Socket(port, stream)
-
-    async def send_all(self, data: bytes) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return await self._stream.receive_some(max_bytes)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-class _Begin(TrioStream):
-    """The client's end, as httpx sees it."""
-
-    def get_extra_info(self, info: str) -> None:
-        """Tell nothing of sockets."""
-
-
-class Network(httpcore.AsyncNetworkBackend):
-    """Connects the agent with the simulator."""
-
-    def __init__(self, simulator: Simulator, nursery: trio.Nursery) -> None:
-        self._simulator = simulator
-        self._nursery = nursery
-        self._ports = iter(range(1_024, 1 << 30))
-
-    async def _open(self) -> trio.StapledStream:
-        ours, theirs = memory_stream_pair()
-        self._nursery.start_soon(self._simulator.handle, _End(theirs, next(self._ports)))
-        await trio.lowlevel.checkpoint()
-        return ours
-
-    async def connect_tcp(self, *_args: object, **_kwargs: object) -> _Begin:
-        """Connect httpx."""
-        return _Begin(await self._open())
-
-    async def connect(self, _url: str, _timing: object) -> trio.StapledStream:
-        """Connect the feed."""
-        return await self._open()
+from tests.laws.virtual import Network, Wall, client, jump
 
 
 class World:
@@ -162,16 +63,6 @@ class World:
         return self.parts.metrics.registry.get_sample_value(name, labels)
 
 
-async def _jump(virtual: MockClock, limiters: list[trio.CapacityLimiter]) -> None:
-    while True:
-        await trio.testing.wait_all_tasks_blocked()
-        wait = trio.lowlevel.current_statistics().seconds_to_next_deadline
-        if any(one.borrowed_tokens for one in limiters):
-            await trio.testing.wait_all_tasks_blocked(0.0005)
-        elif 0 < wait < math.inf:
-            virtual.jump(wait)
-
-
 @contextlib.asynccontextmanager
 async def world(
     store: Store, settings: Settings, options: Options, monkeypatch
@@ -183,19 +74,13 @@ async def world(
     simulator = Simulator(options, wall.true)
     async with trio.open_nursery() as nursery:
         limiters = [store.limiter, trio.to_thread.current_default_thread_limiter()]
-        nursery.start_soon(_jump, virtual, limiters)
+        nursery.start_soon(jump, virtual, limiters)
         nursery.start_soon(simulator.push)
         network = Network(simulator, nursery)
         monkeypatch.setattr(feed, "_connect", network.connect)
-        transport = httpx.AsyncHTTPTransport()
-        transport._pool = httpcore.AsyncConnectionPool(
-            max_keepalive_connections=0, network_backend=network
-        )
-        async with httpx.AsyncClient(
-            base_url="http://exchange", transport=transport, timeout=20
-        ) as client:
+        async with client(network) as http:
             parts = assemble(
-                settings, store, client, tries=agent.TRIES, what_next="it goes on", clock=wall
+                settings, store, http, tries=agent.TRIES, what_next="it goes on", clock=wall
             )
             nursery.start_soon(parts.writer.run)
             board = SimpleNamespace(links=None)
