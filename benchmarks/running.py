@@ -1,0 +1,99 @@
+"""Running: our own commands as processes on loopback, and what they cost, as Linux tells it."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "blofin_agent")
+WITHIN_S = 60
+LOOK_S = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """An agent that is ready."""
+
+    pid: int
+    port: int
+    ready_s: float
+    """From the start of its process to `/readyz` with 200."""
+
+    def mib(self, name: str) -> float:
+        """Return what `/proc` says of its memory: VmRSS, or VmHWM for the most there was."""
+        for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) / 1024
+        raise AssertionError(f"no {name} of process {self.pid}")
+
+
+@contextmanager
+def simulator(symbols: int) -> Iterator[dict[str, str]]:
+    """Run a BloFin of so many symbols; yield the settings that lead to it."""
+    command = [*COMMAND, "simulate", "--port", "0", "--symbols", str(symbols)]
+    process = subprocess.Popen(command, env=_clean(), stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        lines = [process.stdout.readline().strip() for _ in range(2)]
+        yield dict(line.split("=", 1) for line in lines)
+    finally:
+        _end(process)
+        if process.stdout:
+            process.stdout.close()
+
+
+@contextmanager
+def agent(folder: Path, settings: Mapping[str, str]) -> Iterator[Agent]:
+    """Run the agent in a folder; yield it once it is ready."""
+    port, log = _free_port(), folder / "agent.log"
+    env = _clean() | dict(settings) | {"API_PORT": str(port)}
+    with log.open("w", encoding="utf-8") as out:
+        begun = time.perf_counter()
+        process = subprocess.Popen([*COMMAND, "run"], cwd=folder, env=env, stdout=out, stderr=out)
+        try:
+            while not _ready(port):
+                if process.poll() is not None or time.perf_counter() - begun > WITHIN_S:
+                    raise AssertionError(f"not ready: {log.read_text(encoding='utf-8')}")
+                time.sleep(LOOK_S)
+            yield Agent(process.pid, port, time.perf_counter() - begun)
+        finally:
+            _end(process)
+
+
+def _ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.client.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def _clean() -> dict[str, str]:
+    """Return the environment without settings of ours."""
+    ours = ("BLOFIN_", "BACKFILL_", "COVERAGE_", "API_", "LOG_", "TICKS_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
+def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
