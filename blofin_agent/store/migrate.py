@@ -24,28 +24,33 @@ def upgrade(engine: sa.Engine, where: str, *, read_only: bool) -> None:
     start together wait for one another: the transaction takes the lock first.
     """
     with engine.connect().execution_options(reading=True) as connection, connection.begin():
-        if _is_current(connection, where):
-            return
-    if read_only:
+        current = _is_current(connection, where)
+    if read_only and not current:
         raise StoreUnusable(
             f"database {where} is not set up for this version; `blofin-agent run` or "
             "`blofin-agent backfill` does that"
         )
-    if engine.dialect.name == "sqlite":
+    if engine.dialect.name == "sqlite" and not read_only:
         _write_ahead(engine)
+    if current:
+        return
     with engine.begin() as connection:
         if not _is_current(connection, where):
             _migrate(connection)
 
 
 def _write_ahead(engine: sa.Engine) -> None:
-    """Switch a SQLite file to its write-ahead log: outside any transaction, and kept for ever.
+    """Switch a SQLite file to its write-ahead log: outside any transaction.
 
+    It is kept for ever, but a copy by `VACUUM INTO` is without it, and so is what another program
+    switched back. Then each commit would write into the file, and look like somebody else's doing.
     SQLite does not wait for a lock here, and another process that starts may hold it for a moment.
     """
     with engine.connect() as connection:
         driver = connection.connection.driver_connection
         assert driver is not None  # noqa: S101 - the pool has just handed it out
+        if driver.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+            return
         for attempt in range(1, WAL_TRIES + 1):
             try:
                 driver.execute("PRAGMA journal_mode = WAL")

@@ -53,6 +53,19 @@ async def test_a_long_log_is_folded_and_left_empty(store, path):
     assert store.generation == 0
 
 
+async def test_a_file_without_a_log_gets_one_at_the_start(store, path, tmp_path):
+    """As a copy by `VACUUM INTO` is. Else each commit would seem to be somebody else's."""
+    copy = tmp_path / "copy.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"VACUUM INTO '{copy}'")
+    with closing(open_store(f"sqlite:///{copy}")) as again:
+        for name in ("a", "b", "c"):
+            await again.write("beat", note(name))
+        assert copy.with_name("copy.db-wal").stat().st_size > 0
+        assert again.generation == 0
+    assert names(copy) == ["a", "b", "c"]
+
+
 async def test_another_process_may_write_and_fold(store, path):
     """That is no other file."""
     for number in range(3):
