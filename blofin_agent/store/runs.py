@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from heapq import nlargest
 
 import sqlalchemy as sa
 
@@ -32,14 +33,17 @@ def latest(
     `before`: only those with a lower `id`.
     """
     c = gap_fill_runs.c
-    query = sa.select(gap_fill_runs).where(c.bar == bar.value).order_by(c.id.desc()).limit(most)
-    if symbols is not None:
-        query = query.where(c.symbol.in_(symbols))
-    if statuses is not None:
-        query = query.where(c.status.in_([status.value for status in statuses]))
+    query = sa.select(c.id).where(c.bar == bar.value).order_by(c.id.desc()).limit(most)
     if before is not None:
         query = query.where(c.id < before)
-    return [_read(row) for row in connection.execute(query).mappings()]
+    # One short look into an index for each: in one query all runs of a symbol would be sorted, or
+    # all there are looked through for those few that failed.
+    chosen = [c.status == status.value for status in set(statuses or Status)]
+    if symbols is not None:
+        chosen = [sa.and_(c.symbol == one, way) for one in set(symbols) for way in chosen]
+    ids = (id_ for these in chosen for id_ in connection.scalars(query.where(these)))
+    found = sa.select(gap_fill_runs).where(c.id.in_(nlargest(most, ids))).order_by(c.id.desc())
+    return [_read(row) for row in connection.execute(found).mappings()]
 
 
 def latest_of_each(connection: sa.Connection, bar: Bar, symbols: Iterable[str]) -> dict[str, Run]:

@@ -70,6 +70,8 @@ gap_fill_runs = sa.Table(
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("note", sa.Text, nullable=False),
     sa.Index(None, "symbol", "started"),
+    sa.Index(None, "symbol", "bar", "status", "id"),
+    sa.Index(None, "status", "bar", "id"),
 )
 
 ticks = sa.Table(

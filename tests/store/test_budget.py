@@ -226,6 +226,6 @@ def test_a_database_of_before_is_upgraded_with_its_suspension_and_its_ledger(tmp
     assert let_go(store, T + HOUR).entered
     store.close()
     with closing(sqlite3.connect(before)) as then, closing(sqlite3.connect(path)) as now:
-        assert now.execute("SELECT version_num FROM alembic_version").fetchone() == ("0005",)
+        assert now.execute("SELECT version_num FROM alembic_version").fetchone() == ("0006",)
         query = "SELECT * FROM instruments"
         assert now.execute(query).fetchall() == then.execute(query).fetchall()

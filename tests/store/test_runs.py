@@ -1,5 +1,10 @@
 """Laws of the runs that are written down."""
 
+from functools import partial
+from itertools import product
+
+import sqlalchemy as sa
+
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.run import Run, Status, Trigger
 from blofin_agent.store import runs
@@ -57,6 +62,30 @@ def test_the_last_run_of_each_symbol_costs_the_same_however_many_there_are(store
         write(store, Run("A", "1m", Trigger.PERIODIC, started))
         write(store, Run("C", "1m", Trigger.PERIODIC, started))
     assert steps(lambda db: runs.latest_of_each(db, Bar.M1, ["A", "B"])) == few
+
+
+def test_no_choice_of_runs_sorts_or_looks_through_them_all(store):
+    """However many there are: each choice is a short look into an index."""
+    for symbol, status in product("AB", (Status.FAILED, Status.COMPLETE)):
+        write(store, Run(symbol, "1m", Trigger.PERIODIC, 1, status=status))
+    asked = []
+    sa.event.listen(store.engine, "before_cursor_execute", lambda *how: asked.append(how[2:4]))
+    for symbols in (None, ["A"], ["A", "B"]):
+        for statuses in (None, [Status.FAILED], [Status.FAILED, Status.PARTIAL]):
+            for before in (None, 9):
+                chosen = {"symbols": symbols, "statuses": statuses, "before": before}
+                store.read_here(partial(runs.latest, bar=Bar.M1, most=9, **chosen))
+    looks = [one for one in asked if "gap_fill_runs" in one[0]]
+    assert looks
+    ways = []
+    for statement, parameters in looks:
+        ways += store.read_here(partial(explained, statement=statement, parameters=parameters))
+    assert all(way.startswith("SEARCH gap_fill_runs USING") for way in ways), set(ways)
+
+
+def explained(connection, statement, parameters):
+    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    return [row[3] for row in rows]
 
 
 def test_the_last_run_of_each_symbol(store):

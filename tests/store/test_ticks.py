@@ -113,7 +113,7 @@ def test_a_database_of_the_first_schema_is_upgraded_without_loss(tmp_path):
     store.close()
     with closing(sqlite3.connect(before)) as then, closing(sqlite3.connect(path)) as now:
         assert then.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
-        assert now.execute("SELECT version_num FROM alembic_version").fetchone() == ("0005",)
+        assert now.execute("SELECT version_num FROM alembic_version").fetchone() == ("0006",)
         for name in set(names) - {"alembic_version"}:
             columns = [row[1] for row in then.execute(f"PRAGMA table_info({name})")]
             listed = ", ".join(f'"{column}"' for column in columns)
