@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from blofin_agent.store.errors import StoreUnusable
 from blofin_agent.store.schema import metadata
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration. A database that has it is opened without Alembic, which takes as long to
 load as all else of the store."""
 WAL_TRIES = 20
