@@ -76,6 +76,8 @@ class Pager:
         self._clock = clock
         self._seldom = Seldom(clock)
         self._short: dict[str, _Short] = {}
+        self._learned = False
+        self._learning = trio.Lock()
 
     @property
     def share(self) -> float:
@@ -100,6 +102,25 @@ class Pager:
 
         Raises ExchangeError when BloFin refuses it, or after `tries` failures.
         """
+        if not self._learned:
+            # How long pages are is found out by one, not by each that is asked for at once.
+            async with self._learning:
+                if not self._learned:
+                    found = await self._fetch(history, page, below, window, tally, tries, beside)
+                    self._learned = True
+                    return found
+        return await self._fetch(history, page, below, window, tally, tries, beside)
+
+    async def _fetch(
+        self,
+        history: History,
+        page: Page,
+        below: int,
+        window: Span,
+        tally: Tally,
+        tries: int,
+        beside: Sequence[Candle],
+    ) -> tuple[Page, Answer]:
         met, backoff = _Trouble(), Backoff()
         # A page as long as they come is asked for at full length: they may have grown.
         wanted = self.limit if page.limit >= self.size else page.limit
@@ -206,6 +227,7 @@ class Pager:
         """Take pages to be as long as they are asked for, until they prove shorter again."""
         self.size = self.limit
         self._short.clear()
+        self._learned = False
 
     def _learn(self, history: History, page: Page, answer: Answer) -> None:
         """Learn how many rows a page brings.

@@ -21,7 +21,7 @@ from blofin_agent.core.errors import (
     Unreachable,
 )
 from blofin_agent.store.engine import open_store
-from blofin_agent.throttle import Throttle, _Ahead
+from blofin_agent.throttle import UNDER_WAY, Throttle, _Ahead
 
 
 def asking(place, *answers):
@@ -88,12 +88,12 @@ async def test_those_who_wait_together_are_let_go_together(house):
     """One transaction of the ledger for all of them, each entered once; with a spacing one each."""
     place = house()
     question, entered = asking(place), let_go_together(place)
-    await crowd(place, question, 6)
-    assert entered == [6]
-    assert len(place.asked) == 6
-    assert place.rows("SELECT count(*) FROM request_ledger") == [(6,)]
+    await crowd(place, question, UNDER_WAY)
+    assert entered == [UNDER_WAY]
+    assert len(place.asked) == UNDER_WAY
+    assert place.rows("SELECT count(*) FROM request_ledger") == [(UNDER_WAY,)]
     await place.throttle.ask("candles", question)
-    assert entered == [6, 1]
+    assert entered == [UNDER_WAY, 1]
 
 
 async def test_a_spacing_lets_one_go_at_a_time(house):
@@ -141,6 +141,24 @@ async def test_a_429_holds_back_those_that_were_let_go_with_the_one_refused(hous
         await trio.sleep(1)
         nursery.start_soon(one)
     assert [at - place.asked[0] for at in place.asked] == [0, 31_000]
+
+
+async def test_no_more_than_two_are_under_way_at_once(house):
+    """So no more than one further reaches BloFin when a suspension has begun."""
+    place = house()
+    under_way, most = 0, 0
+
+    async def question():
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await trio.sleep(1)
+        under_way -= 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(7):
+            nursery.start_soon(place.throttle.ask, "candles", question)
+    assert most == UNDER_WAY == 2
 
 
 async def test_many_at_once_are_asked_one_after_another_in_order(house):
