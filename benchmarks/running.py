@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,13 @@ class Agent:
     port: int
     ready_s: float
     """From the start of its process to `/readyz` with 200."""
+
+    def samples(self) -> dict[str, float]:
+        """Return the samples of its `/metrics` by name with labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
 
     def mib(self, name: str) -> float:
         """Return what `/proc` says of its memory: VmRSS, or VmHWM for the most there was."""
