@@ -40,7 +40,7 @@ def _figures(run: Callable[[], list[Figure]]) -> list[Figure]:
     figures = run()
     for one in figures:
         mark = " " if one.target is None else "+" if one.met else "!"
-        print(f"{mark} {one.what}: {one.value:.3g}{one.unit} ({one.target or 'no target'})")
+        print(f"{mark} {one.what}: {one.value:.4g}{one.unit} ({one.target or 'no target'})")
         print(f"    {one.detail}", flush=True)
     return figures
 

@@ -30,5 +30,5 @@ def write(path: Path, found: Mapping[str, tuple[str, list[Figure]]]) -> None:
 def _row(figure: Figure) -> str:
     target = "" if figure.target is None else str(figure.target)
     missed = "" if figure.met else ", **missed**"
-    value = f"{figure.value:.3g}{figure.unit}"
+    value = f"{figure.value:.4g}{figure.unit}"
     return f"| {figure.what} | {value} | {target}{missed} | {figure.detail} |\n"

@@ -5,7 +5,7 @@ The agent's own parts fill an empty store from a simulator that holds 500 reques
 takes half a minute and what the machine does meanwhile costs nothing. 500 symbols need 7 pages
 each, as a week of minutes does; here a page has 60 rows, so that the simulator is cheap.
 
-One request is under way at a time, so a fill cannot be faster than its answers come: the last two
+Two requests are under way at most, so a fill cannot be faster than their answers come: the last two
 figures show what an answer that takes its time costs.
 
 The least is worked out from what a limit of N requests in W seconds means, and nothing else: the
