@@ -51,7 +51,7 @@ def look(connection: sa.Connection, known: Known, now: Moment) -> View:
 
 
 def _look(connection: sa.Connection, state: Suspension, known: Known, now: Moment) -> View:
-    entries = [(id_, started) for id_, started in connection.execute(_ENTRIES)]
+    entries = [(id_, started) for id_, started in connection.execute(_ENTRIES).all()]
     hindsight = known.hindsight.elsewhere(entries) if known.elsewhere else known.hindsight
     if known.suspension is not None:
         state = budget.merged(state, known.suspension)
