@@ -19,11 +19,15 @@ def loading() -> Iterator[None]:
     try:
         yield
     finally:
-        settle()
+        gc.freeze()
         gc.enable()
 
 
 def settle() -> None:
-    """Never collect what is there now, and come seldom from now on."""
+    """Never collect what is there now, once what is garbage by now is gone; then come seldom.
+
+    After `loading` there is little to look through.
+    """
+    gc.collect()
     gc.freeze()
     gc.set_threshold(EVERY)
