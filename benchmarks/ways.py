@@ -7,6 +7,7 @@ Usage: python -m benchmarks.ways WAY URL DATABASE START END   prints [seconds, c
 """
 
 import asyncio
+import gc
 import json
 import queue
 import resource
@@ -178,6 +179,7 @@ def ours(work: Work) -> Callable[[], None]:
         backfill_symbol_sleep_ms=0,
     )
     order = oneshot.Order(settings, work.start, work.end, named=True)
+    gc.freeze()  # as the command does when its modules are loaded; see `blofin_agent.loading`
     store = open_store(settings.blofin_database_url)
 
     async def fill() -> None:
