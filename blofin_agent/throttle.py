@@ -39,6 +39,8 @@ _STORE_RETRY_S = 1.0
 _LONGEST_SLEEP_MS = 5_000
 _AHEAD_S = 0.1
 """A request goes within so long after the time that the ledger has for it: less than its slack."""
+_QUICK_S = 0.01
+"""With answers so quick all who wait go in time, not only those that can be under way at once."""
 
 
 class Exchange(Protocol):
@@ -58,7 +60,7 @@ class Exchange(Protocol):
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """Somebody who waits for the turn, or has it."""
+    """Somebody who waits to be let go."""
 
     endpoint: str
 
@@ -106,6 +108,8 @@ class Throttle:
         self._turn = trio.StrictFIFOLock()
         self._under_way = trio.Semaphore(UNDER_WAY)
         self._waiting: list[_Waiting] = []
+        self._took_s = math.inf
+        """How long the last answer took."""
         self._ahead = _Ahead()
 
     async def ask(self, endpoint: str, question: Callable[[], Awaitable[T]]) -> T:
@@ -115,11 +119,24 @@ class Throttle:
 
         429 and 403 are noted in the store, for every process, before they are raised.
         """
-        async with self._under_way:
-            return await self._ask(endpoint, question)
+        waiting = _Waiting(endpoint)
+        self._waiting.append(waiting)
+        try:
+            await self._under_way.acquire()
+        except BaseException:
+            self._waiting.remove(waiting)
+            raise
+        try:
+            under = await self._wait(waiting)
+            begun = trio.current_time()
+            try:
+                return await self._ask(endpoint, question, under)
+            finally:
+                self._took_s = trio.current_time() - begun
+        finally:
+            self._under_way.release()
 
-    async def _ask(self, endpoint: str, question: Callable[[], Awaitable[T]]) -> T:
-        under = await self._wait(endpoint)
+    async def _ask(self, endpoint: str, question: Callable[[], Awaitable[T]], under: int) -> T:
         begun = trio.current_time()
         try:
             answer = await question()
@@ -163,10 +180,8 @@ class Throttle:
         """Note that a websocket connection stands: the ban after which it was made is over."""
         await self.allowance.answered(under)
 
-    async def _wait(self, endpoint: str) -> int:
+    async def _wait(self, waiting: _Waiting) -> int:
         """Wait for our turn; return the strikes under which the request was let go."""
-        waiting = _Waiting(endpoint)
-        self._waiting.append(waiting)
         try:
             async with self._turn:
                 while True:
@@ -212,7 +227,8 @@ class Throttle:
         give_up_at = trio.current_time() + self._patience_s
         while True:
             try:
-                endpoints = [waiting.endpoint for waiting in self._waiting]
+                most = None if self._took_s < _QUICK_S else UNDER_WAY
+                endpoints = [waiting.endpoint for waiting in self._waiting[:most]]
                 return await self.allowance.let_go(endpoints, self._spacing_ms)
             except StoreUnavailable:
                 if trio.current_time() > give_up_at:

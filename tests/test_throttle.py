@@ -85,15 +85,27 @@ def let_go_together(place):
 
 
 async def test_those_who_wait_together_are_let_go_together(house):
-    """One transaction of the ledger for all of them, each entered once; with a spacing one each."""
+    """One transaction of the ledger for all of them, each entered once, where answers are quick."""
     place = house()
     question, entered = asking(place), let_go_together(place)
-    await crowd(place, question, UNDER_WAY)
-    assert entered == [UNDER_WAY]
-    assert len(place.asked) == UNDER_WAY
-    assert place.rows("SELECT count(*) FROM request_ledger") == [(UNDER_WAY,)]
     await place.throttle.ask("candles", question)
-    assert entered == [UNDER_WAY, 1]
+    await crowd(place, question, 6)
+    assert entered == [1, 6]
+    assert len(place.asked) == 7
+    assert place.rows("SELECT count(*) FROM request_ledger") == [(7,)]
+
+
+async def test_where_answers_take_their_time_no_more_are_let_go_than_can_go_now(house):
+    """A request that waits for the answer to another one would be entered too early."""
+    place, entered = house(), None
+
+    async def question():
+        await trio.sleep(0.05)
+
+    entered = let_go_together(place)
+    await crowd(place, question, 6)
+    assert entered == [2, 2, 2]
+    assert place.rows("SELECT count(*) FROM request_ledger") == [(6,)]
 
 
 async def test_a_spacing_lets_one_go_at_a_time(house):
