@@ -19,6 +19,7 @@ LATEST_MS = 253_402_300_799_999
 
 # The grid of weekly bars starts on a Monday; the epoch was a Thursday.
 _FIRST_MONDAY = 4 * DAY
+_UNITS = {"m": MINUTE, "H": HOUR, "D": DAY, "W": 7 * DAY}
 
 
 class Source(StrEnum):
@@ -46,19 +47,15 @@ class Bar(StrEnum):
     D3 = "3D"
     W1 = "1W"
 
-    @property
-    def ms(self) -> int:
+    def __init__(self, name: str) -> None:
+        # Asked for with every push and row: an attribute costs nothing.
+        self.ms = int(name[:-1]) * _UNITS[name[-1]]
         """Length in milliseconds."""
-        return _LENGTHS[self]
+        self._phase = _FIRST_MONDAY if name == "1W" else 0
 
     def floor(self, time_ms: int) -> int:
         """Return the open time, in ms since the epoch, of the bar that holds `time_ms`."""
-        phase = _FIRST_MONDAY if self is Bar.W1 else 0
-        return time_ms - (time_ms - phase) % self.ms
-
-
-_UNITS = {"m": MINUTE, "H": HOUR, "D": DAY, "W": 7 * DAY}
-_LENGTHS = {bar: int(bar.value[:-1]) * _UNITS[bar.value[-1]] for bar in Bar}
+        return time_ms - (time_ms - self._phase) % self.ms
 
 
 class Candle(NamedTuple):

@@ -1,14 +1,11 @@
 """Coverage: which bars of a stretch of time are held; gaps, counts, sliding."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from blofin_agent.core.candle import HOUR, Bar
-
-_ZEROS = re.compile("0+")
-_ONES = re.compile("1+")
 
 
 class Span(NamedTuple):
@@ -120,12 +117,11 @@ class Coverage:
         size, bits = span.bars(self.bar), self._cut(span)
         if bits == self._mask(span):
             return []
-        # A text of 10,080 digits searched in C beats bit tricks in Python by far.
         digits = format(bits, f"0{size}b")[::-1]
         step = self.bar.ms
         return [
-            Span(span.start + found.start() * step, span.start + found.end() * step)
-            for found in _ZEROS.finditer(digits)
+            Span(span.start + first * step, span.start + end * step)
+            for first, end in _stretches(digits, "0", "1")
         ]
 
     def spans(self) -> list[Span]:
@@ -133,8 +129,8 @@ class Coverage:
         digits = format(self.bits, "b")[::-1]
         step = self.bar.ms
         return [
-            Span(self.origin + found.start() * step, self.origin + found.end() * step)
-            for found in _ONES.finditer(digits)
+            Span(self.origin + first * step, self.origin + end * step)
+            for first, end in _stretches(digits, "1", "0")
         ]
 
     @property
@@ -158,7 +154,27 @@ class Coverage:
         return bits & self._mask(span)
 
     def _mask(self, span: Span) -> int:
-        return (1 << span.bars(self.bar)) - 1
+        return _ones(span.bars(self.bar))
+
+
+@lru_cache(maxsize=16)
+def _ones(number: int) -> int:
+    """Return so many bits, all 1: hundreds of symbols are counted in one window."""
+    return (1 << number) - 1
+
+
+def _stretches(digits: str, this: str, other: str) -> Iterator[tuple[int, int]]:
+    """Yield where neighbouring digits begin and end that are `this` and not the `other`.
+
+    A text of 10,080 digits searched in C beats bit tricks in Python by far, and regular
+    expressions if most of it is the other digit.
+    """
+    first = digits.find(this)
+    while first >= 0:
+        end = digits.find(other, first)
+        end = len(digits) if end < 0 else end
+        yield first, end
+        first = digits.find(this, end)
 
 
 def runs(open_times: Iterable[int], bar: Bar) -> list[Span]:
