@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -32,6 +33,9 @@ log = structlog.get_logger()
 
 TRIES = 8
 """How often the agent asks for one page before it goes on to the next symbol."""
+SWITCH_S = 0.001
+"""A thread that renders lets the event loop have Python's lock after so long. With the 5 ms that
+are usual, each look at a socket costs the loop as much while a scrape is rendered."""
 
 
 async def run(
@@ -46,6 +50,7 @@ async def run(
     `announce` is called once signals are heeded and the socket is served. An unexpected error of
     any task ends them all and is raised.
     """
+    sys.setswitchinterval(SWITCH_S)
     parts = assemble(
         settings,
         store,
@@ -69,7 +74,10 @@ async def run(
         days = settings.ticks_retention_days
         ticks = Ticks(store, parts.watch, parts.writer, parts.metrics, days)
     archive = Archive(store.reader(), parts.watch.bar)
-    site = create_app(parts.metrics.registry, board, archive, access(settings, bound))
+    # It takes longer than the event loop may be held.
+    site = await trio.to_thread.run_sync(
+        create_app, parts.metrics.registry, board, archive, access(settings, bound)
+    )
     stop, stopped = Stop(), trio.Event()
     async with trio.open_nursery() as servers:
         async with until_signal(stop) as producers:

@@ -103,9 +103,11 @@ def run() -> None:
     settings = read_settings()
     bound, url = listen(settings)
     with opened(settings, patient=True) as store:
+        # Here, as it reads the machine's certificates: longer than the event loop may be held.
+        client = make_client(settings.blofin_rest_url, __version__)
 
         async def serve() -> None:
-            async with make_client(settings.blofin_rest_url, __version__) as http:
+            async with client as http:
                 await agent.run(
                     settings, store, http, bound, partial(_announce, settings, store, url)
                 )
