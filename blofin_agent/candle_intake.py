@@ -3,6 +3,7 @@
 from blofin_agent.core import leap
 from blofin_agent.core.candle import BadRow, Candle, Reason, WireRow
 from blofin_agent.core.frames import Push, channel, judge_push
+from blofin_agent.core.history import History
 from blofin_agent.core.skew import Skew
 from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.intake import Intake
@@ -33,19 +34,23 @@ class CandleIntake(Intake):
         self._complete: dict[str, int] = {}
         """...and the last complete one."""
 
-    def _take(self, push: Push, subscriptions: Subscriptions, now: float) -> None:
-        history = self._watch.histories[push.symbol]
-        was_standing = subscriptions.standing(push.symbol)
-        subscriptions.pushed(push.symbol, now)
-        if not was_standing:
+    def _take(self, push: Push, history: History, subscriptions: Subscriptions, now: float) -> None:
+        if subscriptions.pushed(push.symbol, now):
             self.show(push.symbol, subscriptions)
-        clock = self._watch.clock()
-        self._metrics.feed_last_push.labels(push.symbol).set(clock / 1000)
-        closed_before = self._watch.bar.floor(clock + SKEW_MS)
+        clock = history.pushed = self._watch.clock()
+        latest = self._latest.get(push.symbol)
+        for row in push.rows:
+            if not isinstance(row, WireRow) or row.complete or row.open_time != latest:
+                self._judge(push, history, clock)
+                return
+        # The open candle goes on, and nothing else is told: so it is with 59 pushes of 60.
+
+    def _judge(self, push: Push, history: History, clock: int) -> None:
+        closed_before = history.bar.floor(clock + SKEW_MS)
         for wire in push.rows:
             if isinstance(wire, WireRow):
                 self._count_odd(push.symbol, wire, closed_before)
-        for row in judge_push(push, self._watch.bar, closed_before):
+        for row in judge_push(push, history.bar, closed_before):
             self._judge_clock(row, clock)
             if isinstance(row, BadRow):
                 self._reject(push.symbol, row)
@@ -82,4 +87,4 @@ class CandleIntake(Intake):
     def show(self, symbol: str, subscriptions: Subscriptions) -> None:
         """Show whether the symbol's candles are subscribed."""
         if symbol in self._watch.histories:
-            self._metrics.feed_subscribed.labels(symbol).set(subscriptions.standing(symbol))
+            self._metrics.feed_subscribed.set(symbol, to=subscriptions.standing(symbol))

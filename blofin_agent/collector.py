@@ -4,11 +4,10 @@ So a symbol that was taken out vanishes, and the coverage sinks by itself while 
 """
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from prometheus_client.core import (
-    CounterMetricFamily,
     GaugeMetricFamily,
     InfoMetricFamily,
     Metric,
@@ -18,16 +17,25 @@ from prometheus_client.registry import Collector
 
 from blofin_agent.core.budget import limits
 from blofin_agent.core.history import Health
+from blofin_agent.families import build, labels
 from blofin_agent.store.verifications import Totals
 from blofin_agent.watch import Watch, health_of
 
 VERIFY_RESULTS = ("equal", "different", "absent", "missing", "unanswered")
+_BARS = {
+    "expected": "Candles that should exist in the window.",
+    "present": "Candles of the window that are held.",
+    "missing": "Candles of the window that are not held: with 1m bars, minutes.",
+    "unavailable": "Missing candles that BloFin was proven not to have.",
+}
+"""In the order of a Count."""
 
 
 class Figures(Protocol):
     """Whom to ask at the scrape; see `Metrics`."""
 
     watch: Watch
+    messages: dict[str, int]
     used: Callable[[], dict[str, int]]
     share: Callable[[], float]
     suspended_until: Callable[[], int]
@@ -35,11 +43,20 @@ class Figures(Protocol):
     verified: Mapping[str, Totals] | None
 
 
+class _Built(NamedTuple):
+    """Families that were built, and what they were built from."""
+
+    totals: Mapping[str, Totals]
+    symbols: Sequence[str]
+    families: Sequence[Metric]
+
+
 class Moment(Collector):
     """Builds them from memory, in the thread of the scrape."""
 
     def __init__(self, figures: Figures, version: str, store: str) -> None:
         self._figures = figures
+        self._built: _Built | None = None
         self._build = {
             "version": version,
             "python": platform.python_version(),
@@ -54,10 +71,11 @@ class Moment(Collector):
         """Build the families."""
         yield InfoMetricFamily("blofin_build", "What runs here.", self._build)
         yield from self._budget()
+        yield from self._feed()
         if self._figures.watch.loaded:
             yield from self._coverage()
         if self._figures.verified is not None:
-            yield from self._verified(self._figures.verified)
+            yield from self._verified_once(self._figures.verified)
 
     def _budget(self) -> Iterator[Metric]:
         used = self._figures.used()
@@ -88,80 +106,93 @@ class Moment(Collector):
             self._figures.suspended_until() / 1000,
         )
 
+    def _feed(self) -> Iterator[Metric]:
+        yield build(
+            "counter",
+            "blofin_feed_messages",
+            "Websocket messages received.",
+            [(labels(("kind",), (kind,)), told) for kind, told in self._figures.messages.items()],
+        )
+        yield build(
+            "gauge",
+            "blofin_feed_last_push_timestamp_seconds",
+            "When the symbol's last push arrived.",
+            [(_of(one.symbol), one.pushed / 1000) for one in self._figures.watch.all()],
+        )
+
     def _coverage(self) -> Iterator[Metric]:
+        """Build each family when the one before was written: few samples live at a time."""
         watch = self._figures.watch
         counts = watch.counts()
-        ratio = GaugeMetricFamily(
-            "blofin_coverage_ratio",
-            "Candles held over candles expected in the window, 0 to 1.",
-            labels=["symbol"],
-        )
-        bars = {
-            name: GaugeMetricFamily(f"blofin_candles_{name}", text, labels=["symbol"])
-            for name, text in (
-                ("expected", "Candles that should exist in the window."),
-                ("present", "Candles of the window that are held."),
-                ("missing", "Candles of the window that are not held: with 1m bars, minutes."),
-                ("unavailable", "Missing candles that BloFin was proven not to have."),
-            )
-        }
-        newest = GaugeMetricFamily(
-            "blofin_last_candle_timestamp_seconds",
-            "Open time of the newest candle held.",
-            labels=["symbol"],
-        )
-        for symbol, count in counts.items():
-            ratio.add_metric([symbol], count.ratio)
-            for name, family in bars.items():
-                family.add_metric([symbol], getattr(count, name))
-        for history in watch.all():
-            last = history.held.newest
-            newest.add_metric([history.symbol], 0 if last is None else last / 1000)
-        now = health_of(counts.values())
+        told = [(_of(symbol), count) for symbol, count in counts.items()]
         yield GaugeMetricFamily(
             "blofin_backfill_heal_eta_seconds",
             "Least time to fetch all pages that the gaps need, at the rate the limits allow.",
             self._figures.eta(),
         )
-        yield ratio
-        yield from bars.values()
-        yield newest
+        yield build(
+            "gauge",
+            "blofin_coverage_ratio",
+            "Candles held over candles expected in the window, 0 to 1.",
+            [(here, count.ratio) for here, count in told],
+        )
+        for place, (name, text) in enumerate(_BARS.items()):
+            found = [(here, count[place]) for here, count in told]
+            yield build("gauge", f"blofin_candles_{name}", text, found)
+        yield build(
+            "gauge",
+            "blofin_last_candle_timestamp_seconds",
+            "Open time of the newest candle held.",
+            [(_of(one.symbol), (one.held.newest or 0) / 1000) for one in watch.all()],
+        )
+        now = health_of(counts.values())
         yield StateSetMetricFamily(
             "blofin_health",
             "The worst symbol's state: good at 99.5 % and more, warn at 97 % and more.",
             {state.value: state is now for state in Health},
         )
 
+    def _verified_once(self, totals: Mapping[str, Totals]) -> Sequence[Metric]:
+        """Build them again only when there is something new: seldom."""
+        symbols = list(self._figures.watch.histories)
+        built = self._built
+        if built is None or built.totals is not totals or built.symbols != symbols:
+            built = self._built = _Built(totals, symbols, list(self._verified(totals)))
+        return built.families
+
     def _verified(self, totals: Mapping[str, Totals]) -> Iterator[Metric]:
         """Build sums over the whole table: they go on where they were when the agent restarts."""
-        candles = CounterMetricFamily(
+        none = Totals()
+        found = [(one.symbol, totals.get(one.symbol, none)) for one in self._figures.watch.all()]
+        yield build(
+            "counter",
             "blofin_verify_candles",
             "Candles that BloFin was asked for again, by how they compare with the stored ones.",
-            labels=["symbol", "result"],
+            [
+                (labels(("symbol", "result"), (symbol, result)), getattr(told, result))
+                for symbol, told in found
+                for result in VERIFY_RESULTS
+            ],
         )
-        repaired = CounterMetricFamily(
+        yield build(
+            "counter",
             "blofin_verify_repaired",
             "Stored candles that differed and were replaced with BloFin's.",
-            labels=["symbol"],
+            [(_of(symbol), told.repaired) for symbol, told in found],
         )
-        left = GaugeMetricFamily(
+        yield build(
+            "gauge",
             "blofin_verify_mismatches",
             "Stored candles that the symbol's last verification left otherwise than BloFin's.",
-            labels=["symbol"],
+            [(_of(symbol), told.left) for symbol, told in found],
         )
-        last = GaugeMetricFamily(
+        yield build(
+            "gauge",
             "blofin_verify_last_timestamp_seconds",
             "When the last verification of the symbol ended that did not fail; 0 before the first.",
-            labels=["symbol"],
+            [(_of(symbol), told.last / 1000) for symbol, told in found],
         )
-        for history in self._figures.watch.all():
-            told = totals.get(history.symbol, Totals())
-            for result in VERIFY_RESULTS:
-                candles.add_metric([history.symbol, result], getattr(told, result))
-            repaired.add_metric([history.symbol], told.repaired)
-            left.add_metric([history.symbol], told.left)
-            last.add_metric([history.symbol], told.last / 1000)
-        yield candles
-        yield repaired
-        yield left
-        yield last
+
+
+def _of(symbol: str) -> dict[str, str]:
+    return labels(("symbol",), (symbol,))

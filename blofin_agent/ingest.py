@@ -119,19 +119,24 @@ class Ingest:
         backoff = Backoff()
         since = trio.current_time()
         source = f"websocket connection {connection}"
+        silent = True
+        """Whether no frame came yet over the connection that stands."""
 
         def opened() -> None:
-            nonlocal since
-            since = trio.current_time()
+            nonlocal since, silent
+            since, silent = trio.current_time(), True
             nursery.start_soon(self._throttle.let_in, under)
             connected.set(1)
             self.links.opened(connection)
             self._metrics.feed_connects.labels(connection).inc()
             log.debug(f"websocket connection {connection} stands")
 
-        def handle(frame: Frame) -> None:
-            intake.trouble.gone(source)
-            intake.handle(frame, subscriptions)
+        def handle(frame: Frame, now: float) -> None:
+            nonlocal silent
+            if silent:
+                silent = False
+                intake.trouble.gone(source)
+            intake.handle(frame, now, subscriptions)
 
         while subscriptions.symbols:
             under = await self._may_connect(intake)

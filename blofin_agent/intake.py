@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 
 import structlog
-import trio
 
 from blofin_agent.core.candle import BadRow
 from blofin_agent.core.foreign import shorten
 from blofin_agent.core.frames import Acked, Frame, Garbled, Left, Ponged, Push, Rejected
+from blofin_agent.core.history import History
 from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.metrics import Metrics
 from blofin_agent.trouble import Seldom, Trouble
@@ -43,36 +43,38 @@ class Intake(ABC):
         self._watch = watch
         self._metrics = metrics
         self._seldom = Seldom(watch.clock)
+        self._messages = metrics.messages
 
     @abstractmethod
-    def _take(self, push: Push, subscriptions: Subscriptions, now: float) -> None:
+    def _take(self, push: Push, history: History, subscriptions: Subscriptions, now: float) -> None:
         """Take a push of a symbol that is watched."""
 
     @abstractmethod
     def show(self, symbol: str, subscriptions: Subscriptions) -> None:
         """Show whether the symbol's subscription stands, where that is shown."""
 
-    def handle(self, frame: Frame, subscriptions: Subscriptions) -> None:
-        """Take a frame."""
-        now = trio.current_time()
+    def handle(self, frame: Frame, now: float, subscriptions: Subscriptions) -> None:
+        """Take a frame that came `now` (s, by trio's clock)."""
+        if isinstance(frame, Push):
+            self._messages[self.kind] += 1
+            history = self._watch.histories.get(frame.symbol)
+            if history is not None and frame.channel == self.channel:
+                self._take(frame, history, subscriptions, now)
+            return
         match frame:
-            case Push():
-                self._count(self.kind)
-                if frame.symbol in self._watch.histories and frame.channel == self.channel:
-                    self._take(frame, subscriptions, now)
             case Acked():
-                self._count("ack")
+                self._messages["ack"] += 1
                 subscriptions.acked(frame.symbol, now)
                 self.show(frame.symbol, subscriptions)
             case Rejected():
-                self._count("refused")
+                self._messages["refused"] += 1
                 self._refuse(frame, subscriptions, now)
             case Left():
-                self._count("ack")
+                self._messages["ack"] += 1
             case Ponged():
-                self._count("pong")
+                self._messages["pong"] += 1
             case Garbled():
-                self._count("invalid")
+                self._messages["invalid"] += 1
                 if self._seldom.ready("garbled"):
                     log.warning(f"a websocket message is not in BloFin's grammar: {frame.text!r}")
 
@@ -96,6 +98,3 @@ class Intake(ABC):
         self._metrics.rows_rejected.labels(self.feed, row.reason.value).inc()
         if self._seldom.ready(row.reason):
             log.warning(f"{symbol}: a {self.row} is not stored ({row.reason.value}): {row.text}")
-
-    def _count(self, kind: str) -> None:
-        self._metrics.feed_messages.labels(kind).inc()

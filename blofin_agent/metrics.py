@@ -11,6 +11,7 @@ from blofin_agent.collector import Moment
 from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import Reason, Source
 from blofin_agent.core.errors import OUTCOMES
+from blofin_agent.families import Family, Kind
 from blofin_agent.store.engine import Done
 from blofin_agent.store_trouble import AWAY, OPERATIONS, StoreTrouble
 from blofin_agent.watch import Watch
@@ -54,6 +55,8 @@ class Metrics:
         """Tells how long (s) healing takes at least; the passes', once there are any."""
         self.verified: Mapping[str, Totals] | None = None
         """What verifications found in each symbol, once that was read from the store."""
+        self.messages = dict.fromkeys(KINDS, 0)
+        """Websocket messages received, by kind: an intake counts a thousand a second here."""
         self.store_trouble = StoreTrouble(store_away)
 
         def counter(name: str, text: str, *labels: str) -> prom.Counter:
@@ -69,23 +72,28 @@ class Metrics:
                 f"blofin_{name}", text, labels, registry=registry, buckets=buckets
             )
 
-        self.candles_written = counter(
-            "candles_written", "Candles newly stored.", "symbol", "source"
+        def by_symbol(kind: Kind, name: str, text: str, *labels: str) -> Family:
+            return Family(kind, f"blofin_{name}", text, ("symbol", *labels), registry)
+
+        self.candles_written = by_symbol(
+            "counter", "candles_written", "Candles newly stored.", "source"
         )
         self.rows_rejected = counter(
             "rows_rejected", "Rows from BloFin that were not stored, by why.", "feed", "reason"
         )
-        self.requests = counter("backfill_requests", "Pages of candles asked for.", "symbol")
-        self.rate_limited = counter(
-            "backfill_rate_limited", "Pages answered with 429, too many requests.", "symbol"
+        self.requests, self.rate_limited = (
+            by_symbol("counter", "backfill_requests", "Pages of candles asked for."),
+            by_symbol(
+                "counter", "backfill_rate_limited", "Pages answered with 429, too many requests."
+            ),
         )
-        self.last_pass_requests = gauge(
-            "backfill_last_pass_requests", "Pages asked for in the last pass.", "symbol"
-        )
-        self.last_pass_rate_limited = gauge(
-            "backfill_last_pass_rate_limited",
-            "Pages answered with 429, too many requests, in the last pass.",
-            "symbol",
+        self.last_pass_requests, self.last_pass_rate_limited = (
+            by_symbol("gauge", "backfill_last_pass_requests", "Pages asked for in the last pass."),
+            by_symbol(
+                "gauge",
+                "backfill_last_pass_rate_limited",
+                "Pages answered with 429, too many requests, in the last pass.",
+            ),
         )
         self.last_pass = gauge(
             "backfill_last_pass_timestamp_seconds", "When the last pass ended, however it ended."
@@ -115,12 +123,8 @@ class Metrics:
         self.feed_disconnects = counter(
             "feed_disconnects", "Websocket connections lost or refused.", "connection", "reason"
         )
-        self.feed_messages = counter("feed_messages", "Websocket messages received.", "kind")
-        self.feed_last_push = gauge(
-            "feed_last_push_timestamp_seconds", "When the symbol's last push arrived.", "symbol"
-        )
-        self.feed_subscribed = gauge(
-            "feed_subscribed", "1 while the symbol's subscription is acknowledged.", "symbol"
+        self.feed_subscribed = by_symbol(
+            "gauge", "feed_subscribed", "1 while the symbol's subscription is acknowledged."
         )
         self.candle_delay = histogram(
             "candle_delay_seconds", "From a live candle's close to its commit.", _DELAY
@@ -141,7 +145,7 @@ class Metrics:
             "Live candles dropped because the queue was full; they are fetched again by REST.",
         )
         self.ticks_written, self.ticks_queue_length, self.ticks_dropped = (
-            counter("ticks_written", "Ticks newly stored.", "symbol"),
+            by_symbol("counter", "ticks_written", "Ticks newly stored."),
             gauge("ticks_queue_length", "Ticks that wait to be stored."),
             counter("ticks_dropped", "Ticks lost because the queue was full."),
         )
@@ -162,8 +166,6 @@ class Metrics:
             self.api_duration.labels(endpoint)
             for outcome in OUTCOMES:
                 self.api_requests.labels(endpoint, outcome)
-        for kind in KINDS:
-            self.feed_messages.labels(kind)
         for operation in OPERATIONS:
             self.store_duration.labels(operation)
             self.store_errors.labels(operation)
@@ -178,14 +180,14 @@ class Metrics:
         """Make each symbol's series of ticks exist from now on: without ticks there are none."""
         self._ticks = True
         for symbol in self.watch.histories:
-            self.ticks_written.labels(symbol)
+            self.ticks_written.add(symbol)
 
     def add_symbol(self, symbol: str) -> None:
         """Make a symbol's series exist, at 0."""
         for source in Source:
-            self.candles_written.labels(symbol, source.value)
+            self.candles_written.add(symbol, source.value)
         for each in self._by_symbol():
-            each.labels(symbol)
+            each.add(symbol)
 
     def remove_symbol(self, symbol: str) -> None:
         """Make a symbol's series vanish."""
@@ -194,14 +196,13 @@ class Metrics:
         for each in self._by_symbol():
             each.remove(symbol)
 
-    def _by_symbol(self) -> tuple[prom.Counter | prom.Gauge, ...]:
+    def _by_symbol(self) -> tuple[Family, ...]:
         return (
             *((self.ticks_written,) if self._ticks else ()),
             self.requests,
             self.rate_limited,
             self.last_pass_requests,
             self.last_pass_rate_limited,
-            self.feed_last_push,
             self.feed_subscribed,
         )
 

@@ -173,7 +173,7 @@ class Pager:
 
     async def _ask(self, history: History, page: Page, window: Span, tally: Tally) -> Answer:
         tally.requests += 1
-        self._metrics.requests.labels(history.symbol).inc()
+        self._metrics.requests.inc(history.symbol)
         try:
             return await self._throttle.ask(
                 "candles",
@@ -188,7 +188,7 @@ class Pager:
             )
         except RateLimited:
             tally.rate_limited += 1
-            self._metrics.rate_limited.labels(history.symbol).inc()
+            self._metrics.rate_limited.inc(history.symbol)
             raise
 
     async def _judge(

@@ -222,8 +222,8 @@ class Passes:
             self._metrics.last_success.set(now)
         for run in result.runs:
             if run.symbol in self._watch.histories:
-                self._metrics.last_pass_requests.labels(run.symbol).set(run.requests)
-                self._metrics.last_pass_rate_limited.labels(run.symbol).set(run.rate_limited)
+                self._metrics.last_pass_requests.set(run.symbol, to=run.requests)
+                self._metrics.last_pass_rate_limited.set(run.symbol, to=run.rate_limited)
 
 
 async def _not_told(_done: Pass) -> None:

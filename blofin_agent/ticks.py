@@ -106,7 +106,7 @@ class Ticks:
             self._waiting.popleft()
         for symbol, new in inserted.items():
             if symbol in self._watch.histories:
-                self._metrics.ticks_written.labels(symbol).inc(new)
+                self._metrics.ticks_written.inc(symbol, by=new)
 
     async def _keep_forgetting(self) -> None:
         await trio.sleep(FORGET_AFTER_S)

@@ -3,6 +3,7 @@
 from blofin_agent import links
 from blofin_agent.core.candle import BadRow
 from blofin_agent.core.frames import TRADES, Push
+from blofin_agent.core.history import History
 from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.core.tick import judge_trades
 from blofin_agent.intake import Intake
@@ -30,7 +31,9 @@ class TradeIntake(Intake):
         super().__init__(TRADES, watch, metrics, trouble)
         self._ticks = ticks
 
-    def _take(self, push: Push, subscriptions: Subscriptions, now: float) -> None:
+    def _take(
+        self, push: Push, _history: History, subscriptions: Subscriptions, now: float
+    ) -> None:
         subscriptions.pushed(push.symbol, now)
         for row in judge_trades(push, self._watch.clock()):
             if isinstance(row, BadRow):

@@ -123,7 +123,7 @@ class Writer:
             inserted = await self._insert(rows)
             for each, new in zip(rows, inserted, strict=True):
                 if each.symbol in self._watch.histories:
-                    self._metrics.candles_written.labels(each.symbol, each.source.value).inc(new)
+                    self._metrics.candles_written.inc(each.symbol, each.source.value, by=new)
                     await self._hold(each)
         now = self._watch.clock()
         for candle in (candle for found in live.values() for candle in found):

@@ -134,7 +134,7 @@ async def _feed(settings: Settings, listed: Mapping[str, Instrument]) -> Finding
                         channel(settings.backfill_timeframe),
                         subscriptions,
                         opened=lambda: None,
-                        handle=lambda _frame: heard.set(),
+                        handle=lambda _frame, _now: heard.set(),
                         per_message=1,
                         timing=Timing(),
                     )

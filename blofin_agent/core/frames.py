@@ -27,8 +27,7 @@ MAX_SUBSCRIBE_BYTES = 4_096
 """The arguments of one subscribe message may not be longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(msgspec.Struct, frozen=True, gc=False):
     """Rows of one symbol's channel: of candles, or of trades."""
 
     symbol: str
@@ -87,12 +86,12 @@ _MAX_REFUSAL = 2 * MAX_SUBSCRIBE_BYTES
 _WORDS = re.compile(r"\w+(?:-\w+)+")
 
 
-class _Arg(msgspec.Struct, rename="camel"):
+class _Arg(msgspec.Struct, rename="camel", gc=False):
     channel: str = ""
     inst_id: str = ""
 
 
-class _WirePush(msgspec.Struct):
+class _WirePush(msgspec.Struct, gc=False):
     arg: _Arg
     data: list[WireRow]
     event: str | None = None

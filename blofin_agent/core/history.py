@@ -51,6 +51,8 @@ class History:
     proofs: Sequence[Proof] = ()
     doubted: frozenset[Span] = frozenset()
     """Holes that one page showed, and that a second must show too before they are believed."""
+    pushed: int = 0
+    """When its last push came over the websocket (ms), 0 before the first."""
 
     def __post_init__(self) -> None:
         self.held = Coverage(self.bar)
@@ -58,7 +60,7 @@ class History:
 
     def expected(self, window: Span) -> Span:
         """Return the part of the window in which candles can exist: `max(start, listTime)` on."""
-        if self.list_time is None:
+        if self.list_time is None or self.list_time <= window.start:
             return window
         first = self.bar.floor(self.list_time + self.bar.ms - 1)
         return window.meet(Span(first, max(first, window.end)))

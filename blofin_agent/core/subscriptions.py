@@ -104,13 +104,17 @@ class Subscriptions:
         if one is not None and one.state is not _State.STANDING:
             one.state, one.since, one.tries, one.again_s = _State.STANDING, now, 0, REFUSED_AGAIN_S
 
-    def pushed(self, symbol: str, now: float) -> None:
-        """Note a push. It stands for an acknowledgement that was lost."""
+    def pushed(self, symbol: str, now: float) -> bool:
+        """Note a push. It stands for an acknowledgement that was lost: return whether it did."""
         one = self._all.get(symbol)
-        if one is not None:
+        if one is None:
+            return False
+        unanswered = one.state is not _State.STANDING
+        if unanswered:
             self.acked(symbol, now)
-            self._last_push, self._patience_s = now, SILENT_S
-            one.last_push, one.renewed, one.patience_s = now, False, STALE_S
+        self._last_push, self._patience_s = now, SILENT_S
+        one.last_push, one.renewed, one.patience_s = now, False, STALE_S
+        return unanswered
 
     def refused(self, symbols: Iterable[str], now: float) -> None:
         """Note that BloFin refused these."""

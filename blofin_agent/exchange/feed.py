@@ -1,7 +1,8 @@
 """Feed: one websocket session with BloFin over trio-websocket.
 
-It connects, keeps the heartbeat, sends what the subscriptions call for, and hands each frame to
-a function that must not wait: while a message is unread, trio-websocket answers no pings.
+It connects, keeps the heartbeat, sends what the subscriptions call for, and hands each frame, with
+the time when it came, to a function that must not wait: while a message is unread, trio-websocket
+answers no pings.
 """
 
 import ssl
@@ -60,7 +61,7 @@ async def session(
     subscriptions: Subscriptions,
     *,
     opened: Callable[[], None],
-    handle: Callable[[Frame], None],
+    handle: Callable[[Frame, float], None],
     per_message: int,
     timing: Timing,
 ) -> None:
@@ -139,11 +140,18 @@ def _first(group: BaseExceptionGroup[E]) -> E:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
+@dataclass(slots=True)
+class _Heard:
+    """When the last message came, by trio's clock, in seconds."""
+
+    at: float
+
+
 async def _talk(
     connection: WebSocketConnection,
     channel: str,
     subscriptions: Subscriptions,
-    handle: Callable[[Frame], None],
+    handle: Callable[[Frame, float], None],
     per_message: int,
     timing: Timing,
 ) -> FeedLost:
@@ -152,15 +160,18 @@ async def _talk(
     No error crosses the nursery: each task says why it ends, and the first one counts.
     """
     reasons: list[FeedLost] = []
+    heard = _Heard(trio.current_time())
 
     async with trio.open_nursery() as nursery:
 
         async def read() -> None:
-            reasons.append(await _read(connection, handle, timing))
+            reasons.append(await _read(connection, handle, heard))
             nursery.cancel_scope.cancel()
 
         async def keep() -> None:
-            reasons.append(await _keep(connection, channel, subscriptions, per_message, timing))
+            reasons.append(
+                await _keep(connection, channel, subscriptions, per_message, timing, heard)
+            )
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(read)
@@ -169,18 +180,16 @@ async def _talk(
 
 
 async def _read(
-    connection: WebSocketConnection, handle: Callable[[Frame], None], timing: Timing
+    connection: WebSocketConnection, handle: Callable[[Frame, float], None], heard: _Heard
 ) -> FeedLost:
-    patience_s = timing.ping_every_s + timing.pong_within_s
+    # Without a deadline of its own, which would cost as much as all the rest: `_keep` has it.
     while True:
         try:
-            with trio.fail_after(patience_s):
-                message = await connection.get_message()
+            message = await connection.get_message()
         except _BROKEN as error:
             return FeedLost("closed", f"BloFin closed the connection ({_told(error)})")
-        except trio.TooSlowError:
-            return FeedLost("silent", f"nothing came for {patience_s:g} s, not even a pong")
-        handle(decode_frame(message))
+        now = heard.at = trio.current_time()
+        handle(decode_frame(message), now)
 
 
 async def _keep(
@@ -189,10 +198,14 @@ async def _keep(
     subscriptions: Subscriptions,
     per_message: int,
     timing: Timing,
+    heard: _Heard,
 ) -> FeedLost:
+    patience_s = timing.ping_every_s + timing.pong_within_s
     pinged = trio.current_time()
     while True:
         now = trio.current_time()
+        if now - heard.at >= patience_s:
+            return FeedLost("silent", f"nothing came for {patience_s:g} s, not even a pong")
         due = subscriptions.due(now)
         if due.lost:
             return FeedLost("stale", due.lost)

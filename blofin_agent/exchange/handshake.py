@@ -12,6 +12,8 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 """A longer message closes the connection. A push has some hundred bytes."""
 QUEUE = 256
 """Messages that may wait to be taken; they are, at once."""
+RECEIVE_BYTES = 64 * 1024
+"""What is taken from the socket at once: the pushes of all symbols come in one go."""
 
 
 async def shake_hands(
@@ -25,6 +27,7 @@ async def shake_hands(
         resource,
         message_queue_size=QUEUE,
         max_message_size=MAX_MESSAGE_BYTES,
+        receive_buffer_size=RECEIVE_BYTES,
     )
     stream.trust()
     return connection

@@ -23,8 +23,8 @@ class Watcher:
         self.frames = []
         self.opened = []
 
-    def handle(self, frame):
-        now = trio.current_time()
+    def handle(self, frame, now):
+        assert now <= trio.current_time()
         self.frames.append(frame)
         if isinstance(frame, Acked):
             self.subscriptions.acked(frame.symbol, now)
@@ -218,7 +218,7 @@ async def test_a_bug_of_the_handler_is_not_hidden(autojump_clock, peer):
     """It is no loss of the feed: it goes to the top."""
     watcher = Watcher()
 
-    def broken(_frame):
+    def broken(_frame, _now):
         raise ZeroDivisionError
 
     watcher.handle = broken

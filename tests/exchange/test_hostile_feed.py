@@ -65,7 +65,7 @@ async def lost(answer, again=None):
                 "candle1m",
                 Subscriptions(["BTC-USDT"]),
                 opened=lambda: None,
-                handle=frames.append,
+                handle=lambda frame, _now: frames.append(frame),
                 per_message=8,
                 timing=QUICK,
             )
