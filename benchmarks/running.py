@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,20 @@ class Agent:
     port: int
     ready_s: float
     """From the start of its process to `/readyz` with 200."""
+
+    def get(self, path: str, **headers: str) -> bytes:
+        """Return what it answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", path, headers=headers)
+            return connection.getresponse().read()
+        finally:
+            connection.close()
+
+    def cpu_s(self) -> float:
+        """Return the CPU time it has taken, in user and system mode."""
+        told = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
     def samples(self) -> dict[str, float]:
         """Return the samples of its `/metrics` by name with labels."""
@@ -57,13 +71,15 @@ def simulator(symbols: int) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def agent(folder: Path, settings: Mapping[str, str]) -> Iterator[Agent]:
-    """Run the agent in a folder; yield it once it is ready."""
+def agent(
+    folder: Path, settings: Mapping[str, str], command: Sequence[str] = COMMAND
+) -> Iterator[Agent]:
+    """Run the agent in a folder; yield it once it is ready. `command`: what runs it."""
     port, log = _free_port(), folder / "agent.log"
     env = _clean() | dict(settings) | {"API_PORT": str(port)}
     with log.open("w", encoding="utf-8") as out:
         begun = time.perf_counter()
-        process = subprocess.Popen([*COMMAND, "run"], cwd=folder, env=env, stdout=out, stderr=out)
+        process = subprocess.Popen([*command, "run"], cwd=folder, env=env, stdout=out, stderr=out)
         try:
             while not _ready(port):
                 if process.poll() is not None or time.perf_counter() - begun > WITHIN_S:
