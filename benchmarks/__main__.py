@@ -1,4 +1,4 @@
-"""Run the benchmarks, all of them or those named, and write RESULTS.md when all were run.
+"""Run the benchmarks, all of them or those named, and write what they found into RESULTS.md.
 
 Usage: python -m benchmarks [NAME...]
 """
@@ -29,10 +29,10 @@ def main(names: Sequence[str]) -> int:
         begun = time.perf_counter()
         figures = _figures(module.run)
         found[name] = (module.__doc__ or "", figures)
-        print(f"  ({time.perf_counter() - begun:.0f} s)", flush=True)
-    if not names:
-        write(RESULTS, found)
-        print(f"written to {RESULTS.name}")
+        write(RESULTS, {name: found[name]}, NAMES)
+        print(
+            f"  (written to {RESULTS.name} after {time.perf_counter() - begun:.0f} s)", flush=True
+        )
     return int(any(not figure.met for _, figures in found.values() for figure in figures))
 
 

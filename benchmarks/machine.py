@@ -2,6 +2,7 @@
 
 import os
 import platform
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -9,16 +10,18 @@ LIBRARIES = ("httpx", "msgspec", "trio", "trio-websocket", "sqlalchemy", "promet
 PEERS = ("ccxt", "requests")
 
 
-def describe() -> list[str]:
-    """Return a few lines that name the machine and the versions of what was measured."""
+def describe() -> str:
+    """Return the day, the machine and the versions of what was measured, in words."""
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES + PEERS)
     system = f"{platform.system()} {platform.release()}"
-    return [
-        f"{_processor()}, {cores} cores, {memory:.0f} GiB, {system}",
-        f"{platform.python_implementation()} {platform.python_version()}, {versions}",
-    ]
+    day = datetime.now(UTC).date().isoformat()
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return (
+        f"{day} on {_processor()}, {cores} cores, {memory:.0f} GiB, {system}, with {python}, "
+        f"{versions}"
+    )
 
 
 def _processor() -> str:
