@@ -6,7 +6,6 @@ is loaded and opened beforehand does not count.
 Usage: python -m benchmarks.ways WAY URL DATABASE START END   prints [seconds, cpu, candles].
 """
 
-import asyncio
 import gc
 import json
 import queue
@@ -18,14 +17,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import ccxt  # type: ignore[import-untyped]
-import ccxt.async_support  # type: ignore[import-untyped]
 import httpx
 import msgspec
-import requests
 
+from benchmarks import peers
+from benchmarks.work import Work, commit, open_database, page
 from blofin_agent import clock
 from blofin_agent.commands import oneshot, show
 from blofin_agent.config import Settings
@@ -34,23 +32,7 @@ from blofin_agent.exchange.rest import client as make_client
 from blofin_agent.simulator.rest import MAXIMUM_LIMIT
 from blofin_agent.store.engine import open_store
 
-_TABLE = """CREATE TABLE candles (
-    symbol TEXT NOT NULL, bar TEXT NOT NULL, open_time BIGINT NOT NULL, open DOUBLE NOT NULL,
-    high DOUBLE NOT NULL, low DOUBLE NOT NULL, close DOUBLE NOT NULL, volume DOUBLE NOT NULL,
-    volume_base DOUBLE, volume_quote DOUBLE, source TEXT,
-    PRIMARY KEY (symbol, bar, open_time)) WITHOUT ROWID"""
-_INSERT = "INSERT INTO candles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-_PLAIN_PAGE, _CCXT_BEST_PAGE = 300, 1_440
-
-
-class Work(NamedTuple):
-    """What is to be fetched: these symbols, from `start` to before `end` (ms)."""
-
-    url: str
-    database: str
-    symbols: list[str]
-    start: int
-    end: int
+CCXT_BEST_PAGE = 1_440
 
 
 class _Page(msgspec.Struct):
@@ -58,10 +40,6 @@ class _Page(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Page, strict=False).decode
-
-
-def _page(symbol: str, after: int, limit: int) -> str:
-    return f"/api/v1/market/candles?instId={symbol}&bar=1m&after={after}&limit={limit}"
 
 
 # -- the floor ------------------------------------------------------------------------------------
@@ -73,7 +51,7 @@ def _fetched(work: Work) -> Iterator[list[tuple[Any, ...]]]:
         for symbol in work.symbols:
             after = work.end
             while after > work.start:
-                rows = _decode(client.get(_page(symbol, after, MAXIMUM_LIMIT)).content).data
+                rows = _decode(client.get(page(symbol, after, MAXIMUM_LIMIT)).content).data
                 after = rows[-1][0]
                 yield [
                     (symbol, "1m", *row[:8], "historical_fill")
@@ -84,9 +62,9 @@ def _fetched(work: Work) -> Iterator[list[tuple[Any, ...]]]:
 
 def floor(work: Work) -> None:
     """Fetch and write in one thread."""
-    with closing(_database(work.database)) as connection:
+    with closing(open_database(work.database)) as connection:
         for rows in _fetched(work):
-            _commit(connection, rows)
+            commit(connection, rows)
 
 
 def floor_overlapped(work: Work) -> None:
@@ -94,9 +72,9 @@ def floor_overlapped(work: Work) -> None:
     pages: queue.Queue[list[tuple[Any, ...]] | None] = queue.Queue(2)
 
     def write() -> None:
-        with closing(_database(work.database)) as connection:
+        with closing(open_database(work.database)) as connection:
             while (rows := pages.get()) is not None:
-                _commit(connection, rows)
+                commit(connection, rows)
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -104,65 +82,6 @@ def floor_overlapped(work: Work) -> None:
         pages.put(rows)
     pages.put(None)
     writer.join()
-
-
-# -- the peers ------------------------------------------------------------------------------------
-
-
-def plain(work: Work) -> None:
-    """Do as the brief's script does: requests, 300 rows a page, a statement a row."""
-    with closing(_database(work.database)) as connection, requests.Session() as session:
-        for symbol in work.symbols:
-            after = work.end
-            while after > work.start:
-                url = work.url + _page(symbol, after, _PLAIN_PAGE)
-                answer = session.get(url, timeout=20)
-                for row in answer.json()["data"]:
-                    after = int(row[0])
-                    if after >= work.start:
-                        values = (symbol, "1m", after, *map(float, row[1:8]), "historical_fill")
-                        connection.execute(_INSERT, values)
-            connection.commit()
-
-
-def ccxt_sync(work: Work, page: int | None = None) -> None:
-    """Let ccxt fetch; executemany a page."""
-    exchange = ccxt.blofin({"enableRateLimit": False})
-    exchange.urls["api"]["rest"] = work.url
-    names = {market["id"]: market["symbol"] for market in exchange.load_markets().values()}
-    with closing(_database(work.database)) as connection:
-        for symbol in work.symbols:
-            since = work.start
-            while since < work.end:
-                rows = exchange.fetch_ohlcv(names[symbol], "1m", since=since, limit=page)
-                since = _keep(connection, symbol, rows)
-
-
-def ccxt_async(work: Work, page: int | None = None) -> None:
-    """Do the same with its asyncio half."""
-
-    async def fill() -> None:
-        exchange = ccxt.async_support.blofin({"enableRateLimit": False})
-        exchange.urls["api"]["rest"] = work.url
-        try:
-            markets = await exchange.load_markets()
-            names = {market["id"]: market["symbol"] for market in markets.values()}
-            with closing(_database(work.database)) as connection:
-                for symbol in work.symbols:
-                    since = work.start
-                    while since < work.end:
-                        rows = await exchange.fetch_ohlcv(names[symbol], "1m", since, page)
-                        since = _keep(connection, symbol, rows)
-        finally:
-            await exchange.close()
-
-    asyncio.run(fill())
-
-
-def _keep(connection: sqlite3.Connection, symbol: str, rows: list[list[float]]) -> int:
-    """Commit rows of ccxt's, which have six columns; return where the next page begins (ms)."""
-    _commit(connection, [(symbol, "1m", *row, None, None, None) for row in rows])
-    return int(rows[-1][0]) + MINUTE
 
 
 # -- blofin-agent ---------------------------------------------------------------------------------
@@ -192,27 +111,15 @@ def ours(work: Work) -> Callable[[], None]:
     return lambda: clock.run(fill)
 
 
-def _database(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute(_TABLE)
-    return connection
-
-
-def _commit(connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
-    connection.executemany(_INSERT, rows)
-    connection.commit()
-
-
 WAYS: dict[str, Callable[[Work], Callable[[], None]]] = {
     "floor": lambda work: partial(floor, work),
     "floor, two threads": lambda work: partial(floor_overlapped, work),
-    "plain requests, 300 a page": lambda work: partial(plain, work),
-    "ccxt, its default page": lambda work: partial(ccxt_sync, work),
-    "ccxt, 1,440 a page": lambda work: partial(ccxt_sync, work, _CCXT_BEST_PAGE),
-    "ccxt async, its default page": lambda work: partial(ccxt_async, work),
-    "ccxt async, 1,440 a page": lambda work: partial(ccxt_async, work, _CCXT_BEST_PAGE),
+    "plain requests, 300 a page": lambda work: partial(peers.plain, work),
+    "plain requests, a commit a row": lambda work: partial(peers.plain, work, commit_each=True),
+    "ccxt, its default page": lambda work: partial(peers.ccxt_sync, work),
+    "ccxt, 1,440 a page": lambda work: partial(peers.ccxt_sync, work, CCXT_BEST_PAGE),
+    "ccxt async, its default page": lambda work: partial(peers.ccxt_async, work),
+    "ccxt async, 1,440 a page": lambda work: partial(peers.ccxt_async, work, CCXT_BEST_PAGE),
     "blofin-agent": ours,
 }
 
