@@ -29,6 +29,8 @@ BAD_PARAMETER = "152002"
 """BloFin's "parameter error": of ours, only the page size can be meant."""
 BAD_REQUEST = "400"
 """HTTP's "bad request": it may mean the page size, when it is said twice."""
+_PATIENCE_S = 5.0
+"""So long the others wait for the first page: it may be in trouble of its own."""
 FINAL = (NO_SUCH_INSTRUMENT, "152001")
 
 
@@ -76,8 +78,9 @@ class Pager:
         self._clock = clock
         self._seldom = Seldom(clock)
         self._short: dict[str, _Short] = {}
-        self._learned = False
-        self._learning = trio.Lock()
+        self._first: trio.Event | None = None
+        """Set once the first page has come: how long pages are is found out by one, not by each
+        of those that are asked for at once."""
 
     @property
     def share(self) -> float:
@@ -102,14 +105,16 @@ class Pager:
 
         Raises ExchangeError when BloFin refuses it, or after `tries` failures.
         """
-        if not self._learned:
-            # How long pages are is found out by one, not by each that is asked for at once.
-            async with self._learning:
-                if not self._learned:
-                    found = await self._fetch(history, page, below, window, tally, tries, beside)
-                    self._learned = True
-                    return found
-        return await self._fetch(history, page, below, window, tally, tries, beside)
+        first = self._first
+        if first is not None:
+            with trio.move_on_after(_PATIENCE_S):
+                await first.wait()
+            return await self._fetch(history, page, below, window, tally, tries, beside)
+        self._first = first = trio.Event()
+        try:
+            return await self._fetch(history, page, below, window, tally, tries, beside)
+        finally:
+            first.set()
 
     async def _fetch(
         self,
@@ -227,7 +232,7 @@ class Pager:
         """Take pages to be as long as they are asked for, until they prove shorter again."""
         self.size = self.limit
         self._short.clear()
-        self._learned = False
+        self._first = None
 
     def _learn(self, history: History, page: Page, answer: Answer) -> None:
         """Learn how many rows a page brings.

@@ -25,7 +25,7 @@ from blofin_agent.backfill import Filler
 from blofin_agent.core.answers import Answer, Instrument, parse_instruments, parse_page
 from blofin_agent.core.candle import DAY, MINUTE, Bar, Candle
 from blofin_agent.core.coverage import Coverage, Span
-from blofin_agent.core.errors import ExchangeError, Refused
+from blofin_agent.core.errors import ExchangeError, Refused, Unreachable
 from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
 from blofin_agent.exchange import feed
@@ -173,6 +173,7 @@ class Exchange:
         self.log: list[tuple[int, str, Page | None]] = []
         self.script: list[ExchangeError | Callable[[list[list[str]]], list[list[str]]] | None] = []
         self.latency_s = 0.0
+        self.fails: set[str] = set()
         self.longest = 1_440
         self.refuse_above = 1_440
         self.listed: dict[str, int | None] = {"BTC-USDT": END - 900 * DAY}
@@ -210,6 +211,8 @@ class Exchange:
         event = self.script.pop(0) if self.script else None
         if isinstance(event, ExchangeError):
             raise event
+        if name in self.fails:
+            raise Unreachable("no route")
         return event
 
     def _rows(self, symbol: str, bar: Bar, page: Page) -> Iterator[list[str]]:

@@ -221,6 +221,18 @@ async def test_of_several_symbols_at_once_one_finds_out_how_long_pages_are(house
     assert [run.status for run in done.runs] == [Status.COMPLETE] * 4
 
 
+async def test_a_first_page_in_trouble_does_not_hold_the_others_up(house, exchange):
+    """They wait for it for some seconds, not for all of its tries."""
+    names = [f"S{number}-USDT" for number in range(4)]
+    place = house(hours=10, watched=names, at_once=4, tries=8)
+    exchange.fails = {"S0-USDT"}
+    await place.passes.once(place.watch.window(), Trigger.START)
+    others = [at - exchange.log[0][0] for at, name, _ in exchange.log if name != "S0-USDT"]
+    assert len(others) == 3
+    assert 4_000 < max(others) < 7_000
+    assert len(exchange.requests("S0-USDT")) == 8
+
+
 async def test_of_several_symbols_at_once_the_worst_come_first(house, hold, exchange, end):
     """They begin in the order in which one alone would go over them."""
     names = [f"S{number}-USDT" for number in range(8)]
