@@ -27,8 +27,8 @@ from benchmarks.canned_feed import MINUTE, PER_CONNECTION, names
 from benchmarks.children import Tells, Told, started
 from benchmarks.figure import Figure, at_least, at_most
 
-REPEATS = 7
-MINUTES = 20
+REPEATS = 5
+MINUTES = 10
 """Minutes of pushes in a flood, over the number of connections."""
 SYMBOLS = 500
 BURSTS = 4
