@@ -1,6 +1,7 @@
 """Pager: asks for one page of candles until it comes, and learns how long BloFin's pages are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -105,55 +106,51 @@ class Pager:
 
         Raises ExchangeError when BloFin refuses it, or after `tries` failures.
         """
-        first = self._first
-        if first is not None:
+        async with self._one_before_the_others():
+            met, backoff = _Trouble(), Backoff()
+            # A page as long as they come is asked for at full length: they may have grown.
+            wanted = self.limit if page.limit >= self.size else page.limit
+            while True:
+                page = Page(page.after, min(wanted, self.limit, met.most))
+                try:
+                    answer = await self._ask(history, page, window, tally)
+                except ExchangeError as error:
+                    await self._judge(history.symbol, error, page, met, backoff, tries)
+                    continue
+                if met.most < self.limit:
+                    self.limit, self.size = met.most, min(self.size, met.most)
+                    log.warning(
+                        f"BloFin refuses longer pages: {self.limit} rows a page from now on"
+                    )
+                tally.rows_fetched += answer.rows
+                self._count_bad(history.symbol, answer)
+                leapt = leap.has_leap(answer.candles, beside, history.bar)
+                if leapt and met.doubted is None:
+                    met.doubted = answer
+                    continue
+                if met.doubted is not None:
+                    answer = self._second(history.symbol, met.doubted, answer, leapt=leapt)
+                times = answer.times
+                self._count_odd(page, answer, history.bar)
+                told = bool(times) and min(times) < below and max(times) >= window.start
+                if told or met.empties:
+                    self._learn(history, page, answer)
+                    return page, answer if told else answer._replace(times=[])
+                met.empties += 1
+
+    @asynccontextmanager
+    async def _one_before_the_others(self) -> AsyncIterator[None]:
+        """Let the first page come before any other is asked for, if it does so soon."""
+        if self._first is not None:
             with trio.move_on_after(_PATIENCE_S):
-                await first.wait()
-            return await self._fetch(history, page, below, window, tally, tries, beside)
+                await self._first.wait()
+            yield
+            return
         self._first = first = trio.Event()
         try:
-            return await self._fetch(history, page, below, window, tally, tries, beside)
+            yield
         finally:
             first.set()
-
-    async def _fetch(
-        self,
-        history: History,
-        page: Page,
-        below: int,
-        window: Span,
-        tally: Tally,
-        tries: int,
-        beside: Sequence[Candle],
-    ) -> tuple[Page, Answer]:
-        met, backoff = _Trouble(), Backoff()
-        # A page as long as they come is asked for at full length: they may have grown.
-        wanted = self.limit if page.limit >= self.size else page.limit
-        while True:
-            page = Page(page.after, min(wanted, self.limit, met.most))
-            try:
-                answer = await self._ask(history, page, window, tally)
-            except ExchangeError as error:
-                await self._judge(history.symbol, error, page, met, backoff, tries)
-                continue
-            if met.most < self.limit:
-                self.limit, self.size = met.most, min(self.size, met.most)
-                log.warning(f"BloFin refuses longer pages: {self.limit} rows a page from now on")
-            tally.rows_fetched += answer.rows
-            self._count_bad(history.symbol, answer)
-            leapt = leap.has_leap(answer.candles, beside, history.bar)
-            if leapt and met.doubted is None:
-                met.doubted = answer
-                continue
-            if met.doubted is not None:
-                answer = self._second(history.symbol, met.doubted, answer, leapt=leapt)
-            times = answer.times
-            self._count_odd(page, answer, history.bar)
-            told = bool(times) and min(times) < below and max(times) >= window.start
-            if told or met.empties:
-                self._learn(history, page, answer)
-                return page, answer if told else answer._replace(times=[])
-            met.empties += 1
 
     def _count_odd(self, page: Page, answer: Answer, bar: Bar) -> None:
         times, odd = answer.times, self._metrics.oddities
