@@ -3,7 +3,8 @@
 Each takes a process, and says in a line of JSON what it counted. KIND is one of
 
 - `raw`: bytes off a socket, to show what the server can send;
-- `floor`: trio-websocket, as the agent sets it up, and msgspec into the type of the agent's rows;
+- `bare`: trio-websocket as it comes, and msgspec into the type of the agent's rows;
+- `tuned`: the same, but with the agent's own larger buffers;
 - `ours`: the agent's own Ingest with its intake, Writer, Metrics and Store.
 """
 
@@ -12,15 +13,17 @@ import socket
 import sys
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 import trio
-from trio_websocket import ConnectionClosed
+from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from benchmarks.canned_feed import PER_CONNECTION, names
 from benchmarks.wire import CLOSE, GOODBYE, masked
+from blofin_agent.agent import SWITCH_S
 from blofin_agent.config import Settings
 from blofin_agent.core.candle import Bar, WireRow
 from blofin_agent.core.frames import channel, subscribe_messages
@@ -28,6 +31,7 @@ from blofin_agent.core.history import History
 from blofin_agent.exchange.handshake import Bounded, shake_hands
 from blofin_agent.exchange.rest import client
 from blofin_agent.ingest import PER_MESSAGE, Ingest
+from blofin_agent.loading import settle
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.store.engine import open_store
 
@@ -88,22 +92,26 @@ class _Push(msgspec.Struct, gc=False):
     data: list[WireRow]
 
 
-async def floor(url: str, connections: int) -> Counted:
+async def floor(kind: str, url: str, connections: int) -> Counted:
     """Receive and decode, and do nothing else."""
     counted: list[int] = []
+    settle()
     async with trio.open_nursery() as nursery:
         for symbols in _groups(connections):
-            nursery.start_soon(_decode, url, symbols, counted)
+            nursery.start_soon(_decode, kind, url, symbols, counted)
     return {"messages": sum(counted)}
 
 
-async def _decode(url: str, symbols: list[str], counted: list[int]) -> None:
+async def _decode(kind: str, url: str, symbols: list[str], counted: list[int]) -> None:
     parts = urlsplit(url)
     decode = msgspec.json.Decoder(_Push, strict=False).decode
-    stream = Bounded(await trio.open_tcp_stream(parts.hostname or "", parts.port or 80))
+    stream = await trio.open_tcp_stream(parts.hostname or "", parts.port or 80)
     count = 0
     async with trio.open_nursery() as nursery:
-        connection = await shake_hands(nursery, stream, parts.netloc, parts.path)
+        if kind == "bare":
+            connection = await wrap_client_stream(nursery, stream, parts.netloc, parts.path)
+        else:
+            connection = await shake_hands(nursery, Bounded(stream), parts.netloc, parts.path)
         for text in _subscribing(symbols):
             await connection.send_message(text)
         try:
@@ -140,6 +148,9 @@ async def ours(url: str, connections: int) -> Counted:
 async def _ingest(url: str, parts: Parts, connections: int) -> None:
     ingest = Ingest(url, parts.watch, parts.writer, parts.metrics, parts.throttle, parts.trouble)
     ingest.add(parts.watch.histories)
+    # As the agent does both once all is loaded.
+    settle()
+    sys.setswitchinterval(SWITCH_S)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ingest.run)
         nursery.start_soon(parts.writer.run)
@@ -159,7 +170,7 @@ def main(kind: str, url: str, connections: int) -> None:
     if kind == "raw":
         found = raw(url, connections)
     else:
-        found = trio.run(floor if kind == "floor" else ours, url, connections)
+        found = trio.run(ours if kind == "ours" else partial(floor, kind), url, connections)
     print(json.dumps(found), flush=True)
 
 
