@@ -36,6 +36,18 @@ def test_all_are_subscribed_once_and_together():
     assert subscriptions.due(5) == Due(subscribe=NAMES)
 
 
+def test_a_push_stands_for_an_acknowledgement_that_was_lost():
+    """It tells so once, and never of a symbol that was dropped."""
+    subscriptions = opened()
+    assert subscriptions.pushed("A-USDT", 1)
+    assert subscriptions.standing("A-USDT")
+    assert not subscriptions.pushed("A-USDT", 2)
+    subscriptions.drop("B-USDT")
+    assert not subscriptions.pushed("B-USDT", 2)
+    subscriptions.acked("C-USDT", 2)
+    assert not subscriptions.pushed("C-USDT", 3)
+
+
 def test_one_without_an_answer_is_sent_again_alone():
     """Every 10 s, three times in all; then it is taken as refused and left alone for 5 minutes."""
     subscriptions = opened(["A-USDT"])

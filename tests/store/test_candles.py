@@ -8,7 +8,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from blofin_agent.core.candle import MINUTE, Bar, Candle, Source
-from blofin_agent.store import candles, ledger, runs
+from blofin_agent.core.coverage import Span
+from blofin_agent.store import blocks, candles, ledger, runs
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.schema import metadata
@@ -58,6 +59,23 @@ def test_a_page_of_any_length_is_stored_row_by_row_as_it_is(store, candle, end, 
         ("A", "historical_fill", rows - 15),
         ("B", "historical_fill", rows),
     ]
+
+
+def test_single_candles_of_many_symbols_are_counted_apart(store, candle, end):
+    """As they come when a minute ends; those that are there already cost the others nothing."""
+    one, other = [candle(end - MINUTE)], [candle(end - 2 * MINUTE)]
+    some = [Rows(symbol, Source.LIVE, one) for symbol in "BDF"]
+    assert insert(store, *some) == [1, 1, 1]
+    every = [Rows(symbol, Source.LIVE, one) for symbol in "ABCDE"]
+    assert insert(store, *every, Rows("F", Source.FILL, other)) == [1, 0, 1, 0, 1, 1]
+    twice = [Rows("A", Source.FILL, other), Rows("A", Source.LIVE, other)]
+    assert insert(store, *twice) == [1, 0]
+    query = "SELECT symbol, source FROM candles ORDER BY symbol, open_time"
+    found = "".join(symbol for symbol, _ in read(store, lambda db: db.exec_driver_sql(query).all()))
+    assert found == "AABCDEFF"
+    span = Span(end - 2 * MINUTE, end)
+    stored = read(store, lambda db: blocks.load(db, Bar.M1, span, list("ABCDEF")))
+    assert [stored[symbol].held.count(span) for symbol in "ABCDEF"] == [2, 1, 1, 1, 1, 2]
 
 
 def test_an_empty_batch_inserts_nothing(store, candle, end):
