@@ -82,6 +82,8 @@ class Pager:
         self._first: trio.Event | None = None
         """Set once the first page has come: how long pages are is found out by one, not by each
         of those that are asked for at once."""
+        # Those who wait for it go on in the order in which they came: an event wakes them in any.
+        self._behind = trio.StrictFIFOLock()
 
     @property
     def share(self) -> float:
@@ -141,9 +143,12 @@ class Pager:
     @asynccontextmanager
     async def _one_before_the_others(self) -> AsyncIterator[None]:
         """Let the first page come before any other is asked for, if it does so soon."""
-        if self._first is not None:
-            with trio.move_on_after(_PATIENCE_S):
-                await self._first.wait()
+        first = self._first
+        if first is not None:
+            if not first.is_set():
+                with trio.move_on_after(_PATIENCE_S):
+                    async with self._behind:
+                        await first.wait()
             yield
             return
         self._first = first = trio.Event()
