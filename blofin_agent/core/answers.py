@@ -5,12 +5,12 @@ Source of every fact: BloFin's API documentation, "Market Data".
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from operator import gt
 from typing import Literal, NamedTuple
 
 import msgspec
-from msgspec.structs import astuple
 
 from blofin_agent.core.candle import (
     LATEST_MS,
@@ -24,7 +24,7 @@ from blofin_agent.core.candle import (
     judge_row,
     parse_row,
 )
-from blofin_agent.core.coverage import Span
+from blofin_agent.core.coverage import Span, are_steps
 from blofin_agent.core.errors import Banned, Invalid, RateLimited, Refused, ServerFault
 from blofin_agent.core.foreign import shorten
 from blofin_agent.core.frames import MAX_CODE
@@ -80,6 +80,17 @@ class _Page(msgspec.Struct):
     data: list[WireRow]
 
 
+_SoundRow = tuple[int, float, float, float, float, float, float, float, Literal["1"]]
+"""The columns of a `WireRow` that is confirmed."""
+
+
+class _SoundPage(msgspec.Struct):
+    """A good answer all rows of which are confirmed, as nearly all are."""
+
+    code: Literal["0"]
+    data: list[_SoundRow]
+
+
 class _WireInstrument(msgspec.Struct, rename="camel"):
     inst_id: str
     list_time: str | int | None = None
@@ -90,6 +101,7 @@ _make = partial(tuple.__new__, Candle)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _envelope = msgspec.json.Decoder(_Envelope)
 _page = msgspec.json.Decoder(_Page, strict=False)
+_sound_page = msgspec.json.Decoder(_SoundPage, strict=False)
 _raw_rows = msgspec.json.Decoder(list[msgspec.Raw])
 _instruments = msgspec.json.Decoder(list[msgspec.Raw])
 _instrument = msgspec.json.Decoder(_WireInstrument)
@@ -139,14 +151,15 @@ def parse_page(body: bytes, bar: Bar, wanted: Span, closed_before: int) -> Answe
     not kept. `closed_before`: see `parse_row`. Raises what `open_envelope` raises, and Invalid
     when `data` is no list or none of its rows is older than the cursor.
     """
-    try:
-        rows = _page.decode(body).data
-    except UNREADABLE:
-        judged, unreadable = _row_by_row(open_envelope(body), bar, closed_before)
-    else:
+    with suppress(*UNREADABLE):
+        rows = _sound_page.decode(body).data
         if (answer := _sound(rows, bar, wanted, closed_before)) is not None:
             return answer
-        judged, unreadable = [judge_row(row, bar, closed_before) for row in rows], False
+    try:
+        judged = [judge_row(row, bar, closed_before) for row in _page.decode(body).data]
+        unreadable = False
+    except UNREADABLE:
+        judged, unreadable = _row_by_row(open_envelope(body), bar, closed_before)
     answer = _sort_out(judged, bar, wanted, unreadable=unreadable)
     if judged and not answer.times:
         raise Invalid(
@@ -155,20 +168,24 @@ def parse_page(body: bytes, bar: Bar, wanted: Span, closed_before: int) -> Answe
     return answer
 
 
-def _sound(rows: Sequence[WireRow], bar: Bar, wanted: Span, closed_before: int) -> Answer | None:
-    """Return the answer whose rows are all complete candles in order, as nearly all pages' are.
+def _sound(rows: Sequence[_SoundRow], bar: Bar, wanted: Span, closed_before: int) -> Answer | None:
+    """Return the answer to rows that are all of complete candles in order: nearly any page's.
 
     None when a row is anything else, or there is none. It says what `judge_row` and `_sort_out`
     would, column by column: a page of 1,440 rows is the most that the event loop does in one go.
     """
     if not rows:
         return None
-    times, *figures, confirms = zip(*map(astuple, rows), strict=True)
+    times, *figures, _ = zip(*rows, strict=True)
     newest, oldest, step = times[0], times[-1], bar.ms
-    if oldest < 0 or newest >= min(wanted.end, closed_before) or set(confirms) != {"1"}:
+    if oldest < 0 or newest >= min(wanted.end, closed_before) or bar.floor(newest) != newest:
         return None
-    on_grid = bar.floor(newest) == newest and not any((newest - time) % step for time in times)
-    if not on_grid or not all(map(gt, times, times[1:])) or not all_possible(*figures):
+    if not are_steps(times, -step):
+        # Rows are missing, or in another order.
+        on_grid = not any((newest - time) % step for time in times)
+        if not on_grid or not all(map(gt, times, times[1:])):
+            return None
+    if not all_possible(*figures):
         return None
     candles = list(map(_make, zip(reversed(times), *map(reversed, figures), strict=True)))
     if oldest < wanted.start:

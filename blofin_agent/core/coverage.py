@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import eq
 from typing import NamedTuple
 
 from blofin_agent.core.candle import HOUR, Bar
@@ -177,10 +178,17 @@ def _stretches(digits: str, this: str, other: str) -> Iterator[tuple[int, int]]:
         first = digits.find(this, end)
 
 
+def are_steps(times: Sequence[int], step: int) -> bool:
+    """Return whether there are times, and each but the first is a step after the one before it."""
+    if not times or times[-1] - times[0] != (len(times) - 1) * step:
+        return False
+    return all(map(eq, times, range(times[0], times[-1] + step, step)))
+
+
 def runs(open_times: Iterable[int], bar: Bar) -> list[Span]:
     """Join neighbouring open times (ms, on the grid, in any order) into spans, oldest first."""
     times, step = sorted(open_times), bar.ms
-    if times and times == list(range(times[0], times[-1] + step, step)):
+    if are_steps(times, step):
         # One run, as the times of most pages are.
         return [Span(times[0], times[-1] + step)]
     spans: list[Span] = []

@@ -1,12 +1,13 @@
 """Laws of spans and coverage, held against plain sets of numbered bars."""
 
+import tracemalloc
 from itertools import pairwise
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import HOUR, Bar
-from blofin_agent.core.coverage import Coverage, Span, subtract, window
+from blofin_agent.core.coverage import Coverage, Span, runs, subtract, window
 
 bars = st.sampled_from(Bar)
 starts = st.integers(-(10**12), 2 * 10**12)
@@ -139,3 +140,16 @@ def test_a_week_of_minutes_is_10080_bars():
     assert window(minute + 14_999, Bar.M1, 168, 15_000).end == minute - 60_000
     assert window(minute + 15_000, Bar.M1, 168, 15_000).end == minute
     assert len(Coverage(Bar.M1).gaps(window(minute, Bar.M1, 168, 15_000))) == 1
+
+
+def test_a_time_ages_before_the_others_costs_nothing():
+    """One stray row of a page must not be counted up to, minute by minute."""
+    now = Bar.M1.floor(1_795_631_220_000)
+    tracemalloc.start()
+    try:
+        spans = runs([now, 0, now + Bar.M1.ms], Bar.M1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert spans == [Span(0, Bar.M1.ms), Span(now, now + 2 * Bar.M1.ms)]
+    assert peak < 100_000
