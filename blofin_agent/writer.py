@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 
 import trio
 
@@ -21,6 +22,8 @@ CAPACITY = 10_000
 """Batches that may wait. A live candle that finds no room is dropped and healed later."""
 MOST_ROWS = 20_000
 """Rows that one transaction takes, about."""
+
+_open_time = attrgetter("open_time")
 
 
 @dataclass(slots=True)
@@ -158,7 +161,7 @@ class Writer:
         newest = max(rows.candles)
         if history.newest is None or newest >= history.newest:
             history.newest = newest
-        if history.hold((candle.open_time for candle in rows.candles), live=live):
+        if history.hold(map(_open_time, rows.candles), live=live):
             await self.save_proofs(rows.symbol)
 
     async def save_proofs(self, symbol: str) -> None:

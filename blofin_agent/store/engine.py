@@ -21,6 +21,7 @@ from blofin_agent.store.errors import (
 )
 from blofin_agent.store.file import DatabaseFile
 from blofin_agent.store.keeper import Keeper
+from blofin_agent.store.sqlite import driver_of
 from blofin_agent.store.url import describe, parse, path_of
 
 T = TypeVar("T")
@@ -218,5 +219,6 @@ def _listen(engine: sa.Engine) -> None:
         options = connection.get_execution_options()
         patience_s = options.get("patience_s")
         patience_s = BUSY_TIMEOUT_S if patience_s is None else patience_s
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
-        connection.exec_driver_sql("BEGIN" if options.get("reading") else "BEGIN IMMEDIATE")
+        driver = driver_of(connection)
+        driver.execute(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
+        driver.execute("BEGIN" if options.get("reading") else "BEGIN IMMEDIATE")

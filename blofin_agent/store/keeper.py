@@ -25,8 +25,9 @@ from blofin_agent.store.sqlite import driver_of, fold, is_sound
 
 log = structlog.get_logger()
 
-FOLD_BYTES = 4_000_000
-"""A write-ahead log longer than this is folded into the file: about SQLite's own 1,000 pages."""
+FOLD_BYTES = 16_000_000
+"""A write-ahead log longer than this is folded into the file. Each minute writes to the same pages
+again: the more of them a fold finds, the fewer it has to write."""
 GRACE_S = 10.0
 """So long a file that is gone may come back before a new one is made: a folder was renamed, or
 mounted anew."""

@@ -10,13 +10,15 @@ from blofin_agent.core.candle import Bar
 from blofin_agent.core.run import Run, Status, Trigger
 from blofin_agent.store.schema import gap_fill_runs
 
+_RECORD = sa.insert(gap_fill_runs)
+
 
 def record(connection: sa.Connection, run: Run) -> None:
     """Write a run down."""
     values = asdict(run)
     del values["id"]
     values["trigger"], values["status"] = run.trigger.value, run.status.value
-    connection.execute(sa.insert(gap_fill_runs).values(values))
+    connection.execute(_RECORD, values)
 
 
 def latest(
