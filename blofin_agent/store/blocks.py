@@ -12,12 +12,14 @@ trigger, or writes to the blocks themselves, makes them wrong. See `wrong` and `
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 
 from blofin_agent.core.blocks import Block, bits_of, join, length_ms, pack, starts, unpack
 from blofin_agent.core.candle import Bar, Source
 from blofin_agent.core.coverage import Coverage, Span
 from blofin_agent.store.schema import candles, coverage_blocks
+from blofin_agent.store.sqlite import driver_of, insert_many
 
 if TYPE_CHECKING:
     from blofin_agent.store.candles import Rows
@@ -41,16 +43,30 @@ _IN_SPAN = (
 )
 _ROWS = sa.select(candles.c.open_time, candles.c.source).where(*_IN_SPAN)
 _COUNT = sa.select(sa.func.count()).select_from(candles).where(*_IN_SPAN)
+_WANTED = (
+    coverage_blocks.c.bar == sa.bindparam("bar"),
+    coverage_blocks.c.start.in_(sa.bindparam("these", expanding=True)),
+    coverage_blocks.c.symbol.in_(sa.bindparam("symbols", expanding=True)),
+)
 _BLOCKS = sa.select(
     coverage_blocks.c.symbol,
     coverage_blocks.c.start,
     coverage_blocks.c.held,
     coverage_blocks.c.live,
-).where(
-    coverage_blocks.c.bar == sa.bindparam("bar"),
-    coverage_blocks.c.start.in_(sa.bindparam("these", expanding=True)),
-    coverage_blocks.c.symbol.in_(sa.bindparam("symbols", expanding=True)),
-)
+).where(*_WANTED)
+_BLOCKS_AS_ONE = sa.select(
+    sa.func.json_group_array(
+        sa.func.json_array(
+            coverage_blocks.c.symbol,
+            coverage_blocks.c.start,
+            sa.func.hex(coverage_blocks.c.held),
+            sa.func.hex(coverage_blocks.c.live),
+        )
+    )
+).where(*_WANTED)
+_as_one = msgspec.json.Decoder(list[tuple[str, int, str, str]])
+_INTO = "coverage_blocks (bar, start, symbol, held, live)"
+_OVER = "ON CONFLICT (bar, start, symbol) DO UPDATE SET held = excluded.held, live = excluded.live"
 
 
 class Stored(NamedTuple):
@@ -179,24 +195,29 @@ def _read(
     connection: sa.Connection, bar: Bar, these: Collection[int], symbols: Collection[str]
 ) -> dict[_Key, Block]:
     wanted = {"bar": bar.value, "these": list(these), "symbols": list(symbols)}
+    if connection.dialect.name == "sqlite":
+        # In one row, or else each costs a wait for Python's lock.
+        (text,) = connection.execute(_BLOCKS_AS_ONE, wanted).one()
+        found = [
+            (symbol, start, bytes.fromhex(held), bytes.fromhex(live))
+            for symbol, start, held, live in _as_one.decode(text)
+        ]
+    else:
+        found = [tuple(row) for row in connection.execute(_BLOCKS, wanted)]
     return {
-        (symbol, start): Block(unpack(held), unpack(live))
-        for symbol, start, held, live in connection.execute(_BLOCKS, wanted)
+        (symbol, start): Block(unpack(held), unpack(live)) for symbol, start, held, live in found
     }
 
 
 def _write(connection: sa.Connection, bar: Bar, blocks: Mapping[_Key, Block]) -> None:
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    statement = (
-        f"INSERT INTO coverage_blocks (bar, start, symbol, held, live) "  # noqa: S608
-        f"VALUES ({', '.join([mark] * 5)}) ON CONFLICT (bar, start, symbol) "
-        "DO UPDATE SET held = excluded.held, live = excluded.live"
-    )
     rows = [
         (bar.value, start, symbol, pack(block.held), pack(block.live))
         for (symbol, start), block in sorted(blocks.items())
     ]
-    if rows:
+    if connection.dialect.name == "sqlite":
+        insert_many(driver_of(connection), _INTO, rows, _OVER)
+    elif rows:
+        statement = f"INSERT INTO {_INTO} VALUES (%s, %s, %s, %s, %s) {_OVER}"  # noqa: S608
         connection.exec_driver_sql(statement, rows)
 
 

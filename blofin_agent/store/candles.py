@@ -12,7 +12,7 @@ from blofin_agent.core.candle import Bar, Candle, Source
 from blofin_agent.core.coverage import Span
 from blofin_agent.store import blocks
 from blofin_agent.store.schema import candles
-from blofin_agent.store.sqlite import driver_of
+from blofin_agent.store.sqlite import driver_of, insert_many
 
 _COLUMNS = tuple(column.name for column in candles.columns)
 _NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
@@ -36,15 +36,26 @@ def insert(connection: sa.Connection, bar: Bar, batches: Sequence[Rows]) -> list
     A candle that is there already is left as it is.
     """
     if connection.dialect.name == "sqlite":
-        inserted = [_insert(driver_of(connection), bar, rows) for rows in batches]
+        inserted = _insert(driver_of(connection), bar, batches)
     else:
         inserted = [_insert_elsewhere(connection, bar, rows) for rows in batches]
     blocks.enter(connection, bar, batches, inserted)
     return inserted
 
 
-def _insert(driver: sqlite3.Connection, bar: Bar, batch: Rows) -> int:
-    """Insert with the driver's own means: a minute of 500 symbols are 500 statements."""
+def _insert(driver: sqlite3.Connection, bar: Bar, batches: Sequence[Rows]) -> list[int]:
+    """Insert with the driver's own means: pages one by one, and all that is shorter together."""
+    inserted = [
+        _insert_page(driver, bar, batch) if len(batch.candles) >= _ROWS else 0 for batch in batches
+    ]
+    short = [place for place, batch in enumerate(batches) if len(batch.candles) < _ROWS]
+    counts = _insert_short(driver, bar, [batches[place] for place in short])
+    for place, count in zip(short, counts, strict=True):
+        inserted[place] = count
+    return inserted
+
+
+def _insert_page(driver: sqlite3.Connection, bar: Bar, batch: Rows) -> int:
     symbol, source, rows = batch
     same = (symbol, bar.value, source.value)
     whole = len(rows) - len(rows) % _ROWS
@@ -52,9 +63,30 @@ def _insert(driver: sqlite3.Connection, bar: Bar, batch: Rows) -> int:
     for start in range(0, whole, _ROWS):
         values = (*same, *chain.from_iterable(rows[start : start + _ROWS]))
         new += driver.execute(_insertion(_ROWS), values).rowcount
-    for row in rows[whole:]:
-        new += driver.execute(_insertion(1), (*same, *row)).rowcount
-    return new
+    return new + _insert_mixed(driver, bar, [batch._replace(candles=rows[whole:])])
+
+
+def _insert_short(driver: sqlite3.Connection, bar: Bar, batches: Sequence[Rows]) -> list[int]:
+    """Insert a minute of 500 symbols in a few statements, and tell of each whether it was new."""
+    if len(batches) < 2:  # noqa: PLR2004 - there is nothing to tell apart
+        return [_insert_mixed(driver, bar, batches) for _ in batches]
+    driver.execute("SAVEPOINT short")
+    counts = [len(batch.candles) for batch in batches]
+    if _insert_mixed(driver, bar, batches) < sum(counts):
+        # Some were there already: of which batch, is seen one by one.
+        driver.execute("ROLLBACK TO short")
+        counts = [_insert_mixed(driver, bar, [batch]) for batch in batches]
+    driver.execute("RELEASE short")
+    return counts
+
+
+def _insert_mixed(driver: sqlite3.Connection, bar: Bar, batches: Sequence[Rows]) -> int:
+    rows = [
+        (symbol, bar.value, *candle, source.value)
+        for symbol, source, found in batches
+        for candle in found
+    ]
+    return insert_many(driver, f"candles ({_NAMES})", rows, "ON CONFLICT DO NOTHING")
 
 
 def _insert_elsewhere(connection: sa.Connection, bar: Bar, batch: Rows) -> int:

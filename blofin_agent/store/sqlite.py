@@ -1,6 +1,9 @@
 """What is asked of SQLite itself, beside any transaction."""
 
 import sqlite3
+from collections.abc import Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -13,6 +16,33 @@ def driver_of(connection: sa.Connection) -> sqlite3.Connection:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - the engine is SQLite's
     return driver
+
+
+_CHUNKS = (240, 20, 1)
+"""Rows a statement takes: each step of the driver lets Python's lock go and waits for it again."""
+
+
+def insert_many(
+    driver: sqlite3.Connection, into: str, rows: Sequence[Sequence[object]], otherwise: str
+) -> int:
+    """Insert rows in few statements; return how many SQLite says were written.
+
+    `into`: a table and its columns; `otherwise`: what is done with one that is there already.
+    """
+    written = start = 0
+    for size in _CHUNKS:
+        while len(rows) - start >= size:
+            chunk = rows[start : start + size]
+            statement = _insertion(into, len(chunk[0]), size, otherwise)
+            written += driver.execute(statement, tuple(chain.from_iterable(chunk))).rowcount
+            start += size
+    return written
+
+
+@cache
+def _insertion(into: str, columns: int, rows: int, otherwise: str) -> str:
+    marks = f"({', '.join('?' * columns)})"
+    return f"INSERT INTO {into} VALUES {', '.join([marks] * rows)} {otherwise}"  # noqa: S608
 
 
 def fold(connection: sa.Connection) -> bool:
