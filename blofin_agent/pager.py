@@ -1,7 +1,6 @@
 """Pager: asks for one page of candles until it comes, and learns how long BloFin's pages are."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -16,6 +15,7 @@ from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import ExchangeError, RateLimited, Refused, Stopped
 from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
+from blofin_agent.leader import Leader
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
 from blofin_agent.text import plural
@@ -79,11 +79,8 @@ class Pager:
         self._clock = clock
         self._seldom = Seldom(clock)
         self._short: dict[str, _Short] = {}
-        self._first: trio.Event | None = None
-        """Set once the first page has come: how long pages are is found out by one, not by each
-        of those that are asked for at once."""
-        # Those who wait for it go on in the order in which they came: an event wakes them in any.
-        self._behind = trio.StrictFIFOLock()
+        # How long pages are is found out by one, not by each of those that are asked for at once.
+        self._leader = Leader(_PATIENCE_S)
 
     @property
     def share(self) -> float:
@@ -108,7 +105,7 @@ class Pager:
 
         Raises ExchangeError when BloFin refuses it, or after `tries` failures.
         """
-        async with self._one_before_the_others():
+        async with self._leader.first():
             met, backoff = _Trouble(), Backoff()
             # A page as long as they come is asked for at full length: they may have grown.
             wanted = self.limit if page.limit >= self.size else page.limit
@@ -139,23 +136,6 @@ class Pager:
                     self._learn(history, page, answer)
                     return page, answer if told else answer._replace(times=[])
                 met.empties += 1
-
-    @asynccontextmanager
-    async def _one_before_the_others(self) -> AsyncIterator[None]:
-        """Let the first page come before any other is asked for, if it does so soon."""
-        first = self._first
-        if first is not None:
-            if not first.is_set():
-                with trio.move_on_after(_PATIENCE_S):
-                    async with self._behind:
-                        await first.wait()
-            yield
-            return
-        self._first = first = trio.Event()
-        try:
-            yield
-        finally:
-            first.set()
 
     def _count_odd(self, page: Page, answer: Answer, bar: Bar) -> None:
         times, odd = answer.times, self._metrics.oddities
@@ -234,7 +214,7 @@ class Pager:
         """Take pages to be as long as they are asked for, until they prove shorter again."""
         self.size = self.limit
         self._short.clear()
-        self._first = None
+        self._leader.forget()
 
     def _learn(self, history: History, page: Page, answer: Answer) -> None:
         """Learn how many rows a page brings.

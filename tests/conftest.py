@@ -22,11 +22,12 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from blofin_agent.backfill import Filler
-from blofin_agent.core.answers import Answer, Instrument, parse_instruments, parse_page
+from blofin_agent.core.answers import Answer, parse_page
 from blofin_agent.core.candle import DAY, MINUTE, Bar, Candle
 from blofin_agent.core.coverage import Coverage, Span
 from blofin_agent.core.errors import ExchangeError, Refused, Unreachable
 from blofin_agent.core.history import History
+from blofin_agent.core.instruments import Instrument, parse_instruments
 from blofin_agent.core.plan import Page
 from blofin_agent.exchange import feed
 from blofin_agent.heal import Healer

@@ -8,9 +8,9 @@ import trio
 
 from blofin_agent import __version__
 from blofin_agent.config import Settings, bare_url
-from blofin_agent.core.answers import Instrument
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.frames import channel
+from blofin_agent.core.instruments import Instrument
 from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.core.symbols import choose, complain
 from blofin_agent.exchange.feed import FeedLost, Timing, session

@@ -1,4 +1,4 @@
-"""Answers: BloFin's REST grammar. Envelopes, pages of candles, instruments.
+"""Answers: BloFin's REST grammar. Envelopes and pages of candles.
 
 Source of every fact: BloFin's API documentation, "Market Data".
 """
@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from blofin_agent.core.candle import (
-    LATEST_MS,
     UNREADABLE,
     BadRow,
     Bar,
@@ -28,12 +27,10 @@ from blofin_agent.core.coverage import Span, are_steps
 from blofin_agent.core.errors import Banned, Invalid, RateLimited, Refused, ServerFault
 from blofin_agent.core.foreign import shorten
 from blofin_agent.core.frames import MAX_CODE
-from blofin_agent.core.naming import is_symbol
 
 NO_SUCH_INSTRUMENT = "152014"
 _TOO_MANY, _FORBIDDEN, _INTERNAL = 429, 403, 500
 _TWICE = {True: Reason.REPEATED, False: Reason.CONFLICTING}
-_MAX_STATE = 20
 
 
 class Answer(NamedTuple):
@@ -48,23 +45,6 @@ class Answer(NamedTuple):
     clean: bool
     """Whether nothing was wrong with any row: only then does the page prove holes."""
     rows: int
-
-
-class Instrument(msgspec.Struct, frozen=True):
-    """What is kept of an instrument. `list_time`: ms since the epoch, None when not told."""
-
-    symbol: str
-    list_time: int | None
-    state: str
-
-
-class Listed(NamedTuple):
-    """BloFin's instruments."""
-
-    instruments: list[Instrument]
-    """Each symbol once, in BloFin's order."""
-    bad: list[BadRow]
-    """The other entries, with why: unreadable ones, what can be no symbol, repetitions."""
 
 
 class _Envelope(msgspec.Struct):
@@ -91,20 +71,12 @@ class _SoundPage(msgspec.Struct):
     data: list[_SoundRow]
 
 
-class _WireInstrument(msgspec.Struct, rename="camel"):
-    inst_id: str
-    list_time: str | int | None = None
-    state: str = "live"
-
-
 _make = partial(tuple.__new__, Candle)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _envelope = msgspec.json.Decoder(_Envelope)
 _page = msgspec.json.Decoder(_Page, strict=False)
 _sound_page = msgspec.json.Decoder(_SoundPage, strict=False)
 _raw_rows = msgspec.json.Decoder(list[msgspec.Raw])
-_instruments = msgspec.json.Decoder(list[msgspec.Raw])
-_instrument = msgspec.json.Decoder(_WireInstrument)
 
 
 def open_envelope(body: bytes) -> bytes:
@@ -234,45 +206,3 @@ def _sort_out(
             kept[row.open_time] = seen[row.open_time] = row
     candles = [kept[time] for time in sorted(kept) if time >= wanted.start]
     return Answer(candles, bad, times, clean, len(judged))
-
-
-def parse_instruments(body: bytes) -> Listed:
-    """Turn the body of an instruments request into instruments.
-
-    Raises what `open_envelope` raises, and Invalid when `data` is no list.
-    """
-    data = open_envelope(body)
-    try:
-        raws = _instruments.decode(data)
-    except UNREADABLE:
-        raise Invalid(f"BloFin's list of instruments is no list: {shorten(data)!r}") from None
-    found: dict[str, Instrument] = {}
-    bad: list[BadRow] = []
-    for raw in raws:
-        one = _read_instrument(raw)
-        if one is None:
-            bad.append(BadRow(Reason.SHAPE, shorten(bytes(raw))))
-        elif one.symbol in found:
-            bad.append(BadRow(Reason.REPEATED, shorten(bytes(raw))))
-        else:
-            found[one.symbol] = one
-    return Listed(list(found.values()), bad)
-
-
-def _read_instrument(raw: msgspec.Raw) -> Instrument | None:
-    try:
-        wire = _instrument.decode(raw)
-    except UNREADABLE:
-        return None
-    if not is_symbol(wire.inst_id):
-        return None
-    return Instrument(wire.inst_id, _moment(wire.list_time), shorten(wire.state, _MAX_STATE))
-
-
-def _moment(text: str | int | None) -> int | None:
-    """Return a time (ms) that a calendar has, None for any other."""
-    try:
-        number = int(text or 0)
-    except ValueError:
-        return None
-    return number if 0 < number <= LATEST_MS else None

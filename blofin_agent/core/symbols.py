@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from blofin_agent.core.answers import Instrument
+from blofin_agent.core.instruments import Instrument
 
 _WILD = frozenset("*?[")
 

@@ -7,13 +7,7 @@ from typing import Any
 import httpx
 import trio
 
-from blofin_agent.core.answers import (
-    Answer,
-    Listed,
-    open_envelope,
-    parse_instruments,
-    parse_page,
-)
+from blofin_agent.core.answers import Answer, open_envelope, parse_page
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import (
@@ -27,6 +21,7 @@ from blofin_agent.core.errors import (
     WrongEnvironment,
 )
 from blofin_agent.core.foreign import shorten
+from blofin_agent.core.instruments import Listed, parse_instruments
 from blofin_agent.core.plan import Page
 from blofin_agent.exchange.body import ENCODING, read_body
 

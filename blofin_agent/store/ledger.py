@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.core.answers import Instrument
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Span
+from blofin_agent.core.instruments import Instrument
 from blofin_agent.core.proof import Proof
 from blofin_agent.store.schema import (
     instruments,

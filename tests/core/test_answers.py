@@ -9,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.core import answers, errors
-from blofin_agent.core.answers import (
-    NO_SUCH_INSTRUMENT,
-    Instrument,
-    open_envelope,
-    parse_instruments,
-    parse_page,
-)
+from blofin_agent.core.answers import NO_SUCH_INSTRUMENT, open_envelope, parse_page
 from blofin_agent.core.candle import Bar, Candle, Reason
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import (
@@ -27,6 +21,7 @@ from blofin_agent.core.errors import (
     Refused,
     ServerFault,
 )
+from blofin_agent.core.instruments import Instrument, parse_instruments
 
 STEP = Bar.M1.ms
 START = 1_767_225_600_000

@@ -2,11 +2,12 @@
 
 from blofin_agent.commands.show import page_line
 from blofin_agent.core import proof
-from blofin_agent.core.answers import open_envelope, parse_instruments, parse_page
+from blofin_agent.core.answers import open_envelope, parse_page
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.history import History
+from blofin_agent.core.instruments import parse_instruments
 from blofin_agent.core.plan import Page
 from tests.fuzz import laws
 

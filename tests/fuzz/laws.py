@@ -4,10 +4,10 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from blofin_agent.core.answers import Instrument
 from blofin_agent.core.candle import LATEST_MS, BadRow, Bar, Candle, Reason, Source
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import OUTCOMES
+from blofin_agent.core.instruments import Instrument
 from blofin_agent.core.naming import is_symbol
 from blofin_agent.core.proof import Proof
 from blofin_agent.core.tick import Tick

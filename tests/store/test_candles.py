@@ -13,6 +13,7 @@ from blofin_agent.store import blocks, candles, ledger, runs
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.schema import metadata
+from blofin_agent.store.sqlite import driver_of
 
 
 def insert(store, *batches, bar=Bar.M1):
@@ -76,6 +77,23 @@ def test_single_candles_of_many_symbols_are_counted_apart(store, candle, end):
     span = Span(end - 2 * MINUTE, end)
     stored = read(store, lambda db: blocks.load(db, Bar.M1, span, list("ABCDEF")))
     assert [stored[symbol].held.count(span) for symbol in "ABCDEF"] == [2, 1, 1, 1, 1, 2]
+
+
+def test_a_minute_of_500_symbols_takes_few_statements(store, candle, end):
+    """After each one the writer's thread waits for Python's lock, which the event loop has."""
+    names = [f"S{number}-USDT" for number in range(500)]
+    insert(store, *[Rows(name, Source.LIVE, [candle(end - MINUTE)]) for name in names])
+    batches = [Rows(name, Source.LIVE, [candle(end)]) for name in names]
+    asked: list[str] = []
+    with store.engine.begin() as connection:
+        driver_of(connection).set_trace_callback(asked.append)
+        inserted = candles.insert(connection, Bar.M1, batches)
+        driver_of(connection).set_trace_callback(None)
+    assert inserted == [1] * 500
+    assert len(asked) < 20
+    span = Span(end - MINUTE, end + MINUTE)
+    stored = read(store, lambda db: blocks.load(db, Bar.M1, span, names))
+    assert {stored[name].live.count(span) for name in names} == {2}
 
 
 def test_an_empty_batch_inserts_nothing(store, candle, end):

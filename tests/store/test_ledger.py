@@ -1,8 +1,8 @@
 """Laws of what is remembered beside candles and runs: proofs, instruments, heartbeats."""
 
-from blofin_agent.core.answers import Instrument
 from blofin_agent.core.candle import HOUR, MINUTE, Bar
 from blofin_agent.core.coverage import Span
+from blofin_agent.core.instruments import Instrument
 from blofin_agent.core.proof import Proof
 from blofin_agent.store import ledger
 

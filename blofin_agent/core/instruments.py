@@ -1,0 +1,85 @@
+"""Instruments: BloFin's list of what it trades, as REST answers it.
+
+Source of every fact: BloFin's API documentation, "Get Instruments".
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+from blofin_agent.core.answers import open_envelope
+from blofin_agent.core.candle import LATEST_MS, UNREADABLE, BadRow, Reason
+from blofin_agent.core.errors import Invalid
+from blofin_agent.core.foreign import shorten
+from blofin_agent.core.naming import is_symbol
+
+_MAX_STATE = 20
+
+
+class Instrument(msgspec.Struct, frozen=True):
+    """What is kept of an instrument. `list_time`: ms since the epoch, None when not told."""
+
+    symbol: str
+    list_time: int | None
+    state: str
+
+
+class Listed(NamedTuple):
+    """BloFin's instruments."""
+
+    instruments: list[Instrument]
+    """Each symbol once, in BloFin's order."""
+    bad: list[BadRow]
+    """The other entries, with why: unreadable ones, what can be no symbol, repetitions."""
+
+
+class _WireInstrument(msgspec.Struct, rename="camel"):
+    inst_id: str
+    list_time: str | int | None = None
+    state: str = "live"
+
+
+_instruments = msgspec.json.Decoder(list[msgspec.Raw])
+_instrument = msgspec.json.Decoder(_WireInstrument)
+
+
+def parse_instruments(body: bytes) -> Listed:
+    """Turn the body of an instruments request into instruments.
+
+    Raises what `open_envelope` raises, and Invalid when `data` is no list.
+    """
+    data = open_envelope(body)
+    try:
+        raws = _instruments.decode(data)
+    except UNREADABLE:
+        raise Invalid(f"BloFin's list of instruments is no list: {shorten(data)!r}") from None
+    found: dict[str, Instrument] = {}
+    bad: list[BadRow] = []
+    for raw in raws:
+        one = _read_instrument(raw)
+        if one is None:
+            bad.append(BadRow(Reason.SHAPE, shorten(bytes(raw))))
+        elif one.symbol in found:
+            bad.append(BadRow(Reason.REPEATED, shorten(bytes(raw))))
+        else:
+            found[one.symbol] = one
+    return Listed(list(found.values()), bad)
+
+
+def _read_instrument(raw: msgspec.Raw) -> Instrument | None:
+    try:
+        wire = _instrument.decode(raw)
+    except UNREADABLE:
+        return None
+    if not is_symbol(wire.inst_id):
+        return None
+    return Instrument(wire.inst_id, _moment(wire.list_time), shorten(wire.state, _MAX_STATE))
+
+
+def _moment(text: str | int | None) -> int | None:
+    """Return a time (ms) that a calendar has, None for any other."""
+    try:
+        number = int(text or 0)
+    except ValueError:
+        return None
+    return number if 0 < number <= LATEST_MS else None
