@@ -1,10 +1,13 @@
 """Laws of the writer: counts follow commits, and nothing that was taken is lost."""
 
+from functools import partial
+
 import trio
 
 from blofin_agent.core.candle import MINUTE
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.proof import Proof
+from blofin_agent.writer import GATHER_S
 
 HELD = "SELECT symbol, source, count(*) FROM candles GROUP BY 1, 2 ORDER BY 1, 2"
 
@@ -122,10 +125,27 @@ async def test_a_live_candle_tells_its_delay_from_close_to_commit(house, candle,
     place.writer.offer("BTC-USDT", candle(end - MINUTE))
     await trio.sleep(1)
     assert place.figure("blofin_candle_delay_seconds_count") == 1
-    assert place.figure("blofin_candle_delay_seconds_sum") == 15
+    assert place.figure("blofin_candle_delay_seconds_sum") == 15 + GATHER_S
     batch = await place.writer.put("BTC-USDT", [candle(end - 2 * MINUTE)])
     await batch.committed.wait()
     assert place.figure("blofin_candle_delay_seconds_count") == 1
+
+
+async def test_the_candles_of_a_minutes_end_are_one_transaction(house, candle, end):
+    """Though they do not come all at once; a page that is fetched waits for nothing."""
+    place = house(watched=["A-USDT", "B-USDT", "C-USDT"])
+    for symbol in place.watch.histories:
+        place.writer.offer(symbol, candle(end - MINUTE))
+        await trio.sleep(GATHER_S / 4)
+    await place.writer.until_idle()
+    inserts = partial(place.figure, "blofin_store_operation_duration_seconds_count")
+    assert inserts(operation="insert") == 1
+    assert place.rows("SELECT count(*) FROM candles") == [(3,)]
+    begun = trio.current_time()
+    batch = await place.writer.put("A-USDT", [candle(end - 2 * MINUTE)])
+    await batch.committed.wait()
+    assert trio.current_time() == begun
+    assert inserts(operation="insert") == 2
 
 
 async def test_rows_of_a_symbol_taken_out_meanwhile_are_stored_but_not_counted(house, candle, end):
