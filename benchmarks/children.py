@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-END_WITHIN_S = 15
+from benchmarks.running import end
+
 Told = dict[str, Any]
 Tells = Callable[[], Told]
 
@@ -34,11 +35,6 @@ def started(module: str, *args: str) -> Iterator[Tells]:
     try:
         yield told
     finally:
-        process.terminate()
-        try:
-            process.wait(END_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
         if process.stdout:
             process.stdout.close()

@@ -65,7 +65,7 @@ def simulator(symbols: int) -> Iterator[dict[str, str]]:
         lines = [process.stdout.readline().strip() for _ in range(2)]
         yield dict(line.split("=", 1) for line in lines)
     finally:
-        _end(process)
+        end(process)
         if process.stdout:
             process.stdout.close()
 
@@ -87,7 +87,7 @@ def agent(
                 time.sleep(LOOK_S)
             yield Agent(process.pid, port, time.perf_counter() - begun)
         finally:
-            _end(process)
+            end(process)
 
 
 def _ready(port: int) -> bool:
@@ -114,7 +114,8 @@ def _clean() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
-def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """End it, by force when it does not heed."""
     process.terminate()
     try:
         process.wait(15)

@@ -22,8 +22,7 @@ log = structlog.get_logger()
 RETRY_S = 60.0
 """After a pass that left something to do, the symbols concerned are tried again so soon."""
 AT_ONCE = 6
-"""Symbols that are filled at the same time where no pause between them is asked for: while pages of
-one are on their way and those of another are stored, a request that the limits allow can go."""
+"""Symbols filled at once where no pause is asked for: while one is stored another is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
