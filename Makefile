@@ -83,7 +83,7 @@ COMPILE = $(RELEASE)/uv pip compile --quiet --universal --python-version 3.11 --
 	--exclude-newer '$(COOLDOWN)' --custom-compile-command 'make lock' $(ARGS)
 
 lock: .release/tools  ## the image's packages with their hashes; ARGS=--upgrade raises them, COOLDOWN='0 days' takes the newest
-	$(COMPILE) pyproject.toml --output-file $(LOCKS)/requirements.txt
+	$(COMPILE) pyproject.toml --extra postgresql --output-file $(LOCKS)/requirements.txt
 	$(COMPILE) --group build --output-file $(LOCKS)/build-requirements.txt
 
 # The same bytes from the same commit, wherever and whenever they are built.

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.figure import Figure
 from benchmarks.report import write
 
-NAMES = ("fill", "least", "throttled", "live", "scrape", "steady", "start", "rows")
+NAMES = ("fill", "least", "throttled", "live", "scrape", "steady", "start", "rows", "server")
 """The modules, each with a docstring that says what is measured and a `run() -> list[Figure]`."""
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

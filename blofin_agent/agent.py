@@ -12,8 +12,9 @@ import trio
 
 from blofin_agent import __version__, success
 from blofin_agent.archive import Archive
-from blofin_agent.board import Board
+from blofin_agent.board import LAPSED, Board
 from blofin_agent.config import Settings
+from blofin_agent.fleet import Fleet
 from blofin_agent.heal import Healer
 from blofin_agent.ingest import Ingest
 from blofin_agent.listen import access
@@ -25,7 +26,9 @@ from blofin_agent.stopping import DRAIN_S, Stop, until_signal
 from blofin_agent.store import runs
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.fleet import Me
 from blofin_agent.ticks import Ticks
+from blofin_agent.upkeep import Upkeep
 from blofin_agent.web.app import create_app
 from blofin_agent.web.serve import serve
 
@@ -78,26 +81,59 @@ async def run(
     site = await trio.to_thread.run_sync(
         create_app, parts.metrics.registry, board, archive, access(settings, bound)
     )
+    fleet = _fleet(settings, store, parts, bound)
     stop, stopped = Stop(), trio.Event()
     async with trio.open_nursery() as servers:
         async with until_signal(stop) as producers:
             await servers.start(serve, site.app, bound, stopped.wait)
             servers.start_soon(parts.writer.run)
-            producers.start_soon(_produce, settings, store, parts, board, ticks)
+            producers.start_soon(_produce, settings, store, parts, board, ticks, fleet)
             announce()
             await trio.sleep_forever()
         servers.cancel_scope.deadline = trio.current_time() + DRAIN_S
         await parts.writer.close()
         if ticks is not None:
             servers.start_soon(ticks.drain)
+        if fleet is not None:
+            servers.start_soon(fleet.leave)
         site.close()
         stopped.set()
     stop.done()
     log.info("stopped; every candle counted is stored")
 
 
+def _fleet(settings: Settings, store: Store, parts: Parts, bound: socket.socket) -> Fleet | None:
+    """Return our place among the agents that share the store; a SQLite file has one agent."""
+    if store.engine.dialect.name == "sqlite":
+        return None
+    host, port = socket.gethostname(), bound.getsockname()[1]
+    me = Me(
+        f"{host}:{port}",
+        parts.watch.clock(),
+        _note(),
+        settings.egress,
+        parts.watch.bar,
+        settings.blofin_symbols,
+        f"http://{host}:{port}",
+    )
+    parts.roster.owned = frozenset()
+    fleet = Fleet(store, me, parts.roster)
+    interval_s, allowance = settings.backfill_interval_minutes * 60, parts.throttle.allowance
+    parts.watch.crew = lambda: fleet.crew(interval_s, allowance.limits()[-1])
+    return fleet
+
+
+def _note() -> str:
+    return f"pid {os.getpid()} on {socket.gethostname()}"
+
+
 async def _produce(
-    settings: Settings, store: Store, parts: Parts, board: Board, ticks: Ticks | None
+    settings: Settings,
+    store: Store,
+    parts: Parts,
+    board: Board,
+    ticks: Ticks | None,
+    fleet: Fleet | None,
 ) -> None:
     """Read what is stored, then run all that brings candles in, and ticks if they are kept."""
     await _load(store, parts)
@@ -118,9 +154,15 @@ async def _produce(
     # The first pass will come to all of them: healing leaves it what is older than this moment.
     parts.filler.queued |= set(parts.watch.histories)
     healer = Healer(parts.filler, parts.watch, parts.trouble)
-    note = f"pid {os.getpid()} on {socket.gethostname()}"
     reconciler = Reconciler(
-        store, parts.watch, parts.writer, parts.throttle, parts.metrics, note, parts.passes.wake
+        store,
+        parts.watch,
+        parts.writer,
+        parts.throttle,
+        parts.metrics,
+        # Where there is a fleet, that says who lives.
+        "" if fleet else _note(),
+        parts.passes.wake,
     )
 
     parts.metrics.store_trouble.recounting = reconciler.behind
@@ -136,6 +178,11 @@ async def _produce(
     parts.throttle.back = parts.passes.wake_if_left
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reconciler.run)
+        upkeep = Upkeep(store, parts.watch.clock, settings.retention_days)
+        nursery.start_soon(upkeep.run)
+        if fleet is not None:
+            keep = partial(parts.roster.keep, changed=changed)
+            nursery.start_soon(fleet.run, keep)
         nursery.start_soon(ingest.run)
         if ticks is not None:
             nursery.start_soon(ticks.run)
@@ -164,9 +211,14 @@ async def _load(store: Store, parts: Parts) -> None:
 
 def _not_ready(parts: Parts) -> list[str]:
     reasons = []
+    crew = parts.watch.crew() if parts.watch.crew else None
+    if crew and not crew.joined:
+        reasons.append("the symbols are being shared out among the agents on this database")
+    elif crew and not crew.holds:
+        reasons.append(LAPSED)
     if not parts.watch.loaded or parts.metrics.store_trouble.recounting():
         reasons.append("the stored candles are being counted")
-    elif not parts.watch.histories:
+    elif not parts.watch.histories and not (crew and parts.roster.listed):
         reasons.append("no symbol is known yet: BloFin's list of instruments was not read")
     if parts.metrics.store_trouble:
         reasons.append("the database cannot be used now")

@@ -27,9 +27,13 @@ log = structlog.get_logger()
 
 
 class Allowance:
-    """Knows what was used, and the suspension. `clock` gives ms since the epoch."""
+    """Knows what was used, and the suspension. `clock` gives ms since the epoch.
 
-    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+    `egress` is the address whose budget it is.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], int], egress: str = "") -> None:
+        self.egress = egress
         self.starts: list[int] = []
         """When the requests of all processes were let go that still count (ms), oldest first."""
         self.suspension = Suspension()
@@ -77,12 +81,25 @@ class Allowance:
 
         def work(connection: sa.Connection) -> Grant:
             known = self._known(unwritten)
-            return stored.let_go(connection, endpoints, spacing_ms, known, moment())
+            return stored.let_go(connection, endpoints, spacing_ms, known, moment(connection))
 
         grant = await self._store.write("budget", work)
         self._told(unwritten, grant.view)
         self._tell_share()
         return grant
+
+    async def take_turn(self, every_s: float) -> None:
+        """Wait for our turn to make a websocket connection among all who share our address."""
+        moment = self._moments()
+
+        def work(connection: sa.Connection) -> int:
+            now = moment(connection).wall
+            return stored.connect_at(connection, self.egress, now, round(every_s * 1000)) - now
+
+        wait_ms = 0
+        with suppress(StoreUnavailable):
+            wait_ms = await self._store.write("budget", work)
+        await trio.sleep(wait_ms / 1000)
 
     async def pause(self, seconds: float) -> None:
         """Wait before a store that was away is asked again: so long, or until it works."""
@@ -93,13 +110,16 @@ class Allowance:
         unwritten = self._unwritten
         moment = self._moments()
         view = await self._store.read(
-            "budget", lambda connection: stored.look(connection, self._known(unwritten), moment())
+            "budget",
+            lambda connection: stored.look(connection, self._known(unwritten), moment(connection)),
         )
         if view.moved or view.lost or self._generation != self._store.generation:
             # Another process that starts now knows of no step of the clock, and of no old file.
             view = await self._store.write(
                 "budget",
-                lambda connection: stored.correct(connection, self._known(unwritten), moment()),
+                lambda connection: stored.correct(
+                    connection, self._known(unwritten), moment(connection)
+                ),
             )
             self._told(unwritten, view)
         else:
@@ -116,7 +136,7 @@ class Allowance:
         moment = self._moments()
 
         def work(connection: sa.Connection) -> View:
-            return stored.suspend(connection, refusal, self._known(None), moment())
+            return stored.suspend(connection, refusal, self._known(None), moment(connection))
 
         with suppress(StoreUnavailable):
             self._told(after, await self._store.write("budget", work))
@@ -135,7 +155,7 @@ class Allowance:
         moment = self._moments()
 
         def work(connection: sa.Connection) -> View:
-            return stored.answered(connection, under, self._known(unwritten), moment())
+            return stored.answered(connection, under, self._known(unwritten), moment(connection))
 
         try:
             view = await self._store.write("budget", work)
@@ -148,17 +168,24 @@ class Allowance:
         if not self.suspension.strikes:
             log.info("BloFin answers again: the suspension is over")
 
-    def _moments(self) -> Callable[[], Moment]:
+    def _moments(self) -> Callable[[sa.Connection], Moment]:
         """Return what gives the moment in a worker thread, where trio cannot be asked for it."""
         steady = trio.lowlevel.current_clock().current_time
-        return lambda: Moment(self._clock(), round(steady() * 1000))
+
+        def moment(connection: sa.Connection) -> Moment:
+            # All who share the budget go by one clock.
+            self._store.clock.measure(connection)
+            return Moment(self._clock(), round(steady() * 1000))
+
+        return moment
 
     def _known(self, unwritten: Suspension | None) -> Known:
         """Return what this process knows by itself. Called in a transaction."""
         if self._store.generation == self._generation:
-            return Known(self._hindsight, unwritten)
+            return Known(self._hindsight, unwritten, egress=self.egress)
         # A new database knows nothing of what was sent: it is told first.
-        return Known(self._hindsight, unwritten or self.suspension, elsewhere=True)
+        known = unwritten or self.suspension
+        return Known(self._hindsight, known, elsewhere=True, egress=self.egress)
 
     def _told(self, unwritten: Suspension | None, view: View) -> None:
         """Take over what was committed; `unwritten` was told with it."""

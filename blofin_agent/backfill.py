@@ -148,6 +148,10 @@ class Filler:
         progress.finished(run)
         return run
 
+    def _watched(self, history: History) -> bool:
+        """Return whether it is still ours to fill: it may be another agent's by now."""
+        return self._watch.histories.get(history.symbol) is history
+
     def _begin(self, history: History, window: Span, trigger: Trigger) -> Run:
         count = history.count(window)
         missing = history.missing(window)
@@ -169,6 +173,8 @@ class Filler:
         run.missing_after, run.coverage_after = count.missing, count.ratio
         if problem:
             run.status, run.note = Status.FAILED, problem
+        elif not self._watched(history):
+            run.status, run.note = Status.PARTIAL, notes.GIVEN_UP
         elif count.missing:
             run.status, run.note = (
                 Status.PARTIAL,
@@ -183,6 +189,8 @@ class Filler:
         """Ask for pages from the newest gap backward until no gap is left."""
         bar = history.bar
         while walk.left:
+            if not self._watched(history):
+                break
             page = plan.next_page(walk.left, bar, self.pager.size, walk.window.end)
             if page is None:
                 break

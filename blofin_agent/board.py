@@ -17,7 +17,11 @@ from blofin_agent.metrics import Metrics
 from blofin_agent.passes import Passes
 from blofin_agent.trouble import Trouble
 from blofin_agent.verdict import Healing, Outlook, Verdict, judge, share_text
-from blofin_agent.watch import Watch, worst_first
+from blofin_agent.watch import Crew, Watch, worst_first
+
+LAPSED = (
+    "the database was not reached for so long that other agents may have taken these symbols over"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class Overview:
     """When the last pass ended, in s since the epoch; 0 when there was none."""
     last_success: float
     next_pass: int | None
+    crew: Crew | None = None
+    """The agents that share the symbols, where several may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ class Board:
 
     def rows(self) -> list[Row]:
         """Return every symbol, the worst first; none before the stored candles are counted."""
-        if not self.watch.loaded:
+        if not self.watch.counted:
             return []
         window = self.watch.window()
         histories = {history.symbol: history for history in self.watch.all()}
@@ -131,7 +137,7 @@ class Board:
     def row(self, symbol: str) -> Row | None:
         """Return one symbol, None when it is not watched."""
         history = self.watch.histories.get(symbol)
-        if history is None or not self.watch.loaded:
+        if history is None or not self.watch.counted:
             return None
         window = self.watch.window()
         return self._row(history, history.count(window), window)
@@ -155,14 +161,19 @@ class Board:
         now = self.watch.clock()
         outlook = self._outlook(total, now)
         verdict = judge([(row.symbol, row.count) for row in rows], self.watch.bar, outlook)
+        crew = self.watch.crew() if self.watch.crew else None
+        if crew and crew.joined and not rows:
+            verdict = Verdict(Health.GOOD, f"no symbol falls to this agent, one of {crew.agents}")
         if not self.watch.loaded:
             verdict = Verdict(Health.CRITICAL, "the stored candles are being counted")
+        elif crew and not crew.holds:
+            verdict = Verdict(Health.CRITICAL, LAPSED)
         used, until = self._allowance.used(), self._allowance.suspended_until()
         state, share = self._allowance.suspension, self._allowance.share()
         return Overview(
             now=now,
             window=self.watch.window(),
-            loaded=self.watch.loaded,
+            loaded=self.watch.counted,
             verdict=verdict,
             outlook=outlook,
             total=total,
@@ -181,6 +192,7 @@ class Board:
             last_pass=_value(self._metrics.last_pass),
             last_success=_value(self._metrics.last_success),
             next_pass=self._passes.next_at,
+            crew=crew,
         )
 
     def _outlook(self, total: Count, now: int) -> Outlook:
@@ -202,7 +214,7 @@ class Board:
 
     def gaps(self, symbols: Sequence[str] | None = None) -> Iterator[Gap]:
         """Tell each missing stretch and why it is missing, by symbol and time."""
-        if not self.watch.loaded:
+        if not self.watch.counted:
             return
         window = self.watch.window()
         for symbol in sorted(self.watch.histories) if symbols is None else sorted(set(symbols)):

@@ -11,7 +11,10 @@ from blofin_agent import __version__, clock, logs
 from blofin_agent.commands import check, looking, oneshot_command, show, verify_command
 from blofin_agent.commands.completion import completion
 from blofin_agent.commands.console import FAILED, WRONG_USE, Failed, opened, read_settings, say
+from blofin_agent.commands.copy_command import copy_command
 from blofin_agent.commands.export_command import export
+from blofin_agent.commands.fleet_command import fleet
+from blofin_agent.commands.import_command import import_command
 from blofin_agent.commands.output import OutputLost, writing
 from blofin_agent.config import Settings, SettingsError
 from blofin_agent.core.errors import WrongEnvironment
@@ -85,6 +88,9 @@ for _command in (
     looking.runs,
     verify_command.verify,
     export,
+    fleet,
+    copy_command,
+    import_command,
     completion,
 ):
     main.add_command(_command)

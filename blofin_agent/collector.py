@@ -72,8 +72,9 @@ class Moment(Collector):
         yield InfoMetricFamily("blofin_build", "What runs here.", self._build)
         yield from self._budget()
         yield from self._feed()
-        if self._figures.watch.loaded:
+        if self._figures.watch.counted:
             yield from self._coverage()
+        yield from self._fleet()
         if self._figures.verified is not None:
             yield from self._verified_once(self._figures.verified)
 
@@ -104,6 +105,31 @@ class Moment(Collector):
             "blofin_api_suspended_until_timestamp_seconds",
             "When BloFin's suspension of this address ends; 0 when there is none.",
             self._figures.suspended_until() / 1000,
+        )
+
+    def _fleet(self) -> Iterator[Metric]:
+        watch = self._figures.watch
+        if watch.crew is None:
+            return
+        crew = watch.crew()
+        yield GaugeMetricFamily(
+            "blofin_fleet_agents",
+            "Agents that share the symbols, this one among them.",
+            crew.agents,
+        )
+        yield GaugeMetricFamily(
+            "blofin_fleet_symbols_owned", "Symbols that this agent keeps complete.", crew.owned
+        )
+        yield GaugeMetricFamily(
+            "blofin_fleet_symbols_orphaned",
+            "Symbols that an agent is set to watch, and that none keeps.",
+            crew.orphaned,
+        )
+        yield GaugeMetricFamily(
+            "blofin_fleet_budget_load_ratio",
+            "Requests that the symbols kept from this address may need, over those allowed: with "
+            "more than 1 a page for each symbol in each periodic pass is too much.",
+            crew.load,
         )
 
     def _feed(self) -> Iterator[Metric]:
@@ -145,6 +171,9 @@ class Moment(Collector):
             "Open time of the newest candle held.",
             [(_of(one.symbol), (one.held.newest or 0) / 1000) for one in watch.all()],
         )
+        if not counts and watch.crew is not None:
+            # All symbols are other agents'.
+            return
         now = health_of(counts.values())
         yield StateSetMetricFamily(
             "blofin_health",

@@ -1,6 +1,7 @@
 """Settings: from the environment, or from `.env` in the working directory."""
 
 import re
+import socket
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -24,6 +25,7 @@ _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:.]{2,45}(%\w{1,15})?"
 )
 """A name, an address, or one of the sixth version."""
+_EGRESS = re.compile(r"[\w.:\-]{1,100}")
 _URL_SIGNS = re.compile(r"[!-~]{1,2000}")
 MOST_SYMBOLS = 1_000
 """Names and patterns of a list: more than BloFin has instruments."""
@@ -53,6 +55,8 @@ class Settings(BaseSettings):
     blofin_rest_url: str = Field("https://openapi.blofin.com", repr=False)
     blofin_ws_url: str = Field("wss://openapi.blofin.com/ws/public", repr=False)
     blofin_database_url: str = Field("sqlite:///data/blofin.db", repr=False)
+    blofin_egress: str = ""
+    retention_days: float | None = Field(None, gt=0, le=36_600)
     backfill_timeframe: Bar = Bar.M1
     backfill_lookback_hours: int = Field(168, ge=1, le=24 * 3660)
     backfill_batch_limit: int = Field(1440, ge=1, le=1440)
@@ -115,6 +119,35 @@ class Settings(BaseSettings):
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("blofin_egress")
+    @classmethod
+    def _is_egress(cls, value: str) -> str:
+        if value and not _EGRESS.fullmatch(value):
+            raise ValueError("it must be a name or an address without blanks, such as 203.0.113.7")
+        return value
+
+    @property
+    def egress(self) -> str:
+        """The address that requests are sent from, as the budget knows it.
+
+        A SQLite file stays on its machine, whatever that is called today: there is one address.
+        """
+        if self.blofin_egress or self.blofin_database_url.startswith("sqlite"):
+            return self.blofin_egress
+        return socket.gethostname()
+
+    @model_validator(mode="after")
+    def _keeps_its_window(self) -> "Settings":
+        if self.retention_days is not None and (
+            self.retention_days * 24 < self.backfill_lookback_hours
+        ):
+            raise ValueError(
+                f"RETENTION_DAYS={self.retention_days:g} is shorter than the window of "
+                f"{self.backfill_lookback_hours} h (BACKFILL_LOOKBACK_HOURS): what is deleted "
+                "would be fetched again for ever"
+            )
+        return self
 
     @model_validator(mode="after")
     def _window_has_bars(self) -> "Settings":

@@ -4,7 +4,7 @@ Holes are `heal`'s work.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -47,6 +47,11 @@ class _Line(NamedTuple):
     intake: Intake
     subscriptions: Subscriptions
 
+    @property
+    def room(self) -> int:
+        """How many symbols more it may have."""
+        return PER_CONNECTION - len(self.subscriptions.symbols)
+
 
 class Ingest:
     """Runs the sessions. `trouble` is shared with REST, so that one outage is told once.
@@ -82,18 +87,25 @@ class Ingest:
         self.links = Links(watch.clock)
 
     def add(self, symbols: Iterable[str]) -> None:
-        """Subscribe further symbols, on connections of their own."""
+        """Subscribe further symbols: on connections that have room, and on new ones."""
         names = list(symbols)
         for intake in self._intakes:
-            for start in range(0, len(names), PER_CONNECTION):
-                some = names[start : start + PER_CONNECTION]
-                subscriptions = Subscriptions(some, may_be_quiet=intake.may_be_quiet)
-                self._counts[intake.name] += 1
-                line = _Line(f"{intake.name}{self._counts[intake.name]}", intake, subscriptions)
-                self._lines.append(line)
-                self._metrics.add_connection(line.name)
-                self.links.add(line.name, subscriptions)
-                self._added.send_nowait(line)
+            left = names
+            for line in self._lines:
+                if line.intake is intake and (room := line.room):
+                    line.subscriptions.add(left[:room])
+                    left = left[room:]
+            for start in range(0, len(left), PER_CONNECTION):
+                self._add_line(intake, left[start : start + PER_CONNECTION])
+
+    def _add_line(self, intake: Intake, symbols: Sequence[str]) -> None:
+        subscriptions = Subscriptions(symbols, may_be_quiet=intake.may_be_quiet)
+        self._counts[intake.name] += 1
+        line = _Line(f"{intake.name}{self._counts[intake.name]}", intake, subscriptions)
+        self._lines.append(line)
+        self._metrics.add_connection(line.name)
+        self.links.add(line.name, subscriptions)
+        self._added.send_nowait(line)
 
     def drop(self, symbol: str) -> None:
         """Take no more notice of a symbol."""
@@ -106,15 +118,10 @@ class Ingest:
         self._next_connect = trio.current_time() + CONNECT_EVERY_S
         async with trio.open_nursery() as nursery:
             async for line in self._adding:
-                nursery.start_soon(self._keep_alive, *line, nursery)
+                nursery.start_soon(self._keep_alive, line, nursery)
 
-    async def _keep_alive(
-        self,
-        connection: str,
-        intake: Intake,
-        subscriptions: Subscriptions,
-        nursery: trio.Nursery,
-    ) -> None:
+    async def _keep_alive(self, line: _Line, nursery: trio.Nursery) -> None:
+        connection, intake, subscriptions = line
         connected = self._metrics.feed_connected.labels(connection)
         backoff = Backoff()
         since = trio.current_time()
@@ -159,6 +166,8 @@ class Ingest:
             subscriptions.closed()
             for symbol in subscriptions.symbols:
                 intake.show(symbol, subscriptions)
+            if not subscriptions.symbols:
+                break
             self._metrics.feed_disconnects.labels(connection, lost.reason).inc()
             what_next = None if lost.reason == "unreachable" else intake.meanwhile
             intake.trouble.seen(f"{source}: {lost}", source, what_next)
@@ -170,6 +179,7 @@ class Ingest:
                 )
             await trio.sleep(backoff.next())
         # Nothing is left to subscribe: a connection that is not wanted is not a lost one.
+        self._lines.remove(line)
         intake.trouble.gone(source)
         self._metrics.remove_connection(connection)
         self.links.remove(connection)
@@ -199,5 +209,6 @@ class Ingest:
             await trio.sleep_until(self._next_connect)
             under = await self._throttle.knock()
             if under is not None:
+                await self._throttle.allowance.take_turn(CONNECT_EVERY_S)
                 self._next_connect = trio.current_time() + CONNECT_EVERY_S
             return under

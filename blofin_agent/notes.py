@@ -6,6 +6,8 @@ from blofin_agent.core.errors import ExchangeError, Refused
 from blofin_agent.core.history import History
 from blofin_agent.text import span_text, spans_text
 
+GIVEN_UP = "broken off: BloFin no longer lists the symbol, or another agent keeps it now"
+
 
 def why_missing(history: History, window: Span, *, empty: bool) -> str:
     """Say why bars are missing after a run in which nothing failed.

@@ -52,6 +52,7 @@ def assemble(
     `what_next`: what to say is done when BloFin is away, or the database, unless that is waited
     for without end: `store_patience_s` says how long.
     """
+    clock = store.clock.over(clock)
     watch = Watch(
         settings.backfill_timeframe,
         settings.backfill_lookback_hours,
@@ -65,7 +66,14 @@ def assemble(
     trouble = Trouble(what_next, "all is well again between the agent and BloFin")
     spacing_ms = settings.backfill_request_sleep_ms
     throttle = Throttle(
-        Rest(client, clock), store, metrics, clock, spacing_ms, trouble, store_patience_s
+        Rest(client, clock),
+        store,
+        metrics,
+        clock,
+        spacing_ms,
+        trouble,
+        store_patience_s,
+        settings.egress,
     )
     writer = Writer(store, watch, metrics, patience_s=store_patience_s)
     pager = Pager(throttle, metrics, clock, settings.backfill_batch_limit)

@@ -180,7 +180,7 @@ class Passes:
                     if asked:
                         await trio.sleep(self._policy.symbol_sleep_s)
                     asked = False
-                    if history.symbol in self._watch.histories:
+                    if self._watch.histories.get(history.symbol) is history:
                         run = await self._one(history, window, trigger, progress)
                         result.runs.append(run)
                         asked = run.requests > 0

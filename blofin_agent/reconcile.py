@@ -5,6 +5,7 @@ rows that this one did not see. Once it did, what is stored of each symbol is re
 seconds, some symbols at a time, so that no commit of ours waits for long.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -28,6 +29,8 @@ from blofin_agent.writer import Writer
 log = structlog.get_logger()
 
 EVERY_S = 5.0
+UNTOLD_S = 30.0
+"""So often where the database does not tell whether another process wrote."""
 LOOK_S = 1.0
 """Between two looks whether the database is still the one that was counted."""
 SERVICE = "agent"
@@ -36,7 +39,8 @@ SERVICE = "agent"
 class Reconciler:
     """Compares memory with the store.
 
-    `note` says in the store who runs here; `lost` is called when rows were taken out of it.
+    `note` says in the store who runs here, unless it is empty; `lost` is called when rows were
+    taken out of it.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Reconciler:
         self._last: tuple[int, int | None] | None = None
         self._audit = Audit(store, watch, self._compare_again)
         self._mended = False
+        self._compared = -math.inf
 
     async def run(self) -> None:
         """Reconcile for ever, and audit meanwhile. A store that is away is met again next time."""
@@ -98,15 +103,18 @@ class Reconciler:
             now_ms=self._watch.clock(),
             note=self._note,
         )
-        await self._store.write("beat", beat)
+        if self._note:
+            await self._store.write("beat", beat)
         await self._throttle.allowance.refresh()
         changes = await self._store.read("reconcile", candles.changes)
         # What another database file counts says nothing of this one.
         now = (self._store.generation, changes)
-        others_wrote = changes is None or now != self._last
+        long_ago = trio.current_time() - self._compared >= UNTOLD_S
+        others_wrote = now != self._last or (changes is None and long_ago)
         if others_wrote or self._mended:
             self._mended = False
             await self._compare()
+            self._compared = trio.current_time()
             totals = partial(verifications.totals, bar=self._watch.bar)
             self._metrics.verified = await self._store.read("reconcile", totals)
         if others_wrote:

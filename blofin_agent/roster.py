@@ -47,6 +47,8 @@ class Roster:
         self.listed: dict[str, Instrument] = {}
         self.unknown: list[str] = []
         """Symbols that the setting names and BloFin does not list."""
+        self.owned: frozenset[str] | None = None
+        """The symbols that are ours where several agents share them; None when all are."""
         self.aloud = True
         """Whether unknown symbols and instruments are logged."""
         self._wanted = wanted
@@ -57,6 +59,7 @@ class Roster:
         self._seen = 0
         self._generation = store.generation
         self._left_out: Sequence[BadRow] = ()
+        self._choosing = trio.Lock()
 
     async def load(self) -> None:
         """Watch what the store's list of instruments gives. Raises StoreUnavailable."""
@@ -114,6 +117,31 @@ class Roster:
             )
         self._left_out = bad
 
+    async def catch_up(self, seen: int) -> bool:
+        """Read the stored list if another agent stored it (ms) since; return whether it was read.
+
+        Raises StoreUnavailable. `keep` is to be called then.
+        """
+        if seen <= self._seen:
+            return False
+        self.listed, self._seen = await self._store.read("instruments", ledger.load_instruments)
+        return True
+
+    async def keep(
+        self, owned: frozenset[str], changed: Callable[[list[str], list[str]], None]
+    ) -> None:
+        """Watch these of the symbols wanted from now on; tell `changed` of what that changes.
+
+        Raises StoreUnavailable: then no symbol that is not among them is watched any more.
+        """
+        self.owned = owned
+        before = set(self._watch.histories)
+        try:
+            await self._choose()
+        finally:
+            now = set(self._watch.histories)
+            changed(sorted(now - before), sorted(before - now))
+
     async def run(self, changed: Callable[[list[str], list[str]], None], asked: trio.Event) -> None:
         """Keep the list fresh for ever; tell `changed` of symbols added and taken out.
 
@@ -145,17 +173,23 @@ class Roster:
 
     async def _choose(self) -> list[str]:
         """Bring the watch in line with the setting; return what is watched anew."""
+        async with self._choosing:
+            return await self._choose_alone()
+
+    async def _choose_alone(self) -> list[str]:
         chosen = choose(self._wanted, self.listed)
         for symbol in chosen.unknown:
             if self.aloud and symbol not in self.unknown:
                 log.error(f"{complain(symbol, self.listed)} (BLOFIN_SYMBOLS)")
         self.unknown = chosen.unknown
-        for symbol in set(self._watch.histories) - set(chosen.symbols):
+        symbols = [one for one in chosen.symbols if self.owned is None or one in self.owned]
+        for symbol in set(self._watch.histories) - set(symbols):
             del self._watch.histories[symbol]
             self._watch.last_runs.pop(symbol, None)
             self._metrics.remove_symbol(symbol)
-            log.info(f"{symbol} is no longer watched: BloFin does not list it any more")
-        added = [symbol for symbol in chosen.symbols if symbol not in self._watch.histories]
+            if symbol not in chosen.symbols:
+                log.info(f"{symbol} is no longer watched: BloFin does not list it any more")
+        added = [symbol for symbol in symbols if symbol not in self._watch.histories]
         fresh = {symbol: History(symbol, self._watch.bar) for symbol in added}
         for symbol, history in (self._watch.histories | fresh).items():
             if symbol in self.listed:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 READS = ("load", "reconcile")
-SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat", "coverage")
+SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat", "coverage", "upkeep")
 OPERATIONS = ("insert", "ticks", *SMALL_WRITES, *READS)
 FULL_S = 3.0
 """So long after a disk was full it is not called well again: there was room for a last row."""

@@ -95,10 +95,11 @@ class Throttle:
         spacing_ms: int,
         trouble: Trouble,
         patience_s: float = math.inf,
+        egress: str = "",
     ) -> None:
         self._patience_s = patience_s
         self.rest = rest
-        self.allowance = Allowance(store, clock)
+        self.allowance = Allowance(store, clock, egress)
         self.back: Callable[[], None] = lambda: None
         """Called when BloFin is reached again."""
         self._metrics = metrics

@@ -2,11 +2,31 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from blofin_agent.core.candle import DAY, Bar
 from blofin_agent.core.coverage import Span, window
 from blofin_agent.core.history import Count, Health, History, health
 from blofin_agent.core.run import Run
+
+
+class Crew(NamedTuple):
+    """The agents that share the symbols."""
+
+    agents: int
+    """How many live, this one among them."""
+    owned: int
+    """How many symbols are this one's."""
+    orphaned: int
+    """How many nobody who lives has, although somebody wants them."""
+    load: float
+    """How much of its address's budget the agents behind it need, about: 1 is all of it."""
+    holds: bool
+    """Whether what is this one's is surely so."""
+    joined: bool
+    """Whether this one has its share."""
+    others: tuple[tuple[str, str], ...] = ()
+    """The names of the others who live, and where their pages are."""
 
 
 @dataclass(slots=True)
@@ -24,6 +44,13 @@ class Watch:
     """The window when it does not move with the clock: a one-shot backfill between two times."""
     loaded: bool = False
     """Whether the coverage was read from the store: before that, counts mean nothing."""
+    crew: Callable[[], Crew] | None = None
+    """Tells of the agents that share the symbols, where several may. Asked in any thread."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether the counts are of the store, and ours to show: others may have taken over."""
+        return self.loaded and (self.crew is None or self.crew().holds)
 
     def window(self) -> Span:
         """Return the window as of now: up to the last bar that is over and has settled."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import sqlalchemy as sa
 import structlog
 import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
@@ -41,6 +42,8 @@ from blofin_agent.throttle import Throttle
 from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
+from tests.postgres import Server
+from tests.postgres import is_there as postgres_is_there
 
 hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
@@ -119,9 +122,44 @@ def empty_database(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def database(tmp_path: Path, empty_database: Path) -> str:
+def database_file(tmp_path: Path, empty_database: Path) -> str:
     """Return the URL of a fresh database file."""
     return f"sqlite:///{shutil.copy(empty_database, tmp_path / 'blofin.db')}"
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> str:
+    """Return the URL of a fresh database, of the engine that the test is tried on."""
+    name = "postgres_database" if getattr(request, "param", "") == "postgresql" else "database_file"
+    return request.getfixturevalue(name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """Run a PostgreSQL server. Without one the test is left out, or fails where CI wants it."""
+    if not postgres_is_there():
+        missing = "PostgreSQL is not installed"
+        (pytest.fail if os.environ.get("BLOFIN_REQUIRE_DEBIAN") else pytest.skip)(missing)
+    server = Server.make()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Server) -> str:
+    """Return the name of a database with our schema and nothing in it."""
+    name = postgres.database()
+    open_store(postgres.url(name)).close()
+    return name
+
+
+@pytest.fixture
+def postgres_database(postgres: Server, postgres_template: str) -> Iterator[str]:
+    """Return the URL of a fresh database on a PostgreSQL server."""
+    name = postgres.database(postgres_template)
+    yield postgres.url(name)
+    postgres.drop(name)
 
 
 @pytest.fixture
@@ -135,6 +173,7 @@ def store(database: str) -> Iterator[Store]:
 def impatient(monkeypatch) -> None:
     """Let the store give up at once when another program keeps the database locked."""
     monkeypatch.setattr("blofin_agent.store.engine.BUSY_TIMEOUT_S", 0)
+    monkeypatch.setattr("blofin_agent.store.postgresql.LOCK_S", 0.1)
 
 
 @pytest.fixture
@@ -314,14 +353,17 @@ class House:
 
     def rows(self, query: str) -> list[tuple]:
         """Read the database as a user would, in a connection of its own."""
-        with closing(sqlite3.connect(self.store.where)) as connection:
-            return connection.execute(query).fetchall()
+        with self._engine().connect() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(query)]
 
     def other(self, *statements: str) -> None:
         """Change the database as another process would."""
-        with closing(sqlite3.connect(self.store.where)) as connection, connection:
+        with self._engine().begin() as connection:
             for statement in statements:
-                connection.execute(statement)
+                connection.exec_driver_sql(statement)
+
+    def _engine(self) -> sa.Engine:
+        return sa.create_engine(self.store.engine.url, poolclass=sa.NullPool)
 
 
 @pytest.fixture

@@ -14,19 +14,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from blofin_agent.core.candle import Bar, Candle
 from blofin_agent.simulator.market import Market
+from blofin_agent.store.url import parse
 
 COMMAND = [sys.executable, "-m", "blofin_agent"]
 WITHIN_S = 60
+DATABASE_AWAY = (sqlite3.Error, sa.exc.SQLAlchemyError)
+"""What a look into the database raises while there is none, or no table."""
 
 
 def until(law, within_s=WITHIN_S, every_s=0.2):
     """Wait until `law()` is true, and return what it gave; fail with its last answer."""
     end = time.monotonic() + within_s
     while True:
-        with contextlib.suppress(OSError, sqlite3.Error):
+        with contextlib.suppress(OSError, *DATABASE_AWAY):
             if last := law():
                 return last
         if time.monotonic() > end:
@@ -47,6 +51,11 @@ class Simulator:
 
     def pages(self):
         return self.stats()["endpoints"].get("candles", 0)
+
+
+def _marked(sql):
+    """Return a statement as psycopg wants it."""
+    return sql.replace("%", "%%").replace("?", "%s")
 
 
 @dataclass
@@ -76,11 +85,28 @@ class Place:
                 [*self.command, *args], cwd=self.folder, env=self.env | env, stdout=out, stderr=err
             )
 
+    @property
+    def url(self):
+        """Return the URL of its database."""
+        here = f"sqlite:///{self.folder / 'data/blofin.db'}"
+        return self.env.get("BLOFIN_DATABASE_URL", here)
+
     def query(self, sql, *values):
-        with contextlib.closing(
-            sqlite3.connect(f"file:{self.folder / 'data/blofin.db'}?mode=ro", uri=True)
-        ) as connection:
-            return connection.execute(sql, values).fetchall()
+        """Read with SQL, as a user would. `?` stands for each value."""
+        if self.url.startswith("sqlite"):
+            with contextlib.closing(
+                sqlite3.connect(f"file:{self.folder / 'data/blofin.db'}?mode=ro", uri=True)
+            ) as connection:
+                return connection.execute(sql, values).fetchall()
+        with sa.create_engine(parse(self.url), poolclass=sa.NullPool).connect() as connection:
+            found = connection.exec_driver_sql(_marked(sql), values)
+            return [tuple(row) for row in found]
+
+    def change(self, sql, *values):
+        """Change the database as another program would."""
+        marked = sql if self.url.startswith("sqlite") else _marked(sql)
+        with sa.create_engine(parse(self.url), poolclass=sa.NullPool).begin() as connection:
+            connection.exec_driver_sql(marked, values)
 
     def stored(self, symbol, bar=Bar.M1):
         """Return the stored candles of a symbol."""

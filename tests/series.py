@@ -5,13 +5,16 @@ from collections import defaultdict
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.history import History
 from blofin_agent.metrics import Metrics
-from blofin_agent.watch import Watch
+from blofin_agent.watch import Crew, Watch
 
 
 def _read():
     watch = Watch(Bar.M1, 1, 0, lambda: 0, loaded=True)
     watch.histories["A-USDT"] = History("A-USDT", Bar.M1)
-    metrics = Metrics(watch, "1", "sqlite")
+    # On PostgreSQL, as one of a fleet: that has all series that there are.
+    crew = Crew(agents=1, owned=1, orphaned=0, load=0.1, holds=True, joined=True)
+    watch.crew = lambda: crew
+    metrics = Metrics(watch, "1", "postgresql")
     metrics.count_ticks()
     metrics.add_symbol("A-USDT")
     metrics.verified = {}

@@ -10,6 +10,8 @@ DEFAULTS = {
     "BLOFIN_REST_URL": "https://openapi.blofin.com",
     "BLOFIN_WS_URL": "wss://openapi.blofin.com/ws/public",
     "BLOFIN_DATABASE_URL": "sqlite:///data/blofin.db",
+    "BLOFIN_EGRESS": "",
+    "RETENTION_DAYS": None,
     "BACKFILL_TIMEFRAME": "1m",
     "BACKFILL_LOOKBACK_HOURS": 168,
     "BACKFILL_BATCH_LIMIT": 1_440,
@@ -216,3 +218,24 @@ def test_a_container_may_be_given_secrets(monkeypatch, tmp_path):
     assert load().api_token.get_secret_value() == "from-a-file"
     monkeypatch.setenv("API_TOKEN", "from-outside")
     assert load().api_token.get_secret_value() == "from-outside"
+
+
+def test_the_address_is_the_hosts_name_save_with_sqlite(monkeypatch):
+    """A file of SQLite stays where it is, whatever the host is called after a restart."""
+    monkeypatch.setattr("socket.gethostname", lambda: "tokyo")
+    assert load().egress == ""
+    monkeypatch.setenv("BLOFIN_DATABASE_URL", "postgresql://h/d")
+    assert load().egress == "tokyo"
+    monkeypatch.setenv("BLOFIN_EGRESS", "203.0.113.7")
+    assert load().egress == "203.0.113.7"
+    monkeypatch.setenv("BLOFIN_EGRESS", "two words")
+    assert complaint().startswith("BLOFIN_EGRESS=two words: it must be a name or an address")
+
+
+def test_what_is_kept_covers_the_window(monkeypatch):
+    """What is deleted inside of it would be fetched again."""
+    monkeypatch.setenv("RETENTION_DAYS", "6.9")
+    text = complaint()
+    assert text.startswith("RETENTION_DAYS=6.9 is shorter than the window of 168 h")
+    monkeypatch.setenv("BACKFILL_LOOKBACK_HOURS", "24")
+    assert load().retention_days == 6.9

@@ -336,8 +336,8 @@ async def test_connections_are_opened_a_second_apart(house, peer):
     assert max(len(some) for _, some in peer.subscribed()) == 8
 
 
-async def test_symbols_that_come_later_have_a_connection_of_their_own(house, peer):
-    """And the series of those taken out do not come back."""
+async def test_symbols_that_come_later_join_a_connection_that_has_room(house, peer):
+    """BloFin is told when one goes, and the series of those taken out do not come back."""
     place = house(hours=1)
     ingest = live(place)
     async with trio.open_nursery() as nursery:
@@ -347,13 +347,36 @@ async def test_symbols_that_come_later_have_a_connection_of_their_own(house, pee
         ingest.add(["NEW-USDT"])
         await trio.sleep(5)
         assert [symbols for _, symbols in peer.subscribed()] == [["BTC-USDT"], ["NEW-USDT"]]
-        assert place.figure("blofin_feed_connected", connection="2") == 1
+        assert len(peer.connects) == 1
         ingest.drop("NEW-USDT")
         del place.watch.histories["NEW-USDT"]
         place.metrics.remove_symbol("NEW-USDT")
-        await trio.sleep(300)
+        await trio.sleep(80)
         nursery.cancel_scope.cancel()
+    assert peer.unsubscribed()[0][1] == ["NEW-USDT"]
     assert place.figure("blofin_feed_subscribed", symbol="NEW-USDT") is None
+
+
+async def test_symbols_that_find_no_room_get_connections_of_their_own(house, peer):
+    """One that is full stays as it is; the one that is left is closed when its last symbol goes."""
+    names = [f"S{number}-USDT" for number in range(PER_CONNECTION - 1)]
+    place = house(hours=1, watched=names)
+    ingest = live(place)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ingest.run)
+        await trio.sleep(5)
+        for name in ("NEW-USDT", "NEWER-USDT"):
+            place.add(name)
+        ingest.add(["NEW-USDT", "NEWER-USDT"])
+        await trio.sleep(5)
+        latest = [some for _, some in peer.subscribed()[-2:]]
+        assert sorted(latest) == [["NEW-USDT"], ["NEWER-USDT"]]
+        assert len(peer.connects) == 2
+        ingest.drop("NEWER-USDT")
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+    assert place.figure("blofin_feed_connected", connection="2") is None
+    assert place.figure("blofin_feed_connected", connection="1") == 1
 
 
 async def test_a_connection_is_told_of_before_it_is_made_and_not_after_its_last_symbol(house, peer):

@@ -42,7 +42,7 @@ OPERATIONS = [
     "coverage",
 ]
 RESULTS = ["equal", "different", "absent", "missing", "unanswered"]
-OPERATIONS += ["coverage", "ticks"]
+OPERATIONS += ["coverage", "ticks", "upkeep"]
 WINDOWS = ["60s", "300s"]
 
 FAMILIES = {

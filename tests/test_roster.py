@@ -2,9 +2,11 @@
 
 import trio
 
-from blofin_agent.core.candle import HOUR, MINUTE
+from blofin_agent.core.candle import DAY, HOUR, MINUTE
 from blofin_agent.core.errors import Unreachable
+from blofin_agent.core.instruments import Instrument
 from blofin_agent.roster import FRESH_MS, UNKNOWN_MS
+from blofin_agent.store import ledger
 
 NAMES = "SELECT symbol, list_time, state, seen FROM instruments ORDER BY symbol"
 
@@ -209,3 +211,25 @@ async def test_what_can_be_no_instrument_is_left_out_counted_and_told_once(house
     (line,) = lines("warning")
     assert line.startswith("3 entries of BloFin's list of instruments left out (shape), for exam")
     assert line.isprintable()
+
+
+async def test_what_another_agent_was_told_is_read_and_not_asked_for_again(house, exchange, end):
+    """The stored list counts when it is younger; what is ours of it is watched, and told of."""
+    place = house(symbols=("*-USDT",), watched=())
+    roster = place.roster
+    roster.owned = frozenset()
+    await roster.refresh()
+    assert await roster.catch_up(place.wall()) is False
+    found = [Instrument(name, end - DAY, "live") for name in ("BTC-USDT", "NEW-USDT")]
+    await trio.sleep(1)
+    seen = place.wall()
+    await place.store.write("instruments", lambda db: ledger.save_instruments(db, found, seen))
+    assert await roster.catch_up(seen)
+    assert set(roster.listed) == {"BTC-USDT", "NEW-USDT"}
+    assert roster.fresh
+    told = []
+    await roster.keep(frozenset({"NEW-USDT"}), lambda *changes: told.append(changes))
+    await roster.keep(frozenset({"BTC-USDT"}), lambda *changes: told.append(changes))
+    assert told == [(["NEW-USDT"], []), (["BTC-USDT"], ["NEW-USDT"])]
+    assert list(place.watch.histories) == ["BTC-USDT"]
+    assert len([name for _, name, _ in exchange.log if name == "instruments"]) == 1

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import trio
 
 from blofin_agent import __version__
+from blofin_agent.commands.stored import read_crews
 from blofin_agent.config import Settings, bare_url
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.frames import channel
@@ -80,6 +81,11 @@ def _page(settings: Settings) -> Finding:
 
 
 async def _agent(store: Store) -> Finding:
+    if store.engine.dialect.name != "sqlite":
+        living = [one for crew in await store.read("beat", read_crews) for one in crew.living]
+        names = ", ".join(one.service for one in living)
+        text = f"{plural(len(living), 'agent')} on this database: {names}" if living else "none"
+        return Finding("agents", ok=True, text=text)
     beat = await store.read("beat", partial(ledger.last_beat, service=SERVICE))
     if beat is None:
         return Finding("agent", ok=True, text="has not run on this database yet")

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from blofin_agent.commands.stored import Crew
 from blofin_agent.core.foreign import one_line
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
 from blofin_agent.core.run import Run, Status
@@ -106,6 +107,25 @@ def runs_table(runs: Iterable[Run]) -> Table:
             duration_text((run.finished - run.started) / 1000),
             _plain(run.note),
         )
+    return table
+
+
+def fleet_table(crews: Iterable[Crew]) -> Table:
+    """Return the table of `blofin-agent fleet`."""
+    table = _table(["agent", "bar", "address", "state"], ["kept"], ["page"], "symbols")
+    for crew in crews:
+        for one in crew.members:
+            ago = duration_text(max(0, crew.now - one.beat) / 1000)
+            alive = one.lease > crew.now
+            table.add_row(
+                _plain(one.service),
+                _plain(one.bar),
+                _plain(one.egress),
+                f"[green]alive[/], seen {ago} ago" if alive else f"[red]gone[/], seen {ago} ago",
+                str(len(one.symbols)),
+                _plain(one.page),
+                _plain(" ".join(one.symbols)),
+            )
     return table
 
 

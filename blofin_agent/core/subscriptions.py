@@ -54,6 +54,8 @@ class Due:
     """Send each of these in a message of its own, so that none can spoil another."""
     renew: list[str] = field(default_factory=list)
     """Unsubscribe and subscribe these."""
+    leave: list[str] = field(default_factory=list)
+    """Unsubscribe these."""
     lost: str = ""
     """Why the connection must be made anew, if it must."""
 
@@ -70,15 +72,25 @@ class Subscriptions:
         self._sent = False
         self._last_push = 0.0
         self._patience_s = SILENT_S
+        self._added: list[str] = []
+        self._dropped: list[str] = []
 
     @property
     def symbols(self) -> list[str]:
         """All symbols, in the order given."""
         return list(self._all)
 
+    def add(self, symbols: Iterable[str]) -> None:
+        """Take further symbols, where they are further ones."""
+        for symbol in symbols:
+            if symbol not in self._all:
+                self._all[symbol] = _One()
+                self._added.append(symbol)
+
     def drop(self, symbol: str) -> None:
         """Forget a symbol."""
-        self._all.pop(symbol, None)
+        if self._all.pop(symbol, None) is not None:
+            self._dropped.append(symbol)
 
     def standing(self, symbol: str) -> bool:
         """Return whether the symbol's subscription is acknowledged."""
@@ -88,6 +100,7 @@ class Subscriptions:
     def opened(self, now: float) -> None:
         """Begin anew: a new connection stands, and nothing is subscribed on it yet."""
         self._sent = False
+        self._dropped.clear()
         self._last_push = now
         for one in self._all.values():
             one.state, one.since, one.tries = _State.WAITING, now, 0
@@ -138,20 +151,22 @@ class Subscriptions:
     def due(self, now: float) -> Due:
         """Return what is to be done now, and take it as done."""
         due = Due()
+        if not self._all:
+            due.lost = "no symbol is left for it"
+            return due
         if not self._sent:
             self._sent = True
+            self._added.clear()
             for one in self._all.values():
                 one.since, one.tries = now, 1
             due.subscribe = self.symbols
             return due
+        self._come_and_go(now, due)
         for symbol, one in self._all.items():
             if one.state is _State.WAITING:
                 self._chase(symbol, one, now, due)
             elif one.state is _State.REFUSED:
-                if now - one.since >= one.again_s:
-                    one.again_s = min(one.again_s * 2, REFUSED_LONGEST_S)
-                    one.state, one.since, one.tries = _State.WAITING, now, TRIES
-                    due.alone.append(symbol)
+                _try_again(symbol, one, now, due)
             elif not self._may_be_quiet:
                 self._watch(symbol, one, now, due)
         if self._may_be_quiet:
@@ -162,6 +177,16 @@ class Subscriptions:
             due.lost = f"no push for any symbol for {self._patience_s:g} s"
             self._patience_s = min(self._patience_s * 2, STALE_LONGEST_S)
         return due
+
+    def _come_and_go(self, now: float, due: Due) -> None:
+        due.leave = [symbol for symbol in self._dropped if symbol not in self._all]
+        due.subscribe = [symbol for symbol in self._added if symbol in self._all]
+        self._dropped.clear()
+        self._added.clear()
+        for symbol in due.subscribe:
+            one = self._all[symbol]
+            one.since = one.last_push = now
+            one.tries = 1
 
     def _chase(self, symbol: str, one: _One, now: float, due: Due) -> None:
         if now - one.since < ACK_WITHIN_S:
@@ -188,3 +213,10 @@ class Subscriptions:
 
     def _any_standing(self) -> bool:
         return any(one.state is _State.STANDING for one in self._all.values())
+
+
+def _try_again(symbol: str, one: _One, now: float, due: Due) -> None:
+    if now - one.since >= one.again_s:
+        one.again_s = min(one.again_s * 2, REFUSED_LONGEST_S)
+        one.state, one.since, one.tries = _State.WAITING, now, TRIES
+        due.alone.append(symbol)

@@ -226,6 +226,7 @@ async def _keep(
 
 def _messages(due: Due, channel: str, per_message: int) -> list[str]:
     return [
+        *subscribe_messages(due.leave, channel, per_message=per_message, op="unsubscribe"),
         *subscribe_messages(due.subscribe, channel, per_message=per_message),
         *subscribe_messages(due.renew, channel, per_message=per_message, op="unsubscribe"),
         *subscribe_messages(due.renew, channel, per_message=per_message),

@@ -43,17 +43,6 @@ _IN_SPAN = (
 )
 _ROWS = sa.select(candles.c.open_time, candles.c.source).where(*_IN_SPAN)
 _COUNT = sa.select(sa.func.count()).select_from(candles).where(*_IN_SPAN)
-_WANTED = (
-    coverage_blocks.c.bar == sa.bindparam("bar"),
-    coverage_blocks.c.start.in_(sa.bindparam("these", expanding=True)),
-    coverage_blocks.c.symbol.in_(sa.bindparam("symbols", expanding=True)),
-)
-_BLOCKS = sa.select(
-    coverage_blocks.c.symbol,
-    coverage_blocks.c.start,
-    coverage_blocks.c.held,
-    coverage_blocks.c.live,
-).where(*_WANTED)
 _BLOCKS_AS_ONE = sa.select(
     sa.func.json_group_array(
         sa.func.json_array(
@@ -63,10 +52,28 @@ _BLOCKS_AS_ONE = sa.select(
             sa.func.hex(coverage_blocks.c.live),
         )
     )
-).where(*_WANTED)
+).where(
+    coverage_blocks.c.bar == sa.bindparam("bar"),
+    coverage_blocks.c.start.in_(sa.bindparam("these", expanding=True)),
+    coverage_blocks.c.symbol.in_(sa.bindparam("symbols", expanding=True)),
+)
 _as_one = msgspec.json.Decoder(list[tuple[str, int, str, str]])
 _INTO = "coverage_blocks (bar, start, symbol, held, live)"
 _OVER = "ON CONFLICT (bar, start, symbol) DO UPDATE SET held = excluded.held, live = excluded.live"
+
+_PG_READ = (
+    "SELECT symbol, start, held, live FROM coverage_blocks "
+    "WHERE bar = %s AND start = ANY(%s) AND symbol = ANY(%s)"
+)
+_PG_RESERVE = (
+    f"INSERT INTO {_INTO} SELECT %s, start, symbol, '', '' "  # noqa: S608 - a constant
+    "FROM unnest(%s::bigint[], %s::text[]) AS these (start, symbol) ON CONFLICT DO NOTHING"
+)
+_PG_LOCK = f"{_PG_READ} ORDER BY start, symbol FOR UPDATE"
+_PG_WRITE = (
+    f"INSERT INTO {_INTO} SELECT %s, * "  # noqa: S608 - likewise
+    f"FROM unnest(%s::bigint[], %s::text[], %s::bytea[], %s::bytea[]) {_OVER}"
+)
 
 
 class Stored(NamedTuple):
@@ -102,6 +109,16 @@ def load(
     return loaded
 
 
+def reserve(connection: sa.Connection, bar: Bar, batches: Iterable["Rows"]) -> None:
+    """Let nobody else change the blocks of these candles before this transaction ends.
+
+    On SQLite there is no other while one writes. On PostgreSQL it is to be done before they are
+    stored, so that two agents who store the same wait for one another in the same order.
+    """
+    keys = ((rows.symbol, start) for rows in batches for start in _bits(bar, rows))
+    _reserve(connection, bar, keys)
+
+
 def enter(
     connection: sa.Connection, bar: Bar, batches: Iterable["Rows"], inserted: Iterable[int]
 ) -> None:
@@ -109,15 +126,13 @@ def enter(
 
     A block that is not there yet, or knows less than is stored, is made of the candles.
     """
-    entries = [
-        (rows.symbol, rows.source is Source.LIVE, bits_of(bar, (one[0] for one in rows.candles)))
-        for rows in batches
-    ]
+    entries = [(rows.symbol, rows.source is Source.LIVE, _bits(bar, rows)) for rows in batches]
     keys = {(symbol, start) for symbol, _, bits in entries for start in bits}
     if not keys:
         return
-    _keep_others_out(connection)
     before = _read(connection, bar, {start for _, start in keys}, {symbol for symbol, _ in keys})
+    # One that was only reserved tells nothing.
+    before = {key: block for key, block in before.items() if block.held}
     after = {key: before.get(key, Block()) for key in keys}
     doubted = set[_Key]()
     for (symbol, live, found), count in zip(entries, inserted, strict=True):
@@ -148,8 +163,8 @@ def wrong(connection: sa.Connection, bar: Bar, symbol: str, these: Sequence[int]
 
 def mend(connection: sa.Connection, bar: Bar, symbol: str, these: Iterable[int]) -> None:
     """Make the blocks that start then (ms) of the candles."""
-    _keep_others_out(connection)
     keys = [(symbol, start) for start in these]
+    _reserve(connection, bar, keys)
     _write(connection, bar, {key: _counted(connection, bar, *key) for key in keys})
 
 
@@ -191,19 +206,24 @@ def _in_span(symbol: str, bar: Bar, span: Span) -> dict[str, object]:
     return {"symbol": symbol, "bar": bar.value, "start": span.start, "end": span.end}
 
 
+def _bits(bar: Bar, rows: "Rows") -> dict[int, int]:
+    return bits_of(bar, (one[0] for one in rows.candles))
+
+
 def _read(
     connection: sa.Connection, bar: Bar, these: Collection[int], symbols: Collection[str]
 ) -> dict[_Key, Block]:
-    wanted = {"bar": bar.value, "these": list(these), "symbols": list(symbols)}
     if connection.dialect.name == "sqlite":
         # In one row, or else each costs a wait for Python's lock.
+        wanted = {"bar": bar.value, "these": list(these), "symbols": list(symbols)}
         (text,) = connection.execute(_BLOCKS_AS_ONE, wanted).one()
         found = [
             (symbol, start, bytes.fromhex(held), bytes.fromhex(live))
             for symbol, start, held, live in _as_one.decode(text)
         ]
     else:
-        found = [tuple(row) for row in connection.execute(_BLOCKS, wanted)]
+        values = (bar.value, list(these), list(symbols))
+        found = [tuple(row) for row in connection.exec_driver_sql(_PG_READ, values)]
     return {
         (symbol, start): Block(unpack(held), unpack(live)) for symbol, start, held, live in found
     }
@@ -211,20 +231,20 @@ def _read(
 
 def _write(connection: sa.Connection, bar: Bar, blocks: Mapping[_Key, Block]) -> None:
     rows = [
-        (bar.value, start, symbol, pack(block.held), pack(block.live))
+        (start, symbol, pack(block.held), pack(block.live))
         for (symbol, start), block in sorted(blocks.items())
     ]
     if connection.dialect.name == "sqlite":
-        insert_many(driver_of(connection), _INTO, rows, _OVER)
+        insert_many(driver_of(connection), _INTO, [(bar.value, *row) for row in rows], _OVER)
     elif rows:
-        statement = f"INSERT INTO {_INTO} VALUES (%s, %s, %s, %s, %s) {_OVER}"  # noqa: S608
-        connection.exec_driver_sql(statement, rows)
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        connection.exec_driver_sql(_PG_WRITE, (bar.value, *columns))
 
 
-def _keep_others_out(connection: sa.Connection) -> None:
-    """Let no other process change blocks before this transaction ends.
-
-    On SQLite there is no other while one writes.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("LOCK TABLE coverage_blocks IN SHARE ROW EXCLUSIVE MODE")
+def _reserve(connection: sa.Connection, bar: Bar, keys: Iterable[_Key]) -> None:
+    if connection.dialect.name == "sqlite":
+        return
+    if ordered := sorted({(start, symbol) for symbol, start in keys}):
+        these, symbols = ([*column] for column in zip(*ordered, strict=True))
+        connection.exec_driver_sql(_PG_RESERVE, (bar.value, these, symbols))
+        connection.exec_driver_sql(_PG_LOCK, (bar.value, these, symbols))

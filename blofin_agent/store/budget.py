@@ -1,23 +1,33 @@
-"""The rate budget of all processes on the store: the ledger of requests, and the suspension.
+"""The rate budget of all processes behind an address: the ledger of requests, and the suspension.
 
 Each function is what one transaction does; see `Store.write`. `known` is what this process brings.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from blofin_agent.core import budget
 from blofin_agent.core.budget import Refusal, Suspension
 from blofin_agent.core.hindsight import Entry, Hindsight, Moment, View
+from blofin_agent.store.postgresql import alone
 from blofin_agent.store.schema import request_ledger, suspension
 
+MOST_WAITING = 200
+"""Websocket connections that may wait for their turn."""
+
 # Made once: a statement costs more to put together than to run.
-_ENTRIES = sa.select(request_ledger.c.id, request_ledger.c.started).order_by(request_ledger.c.id)
+_ENTRIES = (
+    sa.select(request_ledger.c.id, request_ledger.c.started)
+    .where(request_ledger.c.egress == sa.bindparam("egress"))
+    .order_by(request_ledger.c.id)
+)
 _ENTER = sa.insert(request_ledger)
-_LOAD = sa.select(*(suspension.c[field.name] for field in fields(Suspension)))
+_LOAD = sa.select(*(suspension.c[field.name] for field in fields(Suspension))).where(
+    suspension.c.egress == sa.bindparam("egress")
+)
 _LOCK = _LOAD.with_for_update()
 
 
@@ -29,6 +39,8 @@ class Known(NamedTuple):
     """One that the store was not told yet."""
     elsewhere: bool = False
     """Whether the hindsight is of another database, in the place of which this one was put."""
+    egress: str = ""
+    """The address whose budget it is: the limits are per address."""
 
 
 class Grant(NamedTuple):
@@ -47,11 +59,11 @@ class Grant(NamedTuple):
 
 def look(connection: sa.Connection, known: Known, now: Moment) -> View:
     """Read what all processes have used, and change nothing."""
-    return _look(connection, _load(connection), known, now)
+    return _look(connection, _load(connection, known.egress), known, now)
 
 
 def _look(connection: sa.Connection, state: Suspension, known: Known, now: Moment) -> View:
-    entries = [(id_, started) for id_, started in connection.execute(_ENTRIES).all()]
+    entries = _entries(connection, known.egress)
     hindsight = known.hindsight.elsewhere(entries) if known.elsewhere else known.hindsight
     if known.suspension is not None:
         state = budget.merged(state, known.suspension)
@@ -60,19 +72,19 @@ def _look(connection: sa.Connection, state: Suspension, known: Known, now: Momen
 
 def correct(connection: sa.Connection, known: Known, now: Moment) -> View:
     """Look, and write down what this process knows better than the ledger, for the others."""
-    before = _lock(connection)
+    before = _lock(connection, known.egress)
     view = _look(connection, before, known, now)
     for id_, started in view.moved:
         row = sa.update(request_ledger).where(request_ledger.c.id == id_)
         connection.execute(row.values(started=started))
     if view.lost:
         told = [
-            Entry(_enter(connection, "before", at), at)
+            Entry(_enter(connection, "before", at, known.egress), at)
             for at in sorted(started for _, started in view.lost)
         ]
         hindsight = view.hindsight.entered(told, view.lost, now)
         view = view._replace(lost=[], hindsight=hindsight)
-    _save(connection, before, view.suspension)
+    _save(connection, known.egress, before, view.suspension)
     return view
 
 
@@ -92,14 +104,14 @@ def let_go(
         at = max(state.next_at(now.wall), next_at)
         if at > now.wall:
             break
-        entries.append(Entry(_enter(connection, endpoint, now.wall), now.wall))
+        entries.append(Entry(_enter(connection, endpoint, now.wall, known.egress), now.wall))
         starts.append(now.wall)
         state = state.let_go(now.wall)
     if not entries:
         return Grant(0, at, view)
     if view.old:
         _forget(connection, now)
-    _save(connection, view.suspension, state)
+    _save(connection, known.egress, view.suspension, state)
     hindsight = view.hindsight.entered(entries, [], now)
     view = view._replace(starts=starts, suspension=state, hindsight=hindsight)
     return Grant(len(entries), now.wall, view)
@@ -109,7 +121,7 @@ def answered(connection: sa.Connection, under: int, known: Known, now: Moment) -
     """Note that a request was answered without 429 or 403: the probe's ends the suspension."""
     view = correct(connection, known, now)
     after = view.suspension.answered(under, now.wall)
-    _save(connection, view.suspension, after)
+    _save(connection, known.egress, view.suspension, after)
     return view._replace(suspension=after)
 
 
@@ -117,8 +129,22 @@ def suspend(connection: sa.Connection, refusal: Refusal, known: Known, now: Mome
     """Note a 429 or a 403, for every process on this store. See `budget.suspend`."""
     view = correct(connection, known, now)
     after = budget.suspend(view.suspension, view.starts, refusal, now.wall)
-    _save(connection, view.suspension, after)
+    _save(connection, known.egress, view.suspension, after)
     return view._replace(suspension=after)
+
+
+def connect_at(connection: sa.Connection, egress: str, now_ms: int, every_ms: int) -> int:
+    """Return when (ms) a websocket connection may be made from an address, and enter it.
+
+    Many may wait: each comes so long after the one before. A time so far ahead that nobody can
+    wait for it is that of a clock gone wrong.
+    """
+    _lock(connection, egress)
+    row = suspension.c.egress == egress
+    last = connection.execute(sa.select(suspension.c.connected).where(row)).scalar_one()
+    at = max(now_ms, last + every_ms) if last < now_ms + MOST_WAITING * every_ms else now_ms
+    connection.execute(sa.update(suspension).where(row).values(connected=at))
+    return at
 
 
 def _forget(connection: sa.Connection, now: Moment) -> None:
@@ -127,26 +153,36 @@ def _forget(connection: sa.Connection, now: Moment) -> None:
     connection.execute(sa.delete(request_ledger).where(request_ledger.c.started <= horizon))
 
 
-def _enter(connection: sa.Connection, endpoint: str, started: int) -> int:
-    row = {"started": started, "endpoint": endpoint}
+def _entries(connection: sa.Connection, egress: str) -> list[tuple[int, int]]:
+    return [(row.id, row.started) for row in connection.execute(_ENTRIES, {"egress": egress})]
+
+
+def _enter(connection: sa.Connection, endpoint: str, started: int, egress: str) -> int:
+    row = {"started": started, "endpoint": endpoint, "egress": egress}
     key = connection.execute(_ENTER, row).inserted_primary_key
     assert key is not None  # noqa: S101 - SQLAlchemy has it for a single row
     return int(key[0])
 
 
-def _lock(connection: sa.Connection) -> Suspension:
-    return _of(connection.execute(_LOCK))
+def _lock(connection: sa.Connection, egress: str) -> Suspension:
+    """Return what is known of an address, which nobody else changes before this ends."""
+    found = connection.execute(_LOCK, {"egress": egress}).first()
+    if found is None:
+        # The first request from there.
+        alone(connection, "suspension")
+        if connection.execute(_LOAD, {"egress": egress}).first() is None:
+            state = asdict(Suspension()) | {"egress": egress}
+            connection.execute(sa.insert(suspension).values(state))
+        found = connection.execute(_LOCK, {"egress": egress}).one()
+    return Suspension(*found)
 
 
-def _load(connection: sa.Connection) -> Suspension:
-    return _of(connection.execute(_LOAD))
+def _load(connection: sa.Connection, egress: str) -> Suspension:
+    found = connection.execute(_LOAD, {"egress": egress}).first()
+    return Suspension() if found is None else Suspension(*found)
 
 
-def _of(rows: Iterable[sa.Row[Any]]) -> Suspension:
-    (row,) = rows
-    return Suspension(*row)
-
-
-def _save(connection: sa.Connection, before: Suspension, after: Suspension) -> None:
+def _save(connection: sa.Connection, egress: str, before: Suspension, after: Suspension) -> None:
     if after != before:
-        connection.execute(sa.update(suspension).values(asdict(after)))
+        row = sa.update(suspension).where(suspension.c.egress == egress)
+        connection.execute(row.values(asdict(after)))

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from blofin_agent.core.candle import Bar, Candle, Source
 from blofin_agent.core.coverage import Span
-from blofin_agent.store import blocks
+from blofin_agent.store import blocks, partitions, postgresql
+from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.schema import candles
 from blofin_agent.store.sqlite import driver_of, insert_many
 
@@ -20,6 +21,25 @@ _ROWS = 240
 """Rows of one statement of a page. While it runs other threads can too, so that the next page is
 fetched meanwhile; twice as fast as a statement a row, measured on SQLite, and more rows gain
 nothing."""
+
+_INCOMING = (
+    "CREATE TEMPORARY TABLE IF NOT EXISTS incoming (place int, symbol text, open_time bigint, "
+    "open float8, high float8, low float8, close float8, volume float8, volume_base float8, "
+    "volume_quote float8, source text) ON COMMIT DELETE ROWS"
+)
+_KINDS = ("int4", "text", "int8", *("float8",) * 7, "text")
+_FIGURES = ", ".join(f'"{name}"' for name in Candle._fields)
+# Of a candle that comes twice the first is stored, in the order in which all agents store.
+_FROM_INCOMING = f"""
+WITH once AS (
+    SELECT DISTINCT ON (symbol, open_time) place, symbol, {_FIGURES}, source
+    FROM incoming ORDER BY symbol, open_time, place
+), new AS (
+    INSERT INTO candles ({_NAMES}) SELECT symbol, %s, {_FIGURES}, source FROM once
+    ON CONFLICT DO NOTHING RETURNING symbol, open_time
+)
+SELECT place, count(*) FROM once JOIN new USING (symbol, open_time) GROUP BY place
+"""  # noqa: S608 - names of columns
 
 
 class Rows(NamedTuple):
@@ -35,10 +55,11 @@ def insert(connection: sa.Connection, bar: Bar, batches: Sequence[Rows]) -> list
 
     A candle that is there already is left as it is.
     """
+    blocks.reserve(connection, bar, batches)
     if connection.dialect.name == "sqlite":
         inserted = _insert(driver_of(connection), bar, batches)
     else:
-        inserted = [_insert_elsewhere(connection, bar, rows) for rows in batches]
+        inserted = _copy(connection, bar, batches)
     blocks.enter(connection, bar, batches, inserted)
     return inserted
 
@@ -89,13 +110,30 @@ def _insert_mixed(driver: sqlite3.Connection, bar: Bar, batches: Sequence[Rows])
     return insert_many(driver, f"candles ({_NAMES})", rows, "ON CONFLICT DO NOTHING")
 
 
-def _insert_elsewhere(connection: sa.Connection, bar: Bar, batch: Rows) -> int:
-    if not batch.candles:
-        return 0
-    marks = ", ".join(["%s"] * len(_COLUMNS))
-    statement = f"INSERT INTO candles ({_NAMES}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
-    rows = [(batch.symbol, bar.value, *row, batch.source.value) for row in batch.candles]
-    return connection.exec_driver_sql(statement, rows).rowcount
+def _copy(connection: sa.Connection, bar: Bar, batches: Sequence[Rows]) -> list[int]:
+    """Insert into PostgreSQL: all rows by one COPY beside the table, and from there into it.
+
+    Measured beside rows as parameters: a fifth of the CPU and a sixth of the time, and beside
+    arrays of columns a third and nine tenths.
+    """
+    partitions.make(connection, (one[0] for batch in batches for one in batch.candles))
+    connection.exec_driver_sql(_INCOMING)
+    rows = (
+        (place, symbol, *candle, source.value)
+        for place, (symbol, source, found) in enumerate(batches)
+        for candle in found
+    )
+    postgresql.copy(connection, "incoming", _KINDS, rows)
+    try:
+        found = connection.exec_driver_sql(_FROM_INCOMING, (bar.value,)).all()
+    except sa.exc.IntegrityError as error:
+        if not partitions.lacks_one(error):
+            raise
+        # Another agent has just dropped it, as too old.
+        partitions.forget(connection)
+        raise StoreUnavailable("a partition of candles is gone; it is made anew") from error
+    counts = {row.place: row[1] for row in found}
+    return [counts.get(place, 0) for place in range(len(batches))]
 
 
 @cache

@@ -11,8 +11,10 @@ import sqlalchemy as sa
 import trio
 from sqlalchemy.pool import NullPool, QueuePool
 
-from blofin_agent.store import migrate
+from blofin_agent.core.foreign import one_line
+from blofin_agent.store import migrate, postgresql
 from blofin_agent.store.errors import (
+    StoreClosed,
     StoreDamaged,
     StoreUnavailable,
     StoreUnusable,
@@ -21,6 +23,7 @@ from blofin_agent.store.errors import (
 )
 from blofin_agent.store.file import DatabaseFile
 from blofin_agent.store.keeper import Keeper
+from blofin_agent.store.server_clock import ServerClock
 from blofin_agent.store.sqlite import driver_of
 from blofin_agent.store.url import describe, parse, path_of
 
@@ -58,6 +61,9 @@ class Store:
     observer: Observer | None = None
     looks_at: Keeper | None = None
     """The keeper of a file that is only looked at here: it is neither made nor migrated."""
+    late: bool = False
+    """Whether a server was not to be reached when it was opened: its schema is looked at later."""
+    clock: ServerClock = field(default_factory=ServerClock)
     limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
     _waiting: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
@@ -90,8 +96,8 @@ class Store:
         return await trio.to_thread.run_sync(here, limiter=self.limiter)
 
     def read_here(self, work: Callable[[sa.Connection], T]) -> T:
-        """Read in this thread, for those who have no event loop."""
-        return self._observed("read", work, {"reading": True})
+        """Read in this thread, for those who have no event loop, and as long as it takes."""
+        return self._observed("read", work, {"reading": True, "at_leisure": True})
 
     async def pause(self, seconds: float) -> None:
         """Wait before what failed is tried again: so long, or until something else is written."""
@@ -124,6 +130,8 @@ class Store:
                     return self._transact(work, options)
             if self.keeper:
                 self.keeper.follow()
+            elif self.late:
+                self._catch_up()
             return self._transact(work, options)
         except StoreUnavailable as error:
             problem = error
@@ -135,10 +143,21 @@ class Store:
                 seconds = time.perf_counter() - begun
                 self.observer(Done(operation, seconds, options["reading"], problem))
 
+    def _catch_up(self) -> None:
+        with told(self.where):
+            try:
+                migrate.upgrade(self.engine, self.where, read_only=False)
+            except StoreUnusable as error:
+                raise StoreUnavailable(str(error)) from None
+        self.late = False
+
     def _transact(self, work: Callable[[sa.Connection], T], options: dict[str, Any]) -> T:
+        if options["reading"] and self.engine.dialect.name == "postgresql":
+            options = options | postgresql.READING
         with (
             told(self.where),
             self.engine.connect().execution_options(**options) as connection,
+            postgresql.bounded(connection),
         ):
             with connection.begin():
                 result = work(connection)
@@ -169,9 +188,10 @@ def open_store(
     except (sa.exc.ArgumentError, ValueError, TypeError):
         # What they say may repeat a part of the URL.
         raise WrongUrl(f"BLOFIN_DATABASE_URL has parameters that {where} cannot take") from None
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise StoreUnusable(
-            f"the driver {error.name} for {where} is not installed; install it beside blofin-agent"
+            f"the driver for {where} is not installed ({one_line(str(error))}); install it: pip "
+            "install 'blofin-agent[postgresql]'"
         ) from None
     keeper = Keeper(engine, where, DatabaseFile(path)) if path and not read_only else None
     try:
@@ -182,8 +202,9 @@ def open_store(
                 migrate.upgrade(engine, where, read_only=read_only)
     except StoreUnavailable as error:
         engine.dispose()
-        if not patient or not keeper or isinstance(error, StoreDamaged):
+        if not patient or isinstance(error, StoreDamaged | StoreClosed):
             raise StoreUnusable(str(error)) from None
+        return Store(engine, where, keeper, late=keeper is None)
     except StoreUnusable:
         engine.dispose()
         raise
@@ -193,9 +214,12 @@ def open_store(
 def _engine(url: sa.URL, pooling: type[sa.Pool] = QueuePool) -> sa.Engine:
     """Return an engine of one connection. Raises what SQLAlchemy does for a driver it lacks."""
     sizes = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 60} if pooling is QueuePool else {}
-    engine = sa.create_engine(url, poolclass=pooling, **sizes)
     if url.get_backend_name() == "sqlite":
+        engine = sa.create_engine(url, poolclass=pooling, **sizes)
         _listen(engine)
+    else:
+        engine = sa.create_engine(url, poolclass=pooling, **sizes, **postgresql.options(url))
+        postgresql.listen(engine)
     return engine
 
 

@@ -4,6 +4,7 @@ import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import sqlalchemy as sa
 
@@ -36,6 +37,10 @@ class StoreCut(StoreFull):
     """What is open is cut off, by rights that changed or a disk that went away; open it anew."""
 
 
+class StoreClosed(StoreUnavailable):
+    """The server does not let us in, or has no such database: a matter of settings and rights."""
+
+
 class StoreDamaged(StoreUnavailable):
     """What is in the file is no database, or not a whole one. Only another file helps."""
 
@@ -65,9 +70,24 @@ _BUGS = (
     sqlite3.DataError,
 )
 _DAMAGED = ("file is not a database", "malformed")
+_OPTION = "invalid connection option"
+_CLOSED = (
+    "password authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "permission denied",
+    _OPTION,
+    "is not permitted to log in",
+    "could not translate host name",
+    "failed to resolve host",
+)
+"""What PostgreSQL and its library say of those whom they do not know."""
 _KINDS = (
+    (StoreUnavailable, ("Temporary failure in name resolution",)),
     (StoreDamaged, _DAMAGED),
-    (StoreFull, ("disk is full",)),
+    (StoreFull, ("disk is full", "No space left on device")),
+    (StoreClosed, _CLOSED),
     (
         StoreCut,
         ("disk I/O error", "readonly database", "unable to open database", "no such table"),
@@ -85,6 +105,9 @@ _ADVICE = (
     ("disk I/O error", "the disk does not take it: full, read-only or failing"),
     ("no such table", "{}; if none of ours is left all are made anew, else restore a copy"),
     ("locked", "another program keeps it locked"),
+    ("lock timeout", "another program keeps it locked"),
+    ("deadlock detected", "two agents waited for one another; it is tried again"),
+    ("read-only transaction", "it is read-only: a standby, or a primary that was set so"),
 )
 
 
@@ -93,8 +116,11 @@ def told(where: str) -> Iterator[None]:
     """Turn the database library's errors into StoreUnavailable; a bug in a statement stays one."""
     try:
         yield
-    except _BUGS:
-        raise
+    except _BUGS as error:
+        if not _of_the_server(error):
+            raise
+        said = str(error.orig)
+        raise _kind(said)(f"database {where}: {_reason(said)}") from error
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
         found = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         raise _kind(str(found))(f"database {where}: {_reason(str(found))}") from error
@@ -104,6 +130,18 @@ def told(where: str) -> Iterator[None]:
         if error.errno not in PASSING:
             raise
         raise StoreUnavailable(f"database {where}: {error.strerror}") from error
+
+
+_TAKEN_AWAY = ("42501", "42P01", "3F000")
+"""What PostgreSQL says when rights, a table or a schema are gone: no bug of a statement's."""
+
+
+def _of_the_server(error: Exception) -> TypeGuard[sa.exc.DBAPIError]:
+    found = error.orig if isinstance(error, sa.exc.DBAPIError) else None
+    if getattr(found, "sqlstate", None) in _TAKEN_AWAY:
+        return True
+    # Its library gives no number when it cannot even connect.
+    return _OPTION in str(found)
 
 
 def is_damage(error: BaseException | None) -> bool:

@@ -12,6 +12,7 @@ from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.instruments import Instrument
 from blofin_agent.core.proof import Proof
+from blofin_agent.store.postgresql import alone
 from blofin_agent.store.schema import (
     instruments,
     service_heartbeats,
@@ -26,6 +27,7 @@ def save_proofs(
 ) -> None:
     """Replace the stored proofs of a symbol that end after `since` (ms) with these."""
     c = unavailable.c
+    alone(connection, f"proofs of {symbol}")
     connection.execute(
         sa.delete(unavailable).where(c.symbol == symbol, c.bar == bar.value, c.end > since)
     )
@@ -76,6 +78,7 @@ def save_instruments(connection: sa.Connection, found: Iterable[Instrument], now
         for one in found
     }
     if rows:
+        alone(connection, "instruments")
         connection.execute(sa.delete(instruments))
         connection.execute(sa.insert(instruments), list(rows.values()))
 
@@ -102,6 +105,7 @@ def load_instruments(connection: sa.Connection) -> Listing:
 
 def beat(connection: sa.Connection, service: str, started: int, now_ms: int, note: str) -> None:
     """Write down that a service lives."""
+    alone(connection, "heartbeats")
     c = service_heartbeats.c
     values = {"started": started, "beat": now_ms, "note": note}
     found = connection.execute(

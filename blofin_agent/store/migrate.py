@@ -7,11 +7,14 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from blofin_agent.store.errors import StoreUnusable
+from blofin_agent.store.postgresql import alone
 from blofin_agent.store.schema import metadata
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest migration. A database that has it is opened without Alembic, which takes as long to
 load as all else of the store."""
+PATIENCE_S = 6
+"""So long a start waits for another that migrates just now."""
 WAL_TRIES = 20
 _SCRIPTS = Path(__file__).with_name("migrations")
 
@@ -34,7 +37,9 @@ def upgrade(engine: sa.Engine, where: str, *, read_only: bool) -> None:
         _write_ahead(engine)
     if current:
         return
-    with engine.begin() as connection:
+    patient = engine.connect().execution_options(patience_s=PATIENCE_S)
+    with patient as connection, connection.begin():
+        alone(connection, "schema")
         if not _is_current(connection, where):
             _migrate(connection)
 

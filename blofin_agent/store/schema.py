@@ -118,13 +118,16 @@ request_ledger = sa.Table(
     sa.Column("id", RowId, primary_key=True, autoincrement=True),
     sa.Column("started", Time, nullable=False),
     sa.Column("endpoint", sa.Text, nullable=False),
+    sa.Column("egress", sa.Text, nullable=False, server_default=""),
     sa.Index(None, "started"),
+    sa.Index(None, "egress", "id"),
 )
 
+# One row for each address from which requests are sent: whoever changes its budget locks it first.
 suspension = sa.Table(
     "suspension",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("egress", sa.Text, primary_key=True),
     sa.Column("until", Time, nullable=False),
     sa.Column("strikes", sa.Integer, nullable=False),
     sa.Column("probe", Time, nullable=False),
@@ -133,6 +136,8 @@ suspension = sa.Table(
     sa.Column("noted", Time, nullable=False, server_default="0"),
     sa.Column("share", sa.Double, nullable=False, server_default="1"),
     sa.Column("share_since", Time, nullable=False, server_default="0"),
+    # When the last websocket connection is or was made from there.
+    sa.Column("connected", Time, nullable=False, server_default="0"),
 )
 
 service_heartbeats = sa.Table(
@@ -142,6 +147,26 @@ service_heartbeats = sa.Table(
     sa.Column("started", Time, nullable=False),
     sa.Column("beat", Time, nullable=False),
     sa.Column("note", sa.Text, nullable=False),
+    # What follows is of agents that share the symbols: see `store.fleet`. Until `lease`, by the
+    # database's clock, the service is taken for living.
+    sa.Column("lease", Time, nullable=False, server_default="0"),
+    sa.Column("token", sa.Text, nullable=False, server_default=""),
+    sa.Column("egress", sa.Text, nullable=False, server_default=""),
+    sa.Column("bar", sa.Text, nullable=False, server_default=""),
+    sa.Column("wanted", sa.Text, nullable=False, server_default=""),
+    sa.Column("page", sa.Text, nullable=False, server_default=""),
+)
+
+# Which service keeps which symbol complete. While its lease lasts no other takes it.
+symbol_owners = sa.Table(
+    "symbol_owners",
+    metadata,
+    sa.Column("bar", sa.Text, primary_key=True),
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("since", Time, nullable=False),
+    sa.Index(None, "service"),
+    sqlite_with_rowid=False,
 )
 
 verifications = sa.Table(

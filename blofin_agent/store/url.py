@@ -1,5 +1,6 @@
 """URL: which database is meant. What is said of a wrong one repeats no credentials."""
 
+import re
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -7,12 +8,18 @@ import sqlalchemy as sa
 from blofin_agent.store.errors import NoDatabase, StoreUnusable, WrongUrl
 
 _ENGINES = ("sqlite", "postgresql")
+_DRIVER = "psycopg"
+_SEVERAL_HOSTS = re.compile(r"(?P<before>\w+(\+\w+)?://([^@/?]*@)?)(?P<hosts>[^@/?,]+(,[^@/?,]+)+)")
 
 
 def parse(url: str) -> sa.URL:
-    """Return the parts of a URL of one of our engines. Raises WrongUrl."""
+    """Return the parts of a URL of one of our engines. Raises WrongUrl.
+
+    For PostgreSQL the driver need not be named, and there may be several hosts, as libpq has it:
+    `postgresql://one:5432,two:5432/blofin`.
+    """
     try:
-        parsed = sa.make_url(url)
+        parsed = sa.make_url(_hosts_apart(re.sub(r"^postgres(?=[:+])", "postgresql", url)))
     except (sa.exc.ArgumentError, ValueError):
         raise WrongUrl(
             "BLOFIN_DATABASE_URL is no database URL; one looks like sqlite:///data/blofin.db"
@@ -30,15 +37,37 @@ def parse(url: str) -> sa.URL:
         raise WrongUrl(
             f"BLOFIN_DATABASE_URL names {parsed.get_backend_name()!r}; use sqlite or postgresql"
         )
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername=f"postgresql+{_DRIVER}")
+    if not file and parsed.drivername != f"postgresql+{_DRIVER}":
+        raise WrongUrl(
+            f"BLOFIN_DATABASE_URL names {parsed.drivername!r}; the driver for PostgreSQL is "
+            f"{_DRIVER}: write postgresql+{_DRIVER}://"
+        )
     return parsed
+
+
+def _hosts_apart(url: str) -> str:
+    """Return a URL with several hosts as SQLAlchemy wants it: each a parameter."""
+    found = _SEVERAL_HOSTS.match(url)
+    if found is None:
+        return url
+    rest = url[found.end() :]
+    mark = "&" if "?" in rest else "?"
+    hosts = "&".join(f"host={one}" for one in found["hosts"].split(","))
+    return f"{found['before']}{rest}{mark}{hosts}"
 
 
 def describe(url: sa.URL) -> str:
     """Return the place a person knows the database by, without credentials."""
     if url.get_backend_name() == "sqlite":
         return url.database or ":memory:"
-    bare = sa.URL.create(url.drivername, host=url.host, port=url.port, database=url.database)
-    return bare.render_as_string()
+    several = url.query.get("host", ())
+    hosts = [several] if isinstance(several, str) else several
+    if not hosts:
+        place = sa.URL.create("postgresql", host=url.host, port=url.port, database=url.database)
+        return place.render_as_string()
+    return f"postgresql://{','.join(hosts)}/{url.database or ''}"
 
 
 def path_of(url: sa.URL, where: str, *, existing: bool) -> Path | None:

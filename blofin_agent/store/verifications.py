@@ -167,12 +167,12 @@ def repair(
             *(candles.c[name] == value for name, value in old._asdict().items()),
         )
         row = sa.select(*(candles.c[name] for name in kept), sa.literal(now_ms, Time)).where(this)
-        found = connection.execute(
-            sa.insert(replaced_candles).from_select([*kept, "replaced_at"], row)
+        keep = sa.insert(replaced_candles).from_select(
+            [*kept, "replaced_at"], row.with_for_update()
         )
-        if found.rowcount:
-            values = new._asdict() | {"source": Source.FILL.value}
-            connection.execute(sa.update(candles).where(this).values(values))
+        connection.execute(keep)
+        values = new._asdict() | {"source": Source.FILL.value}
+        if connection.execute(sa.update(candles).where(this).values(values)).rowcount:
             replaced.add(old.open_time)
     (added,) = candle_rows.insert(connection, bar, [Rows(symbol, Source.FILL, list(missing))])
     return Repair(frozenset(replaced), added)

@@ -50,6 +50,18 @@ class Outlook(Model):
     next_pass: Time | None = Field(description="null while a pass goes on")
 
 
+class Fleet(Model):
+    """The agents that share the symbols. All other figures are of this agent's symbols alone."""
+
+    agents: Number
+    owned: Number = Field(description="symbols that this agent keeps complete")
+    orphaned: Number = Field(description="symbols that some agent is to watch and none keeps")
+    budget_load: Annotated[float, Field(ge=0)] = Field(
+        description="requests that the symbols kept from this address may need, over those allowed"
+    )
+    others: dict[str, str] = Field(description="the other agents, and where their pages are")
+
+
 class Passes(Model):
     """When the last pass over all symbols ended; null before the first one."""
 
@@ -83,11 +95,12 @@ class Status(Model):
     suspension: Suspension | None
     connections: list[Connection]
     store_up: bool
+    fleet: Fleet | None = Field(description="null where no other agent can share the symbols")
 
     @classmethod
     def of(cls, overview: Overview, version: str, bar: str, not_ready: list[str]) -> "Status":
         """Make it of the board's overview."""
-        held = overview.suspended
+        held, crew = overview.suspended, overview.crew
         return cls(
             version=version,
             now=overview.now,
@@ -121,6 +134,15 @@ class Status(Model):
                 for link in overview.links
             ],
             store_up=overview.store_up,
+            fleet=None
+            if crew is None
+            else Fleet(
+                agents=crew.agents,
+                owned=crew.owned,
+                orphaned=crew.orphaned,
+                budget_load=crew.load,
+                others=dict(crew.others),
+            ),
         )
 
 

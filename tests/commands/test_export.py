@@ -6,10 +6,8 @@ import json
 import math
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -63,10 +61,9 @@ def run(store, database, monkeypatch, tmp_path):
 
 def stored(store, symbol):
     """Return the table's own rows."""
-    with closing(sqlite3.connect(store.where)) as connection:
-        return connection.execute(
-            "SELECT * FROM candles WHERE symbol = ? ORDER BY open_time", (symbol,)
-        ).fetchall()
+    query = f"SELECT * FROM candles WHERE symbol = '{symbol}' ORDER BY open_time"
+    with store.engine.connect() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
 def read_csv(path):
@@ -295,11 +292,10 @@ def test_rows_written_meanwhile_do_not_come_in(run, store, monkeypatch):
     def over(self, rows):
         for number, row in enumerate(real(self, rows)):
             if number == 5:
-                with closing(sqlite3.connect(store.where)) as other, other:
-                    late = (START + 40 * MINUTE, *made(40)[1:])
-                    other.execute(
-                        "INSERT INTO candles VALUES ('B-USDT', '1m', ?, ?, ?, ?, ?, ?, ?, ?, 'x')",
-                        late,
+                late = ", ".join(map(str, (START + 40 * MINUTE, *made(40)[1:])))
+                with store.engine.begin() as other:
+                    other.exec_driver_sql(
+                        f"INSERT INTO candles VALUES ('B-USDT', '1m', {late}, 'x')"
                     )
             yield row
 

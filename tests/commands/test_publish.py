@@ -144,6 +144,7 @@ async def test_nowhere_is_fine(metrics):
     assert await publish(metrics, Targets(), succeeded=True) == []
 
 
+@pytest.mark.sqlite
 async def test_a_store_that_is_away_is_told_and_is_no_success(
     store, database, locker, path, monkeypatch
 ):

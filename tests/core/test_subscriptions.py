@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.subscriptions import SILENT_S, Due, Subscriptions
+from blofin_agent.core.subscriptions import ACK_WITHIN_S, SILENT_S, Due, Subscriptions
 
 NAMES = ["A-USDT", "B-USDT", "C-USDT"]
 
@@ -156,7 +156,7 @@ def test_a_push_stands_for_a_lost_acknowledgement():
 steps = st.lists(
     st.tuples(
         st.sampled_from(
-            ["opened", "closed", "acked", "pushed", "refused", "send_alone", "drop", "due"]
+            ["opened", "closed", "acked", "pushed", "refused", "send_alone", "add", "drop", "due"]
         ),
         st.sampled_from([*NAMES, "X-USDT"]),
         st.integers(0, 700),
@@ -181,6 +181,9 @@ def test_nobody_is_forgotten(happened):
                 subscriptions.refused([name], now)
             case "send_alone":
                 subscriptions.send_alone([name])
+            case "add":
+                subscriptions.add([name])
+                kept += [] if name in kept else [name]
             case "drop":
                 subscriptions.drop(name)
                 kept = [symbol for symbol in kept if symbol != name]
@@ -194,7 +197,7 @@ def test_nobody_is_forgotten(happened):
         tried |= {*due.subscribe, *due.alone, *due.renew, *(kept if due.lost else ())}
         assert {*due.subscribe, *due.alone, *due.renew} <= set(kept)
     assert tried == set(kept)
-    assert not subscriptions.standing("X-USDT")
+    assert "X-USDT" in kept or not subscriptions.standing("X-USDT")
 
 
 def test_where_silence_means_nothing_only_answers_count():
@@ -219,3 +222,25 @@ def test_a_connection_on_which_nothing_is_answered_is_made_anew():
     refused.due(0)
     refused.refused(["A", "B"], 1)
     assert not any(refused.due(now).lost for now in range(2, 200))
+
+
+def test_who_comes_is_subscribed_and_who_goes_is_unsubscribed():
+    """Once, together; who came and went meanwhile is neither, who went and came is subscribed."""
+    subscriptions = standing()
+    subscriptions.add(["D-USDT", "E-USDT", "F-USDT"])
+    for name in ("A-USDT", "B-USDT", "F-USDT", "NEVER-USDT"):
+        subscriptions.drop(name)
+    subscriptions.add(["B-USDT"])
+    due = subscriptions.due(5)
+    assert due == Due(subscribe=["D-USDT", "E-USDT", "B-USDT"], leave=["A-USDT", "F-USDT"])
+    assert subscriptions.due(6) == Due()
+    assert subscriptions.due(5 + ACK_WITHIN_S).alone == ["D-USDT", "E-USDT", "B-USDT"]
+    subscriptions.opened(50)
+    assert subscriptions.due(50) == Due(subscribe=["C-USDT", "D-USDT", "E-USDT", "B-USDT"])
+
+
+def test_a_connection_without_a_symbol_is_given_up():
+    """Nothing would come over it."""
+    subscriptions = standing(["A-USDT"])
+    subscriptions.drop("A-USDT")
+    assert subscriptions.due(1).lost

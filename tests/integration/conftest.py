@@ -1,14 +1,30 @@
 """Fixtures for real processes on loopback."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.processes import Place, end, settings, start_agent, start_simulator
 
+HERE = Path(__file__).parent
+
+
+def pytest_generate_tests(metafunc):
+    """Try each law on both engines, unless it is one of SQLite's file, or of a folder below."""
+    here = Path(metafunc.module.__file__).parent == HERE
+    if here and "place" in metafunc.fixturenames:
+        of_a_file = metafunc.definition.get_closest_marker("sqlite")
+        engines = ["sqlite"] if of_a_file else ["sqlite", "postgresql"]
+        metafunc.parametrize("place", engines, indirect=True)
+
 
 @pytest.fixture
-def place(tmp_path):
+def place(request, tmp_path):
     """A new working directory with settings."""
-    return Place(tmp_path, settings())
+    env = settings()
+    if getattr(request, "param", "sqlite") == "postgresql":
+        env["BLOFIN_DATABASE_URL"] = request.getfixturevalue("postgres_database")
+    return Place(tmp_path, env)
 
 
 @pytest.fixture

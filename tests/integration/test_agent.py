@@ -7,7 +7,6 @@ import json
 import random
 import shlex
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -20,7 +19,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from blofin_agent.core.candle import MINUTE, Bar
 from blofin_agent.core.coverage import Coverage, Span
 from blofin_agent.store.engine import open_store
-from tests.processes import until
+from blofin_agent.store.url import describe, parse
+from tests.processes import DATABASE_AWAY, until
 
 DAY = {"BACKFILL_LOOKBACK_HOURS": "24", "COVERAGE_SETTLE_SECONDS": "2"}
 
@@ -33,7 +33,7 @@ def test_a_day_in_the_life(place, simulate, run_agent):
     lines = (place.folder / "out").read_text().splitlines()
     assert lines[1:] == [
         "watching  BTC-USDT, ETH-USDT: 1m candles, 24 h back",
-        "storing   data/blofin.db",
+        f"storing   {describe(parse(place.url)).removeprefix(f'{place.folder}/')}",
     ]
     give_up_at = time.monotonic() + 150
     while time.monotonic() < give_up_at and len(_live(place)) < 2:
@@ -59,7 +59,7 @@ def test_a_day_in_the_life(place, simulate, run_agent):
 
 
 def _live(place):
-    with contextlib.suppress(sqlite3.Error):
+    with contextlib.suppress(*DATABASE_AWAY):
         return place.query("SELECT open_time FROM candles WHERE source = 'blofin_ws'")
     return []
 
@@ -89,7 +89,7 @@ def test_rest_keeps_the_store_whole_while_the_websocket_is_away(place, simulate,
     healed = []
     while time.monotonic() < end and len(healed) < 2:
         time.sleep(1)
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(*DATABASE_AWAY):
             healed = place.query(
                 "SELECT DISTINCT symbol FROM gap_fill_runs WHERE trigger = 'heal'"
                 " AND status = 'complete' AND rows_inserted > 0"
@@ -104,14 +104,13 @@ MISSING = 'blofin_candles_missing{symbol="BTC-USDT"}'
 
 def _take_away(place, bars):
     """Delete some old candles of BTC-USDT, as a person with an SQL prompt might."""
-    with contextlib.closing(sqlite3.connect(place.folder / "data/blofin.db")) as connection:
-        newest = connection.execute("SELECT max(open_time) FROM candles").fetchone()[0]
-        since = newest - 600 * MINUTE
-        with connection:
-            connection.execute(
-                "DELETE FROM candles WHERE symbol = 'BTC-USDT' AND open_time BETWEEN ? AND ?",
-                (since, since + (bars - 1) * MINUTE),
-            )
+    ((newest,),) = place.query("SELECT max(open_time) FROM candles")
+    since = newest - 600 * MINUTE
+    place.change(
+        "DELETE FROM candles WHERE symbol = 'BTC-USDT' AND open_time BETWEEN ? AND ?",
+        since,
+        since + (bars - 1) * MINUTE,
+    )
 
 
 @pytest.mark.timeout(240)
@@ -145,6 +144,7 @@ def test_what_vanished_from_the_store_is_fetched_again_at_once(place, simulate, 
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.sqlite
 def test_a_database_removed_under_the_agent_is_made_anew_and_filled(place, simulate, run_agent):
     """It says so and goes on by itself; the budget that was used is not forgotten."""
     simulator = simulate()
@@ -157,7 +157,7 @@ def test_a_database_removed_under_the_agent_is_made_anew_and_filled(place, simul
     (place.folder / "data").rename(place.folder / "away")
 
     def whole():
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(*DATABASE_AWAY):
             return min(len(place.stored(symbol)) for symbol in ("BTC-USDT", "ETH-USDT")) >= 1_440
         return False
 
@@ -177,7 +177,7 @@ def test_kill_at_any_moment_loses_nothing(place, simulate, ended):
     before = 0
 
     def rows():
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(*DATABASE_AWAY):
             return place.query("SELECT count(*) FROM candles")[0][0]
         return 0
 
@@ -209,7 +209,8 @@ def test_kill_at_any_moment_loses_nothing(place, simulate, ended):
         )
         held = Coverage.of(Bar.M1, (candle.open_time for candle in stored))
         assert held.gaps(window) == []
-    assert place.query("PRAGMA integrity_check") == [("ok",)]
+    if place.url.startswith("sqlite"):
+        assert place.query("PRAGMA integrity_check") == [("ok",)]
 
 
 class _TooMany(http.server.BaseHTTPRequestHandler):
@@ -247,6 +248,7 @@ def test_a_suspension_survives_a_restart(place, run_agent):
     assert agent.process.returncode == 0
 
 
+@pytest.mark.sqlite
 def test_a_port_in_use_is_one_clear_line(place, simulate, run_agent):
     """It says which port, and what one can do."""
     simulate()
@@ -260,6 +262,7 @@ def test_a_port_in_use_is_one_clear_line(place, simulate, run_agent):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.sqlite
 def test_the_demo_heals(place, run_agent):
     """Gaps of every kind are there at its start, and are gone soon after."""
     agent = run_agent("demo", BACKFILL_LOOKBACK_HOURS="24")
@@ -280,6 +283,7 @@ def test_the_demo_heals(place, run_agent):
     assert (place.folder / "data/demo.db").exists()
 
 
+@pytest.mark.sqlite
 def test_a_bug_ends_the_process_aloud(place, simulate):
     """An error that nobody expects is no silent task: a traceback and a non-zero exit."""
     simulate()
@@ -303,6 +307,7 @@ def test_a_bug_ends_the_process_aloud(place, simulate):
     assert "ZeroDivisionError: a bug" in done.stderr
 
 
+@pytest.mark.sqlite
 def test_a_start_loads_no_more_than_it_needs_and_the_collector_leaves_that_alone(place, simulate):
     """Alembic is for migrations only. To look through all that was loaded takes 0.1 s and more."""
     simulate()

@@ -15,6 +15,8 @@ from tests.processes import until
 TOKEN = "0123456789abcdef"
 SETTINGS = {"BACKFILL_LOOKBACK_HOURS": "2", "COVERAGE_SETTLE_SECONDS": "2"}
 
+pytestmark = pytest.mark.sqlite
+
 
 def ask(agent, path, **headers):
     """Return the status and the body of an answer."""

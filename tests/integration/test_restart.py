@@ -19,6 +19,6 @@ def test_the_last_success_is_not_forgotten_by_a_restart(place, simulate, run_age
     agent = run_agent(
         **hours | {"BACKFILL_LOOKBACK_HOURS": "2"}, BLOFIN_REST_URL="http://127.0.0.1:9"
     )
-    until(lambda: agent.samples()['blofin_candles_missing{symbol="BTC-USDT"}'] >= 50)
+    until(lambda: agent.samples().get('blofin_candles_missing{symbol="BTC-USDT"}', 0) >= 50)
     assert agent.samples()[LAST_SUCCESS] == before
     assert agent.stop() == 0

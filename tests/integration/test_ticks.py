@@ -1,13 +1,12 @@
 """Ticks, from the simulator to the store, through an agent as a process."""
 
 import contextlib
-import sqlite3
 
 import pytest
 
 from blofin_agent.core.candle import Bar
 from blofin_agent.simulator.ticker import trade
-from tests.processes import until
+from tests.processes import DATABASE_AWAY, until
 
 ON = {
     "BACKFILL_LOOKBACK_HOURS": "24",
@@ -75,7 +74,7 @@ def test_the_figure_is_the_number_of_rows(place, simulate, run_agent):
     simulator.process.wait()
 
     def settled():
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(*DATABASE_AWAY):
             first = written(agent)
             return first == [len(stored(place, symbol)) for symbol in SYMBOLS] == written(agent)
         return False

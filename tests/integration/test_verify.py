@@ -1,10 +1,8 @@
 """`blofin-agent verify`, as a user runs it, against the simulator."""
 
-import contextlib
 import json
 import signal
 import socket
-import sqlite3
 import subprocess
 
 import pytest
@@ -24,9 +22,8 @@ ETH = ("symbol", "ETH-USDT")
 
 
 def tamper(place, *statements):
-    with contextlib.closing(sqlite3.connect(place.folder / "data/blofin.db")) as other, other:
-        for statement in statements:
-            other.execute(statement)
+    for statement in statements:
+        place.change(statement)
 
 
 def truth(simulator, symbol):
@@ -169,6 +166,7 @@ def test_a_sample_is_so_many_pages_and_a_seed_draws_it_again(place, simulate):
     assert set(found.values()) == {0, 1}
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("args", "env", "code", "words"),
     [

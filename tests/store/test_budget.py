@@ -1,20 +1,19 @@
 """Laws of the rate budget in the store: one for all processes, over restarts and new files."""
 
 import random
-import shutil
-import sqlite3
+import threading
+import time
 from contextlib import closing
 from itertools import pairwise
 
 import pytest
-from alembic import command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blofin_agent.core.budget import HORIZON, LIMITS, SLACK, Refusal, Suspension
 from blofin_agent.core.candle import DAY, HOUR, MINUTE
 from blofin_agent.core.hindsight import Hindsight, Moment
-from blofin_agent.store import budget
+from blofin_agent.store import budget, migrate
 from blofin_agent.store.budget import Known
 from blofin_agent.store.engine import open_store
 
@@ -44,16 +43,12 @@ def stop(store, wall, *, under=0, banned=False, known=Known()):  # noqa: B008 - 
     return write(store, budget.suspend, refusal, known, at(wall)).suspension
 
 
-def rows(store, query):
-    return store.read_here(lambda db: [tuple(row) for row in db.exec_driver_sql(query)])
-
-
-def test_a_request_is_entered_only_when_it_may_go(store):
+def test_a_request_is_entered_only_when_it_may_go(store, rows):
     """Otherwise the answer says when to ask again, and nothing is written."""
     assert let_go(store, T, 250).at == T
     grant = let_go(store, T + 100, 250)
     assert (grant.entered, grant.at, grant.view.starts) == (False, T + 250, [T])
-    assert rows(store, "SELECT started, endpoint FROM request_ledger") == [(T, "candles")]
+    assert rows("SELECT started, endpoint FROM request_ledger") == [(T, "candles")]
     assert let_go(store, T + 250, 250).view.starts == [T, T + 250]
 
 
@@ -61,14 +56,14 @@ def many(store, wall, count, spacing=0):
     return write(store, budget.let_go, ["candles"] * count, spacing, Known(), at(wall))
 
 
-def test_as_many_as_may_go_are_entered_together(store):
+def test_as_many_as_may_go_are_entered_together(store, rows):
     """Up to the limit, not one more; with a spacing one alone, as after a suspension."""
     most = LIMITS[0].requests
     assert many(store, T, most - 2).entered == most - 2
     assert many(store, T + 10, 5).entered == 2
     full = many(store, T + 20, 5)
     assert (full.entered, full.at) == (0, T + 61_000)
-    assert rows(store, "SELECT started, count(*) FROM request_ledger GROUP BY 1 ORDER BY 1") == [
+    assert rows("SELECT started, count(*) FROM request_ledger GROUP BY 1 ORDER BY 1") == [
         (T, most - 2),
         (T + 10, 2),
     ]
@@ -79,16 +74,16 @@ def test_as_many_as_may_go_are_entered_together(store):
     assert many(store, state.until + 1, 5).entered == 0
 
 
-def test_old_entries_are_cleaned_away(store):
+def test_old_entries_are_cleaned_away(store, rows):
     """The ledger does not grow for ever."""
     for minute in range(20):
         let_go(store, T + minute * MINUTE)
-    oldest = rows(store, "SELECT min(started) FROM request_ledger")[0][0]
+    oldest = rows("SELECT min(started) FROM request_ledger")[0][0]
     assert oldest > T + 19 * MINUTE - HORIZON - 1
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_two_processes_on_one_file_share_one_budget(reopened, seed):
+@pytest.mark.parametrize("seed", range(2))
+def test_two_processes_on_one_database_share_one_budget(reopened, seed):
     """Whoever asks, whenever: no window of the ledger ever holds more than its limit."""
     chance = random.Random(seed)
     stores = [reopened(), reopened()]
@@ -103,8 +98,50 @@ def test_two_processes_on_one_file_share_one_budget(reopened, seed):
     assert len(went) > 480
     for limit in LIMITS:
         span = limit.seconds * 1000 + SLACK
-        for index, time in enumerate(went[limit.requests :]):
-            assert time - went[index] >= span
+        for index, later in enumerate(went[limit.requests :]):
+            assert later - went[index] >= span
+
+
+def test_each_address_has_a_budget_of_its_own(store, rows):
+    """Its requests, its suspension, and what was sent before addresses were told apart."""
+    most = LIMITS[0].requests
+    one, two = Known(egress="203.0.113.1"), Known(egress="203.0.113.2")
+    assert write(store, budget.let_go, ["x"] * 999, 0, one, at(T)).entered == most
+    assert not let_go(store, T, known=one).entered
+    assert let_go(store, T, known=two).view.starts == [T]
+    assert look(store).starts == []
+    until = stop(store, T + 1, known=two).until
+    assert until > T + 61_000
+    assert let_go(store, T + 61_000, known=one).entered
+    assert let_go(store, T + 61_000, known=two).at == until
+    assert rows("SELECT egress, strikes FROM suspension ORDER BY 1") == [
+        ("", 0),
+        ("203.0.113.1", 0),
+        ("203.0.113.2", 1),
+    ]
+
+
+def test_those_who_ask_at_once_have_one_budget(reopened, rows):
+    """Whoever comes second waits for the first, also when nobody asked from there before."""
+    stores = [reopened() for _ in range(4)]
+    ready, went = threading.Barrier(len(stores)), []
+
+    def agent(store, now):
+        ready.wait(20)
+        with store.engine.begin() as connection:
+            grant = budget.let_go(connection, ["x"] * 200, 0, Known(egress="new"), at(now))
+            went.append(grant.entered)
+            time.sleep(0.05)
+
+    for now in (T, T + 61_000):
+        threads = [threading.Thread(target=agent, args=(store, now)) for store in stores]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(went) == LIMITS[0].requests
+        went.clear()
+    assert rows("SELECT count(*) FROM suspension WHERE egress = 'new'") == [(1,)]
 
 
 def test_a_share_of_the_limits_holds_for_every_process(store, reopened):
@@ -161,7 +198,7 @@ def test_starts_are_never_closer_than_the_spacing(store, waits, spacing):
     assert all(later - earlier >= spacing for earlier, later in pairwise(went))
 
 
-def test_a_new_database_is_told_of_the_budget(store, tmp_path):
+def test_a_new_database_is_told_of_the_budget(store, rows, tmp_path):
     """What was sent and what is suspended still counts; nothing is entered twice."""
     old = open_store(f"sqlite:///{tmp_path / 'old.db'}")
     let_go(old, T)
@@ -173,19 +210,19 @@ def test_a_new_database_is_told_of_the_budget(store, tmp_path):
         view = write(store, budget.correct, Known(hindsight, state, elsewhere=True), at(T + 20))
         assert view.starts == [T, T + 10]
         assert view.suspension == state
-    assert rows(store, "SELECT started FROM request_ledger ORDER BY id") == [(T,), (T + 10,)]
+    assert rows("SELECT started FROM request_ledger ORDER BY id") == [(T,), (T + 10,)]
     assert look(store, T + 20).suspension == state
 
 
-def test_a_ledger_from_the_future_is_put_right(store):
+def test_a_ledger_from_the_future_is_put_right(store, rows):
     """The clock was set back a day: its entries count from now on, and then no more."""
     for number in range(475):
         let_go(store, T + DAY + number)
     stop(store, T + DAY + 500, banned=True)
     grant = let_go(store, T)
     assert (grant.entered, grant.at) == (False, T + 301_000)
-    assert rows(store, "SELECT DISTINCT started FROM request_ledger") == [(T,)]
-    assert rows(store, "SELECT until, noted FROM suspension") == [(T + 301_000, T)]
+    assert rows("SELECT DISTINCT started FROM request_ledger") == [(T,)]
+    assert rows("SELECT until, noted FROM suspension") == [(T + 301_000, T)]
     assert let_go(store, T + 301_000).entered
 
 
@@ -201,31 +238,22 @@ def test_what_a_process_knows_better_is_written_down(store):
     assert (grant.entered, grant.at) == (False, T + DAY - 999 + 61_000)
 
 
-def test_a_database_of_before_is_upgraded_with_its_suspension_and_its_ledger(tmp_path, monkeypatch):
+def test_a_database_of_before_is_upgraded_with_its_suspension_and_its_ledger(old, sql):
     """Nothing is lost, nothing else is changed, and the whole of the limits is ours."""
-    upgrade = command.upgrade
-    path = tmp_path / "old.db"
-    with monkeypatch.context() as patch:
-        patch.setattr(command, "upgrade", lambda config, _to: upgrade(config, "0003"))
-        open_store(f"sqlite:///{path}").close()
-    with closing(sqlite3.connect(path)) as old, old:
-        columns = [row[1] for row in old.execute("PRAGMA table_info(suspension)")]
-        assert "share" not in columns
-        old.execute(
-            "UPDATE suspension SET until = ?, strikes = 2, probe = 5, banned = 1, reason = 'why'",
-            (T + HOUR,),
-        )
-        old.execute("INSERT INTO request_ledger (started, endpoint) VALUES (?, 'candles')", (T,))
-        old.execute("INSERT INTO instruments VALUES ('A', 7, 'live', 8)")
-    before = shutil.copy(path, tmp_path / "before.db")
-    store = open_store(f"sqlite:///{path}")
-    view = look(store, T + 5)
-    assert view.starts == [T]
-    assert view.suspension == Suspension(T + HOUR, 2, 5, True, "why", 0, 1.0, 0)
-    assert let_go(store, T + 5).at == T + HOUR
-    assert let_go(store, T + HOUR).entered
-    store.close()
-    with closing(sqlite3.connect(before)) as then, closing(sqlite3.connect(path)) as now:
-        assert now.execute("SELECT version_num FROM alembic_version").fetchone() == ("0006",)
-        query = "SELECT * FROM instruments"
-        assert now.execute(query).fetchall() == then.execute(query).fetchall()
+    url = old("0003")
+    sql(
+        url,
+        "UPDATE suspension SET until = :until, strikes = 2, probe = 5, banned = true, "
+        "reason = 'why'",
+        until=T + HOUR,
+    )
+    sql(url, "INSERT INTO request_ledger (started, endpoint) VALUES (:at, 'candles')", at=T)
+    sql(url, "INSERT INTO instruments VALUES ('A', 7, 'live', 8)")
+    with closing(open_store(url)) as store:
+        view = look(store, T + 5)
+        assert view.starts == [T]
+        assert view.suspension == Suspension(T + HOUR, 2, 5, True, "why", 0, 1.0, 0)
+        assert let_go(store, T + 5).at == T + HOUR
+        assert let_go(store, T + HOUR).entered
+    assert sql(url, "SELECT version_num FROM alembic_version") == [(migrate.HEAD,)]
+    assert sql(url, "SELECT * FROM instruments") == [("A", 7, "live", 8)]

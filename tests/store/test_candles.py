@@ -9,7 +9,7 @@ from sqlalchemy.schema import CreateTable
 
 from blofin_agent.core.candle import MINUTE, Bar, Candle, Source
 from blofin_agent.core.coverage import Span
-from blofin_agent.store import blocks, candles, ledger, runs
+from blofin_agent.store import blocks, candles
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.schema import metadata
@@ -86,9 +86,13 @@ def test_a_minute_of_500_symbols_takes_few_statements(store, candle, end):
     batches = [Rows(name, Source.LIVE, [candle(end)]) for name in names]
     asked: list[str] = []
     with store.engine.begin() as connection:
-        driver_of(connection).set_trace_callback(asked.append)
+        if store.keeper:
+            driver_of(connection).set_trace_callback(asked.append)
+        else:
+            sa.event.listen(connection, "before_cursor_execute", lambda *how: asked.append(how[2]))
         inserted = candles.insert(connection, Bar.M1, batches)
-        driver_of(connection).set_trace_callback(None)
+        if store.keeper:
+            driver_of(connection).set_trace_callback(None)
     assert inserted == [1] * 500
     assert len(asked) < 20
     span = Span(end - MINUTE, end + MINUTE)
@@ -127,6 +131,7 @@ def test_doubles_survive_to_the_last_bit(store, values):
     assert list(row[3:10]) == values
 
 
+@pytest.mark.sqlite
 def test_what_another_process_writes_is_noticed(store, database, candle, end):
     """`changes` differs after others wrote, and only then."""
     other = open_store(database)
@@ -138,58 +143,6 @@ def test_what_another_process_writes_is_noticed(store, database, candle, end):
         assert read(store, candles.changes) != before
     finally:
         other.close()
-
-
-class Recorder:
-    """A connection to a PostgreSQL that is not there: it compiles what it is given."""
-
-    def __init__(self):
-        self.dialect = postgresql.dialect()
-        self.dialect.paramstyle = "pyformat"
-        self.texts = []
-
-    def execute(self, statement, _values=None):
-        self.texts.append(str(statement.compile(dialect=self.dialect)))
-        return Nothing()
-
-    def scalar(self, statement, _values):
-        self.execute(statement)
-        return 1
-
-    def exec_driver_sql(self, text, _rows=None):
-        self.texts.append(text)
-        return Nothing()
-
-
-class Nothing:
-    rowcount = 1
-
-    def __iter__(self):
-        return iter(())
-
-    def all(self):
-        return []
-
-    def scalar(self):
-        return None
-
-
-def test_the_statements_compile_for_postgresql(candle, end):
-    """So that the store can grow; `FOR UPDATE` locks the budget there."""
-    recorder = Recorder()
-    assert candles.insert(recorder, Bar.M1, [Rows("A", Source.LIVE, [candle(end)])]) == [1]
-    assert candles.changes(recorder) is None
-    ledger.save_proofs(recorder, "A", Bar.M1, [], 0)
-    ledger.load_proofs(recorder, Bar.M1, 0)
-    ledger.load_instruments(recorder)
-    ledger.beat(recorder, "agent", 0, 0, "")
-    ledger.last_beat(recorder, "agent")
-    runs.record(recorder, runs.Run("A", "1m", runs.Trigger.START, 0))
-    assert "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)" in recorder.texts[0]
-    assert recorder.texts[0].endswith("ON CONFLICT DO NOTHING")
-    assert any('unavailable."end"' in text for text in recorder.texts)
-    lock = sa.select(metadata.tables["suspension"]).with_for_update()
-    assert str(lock.compile(dialect=recorder.dialect)).endswith("FOR UPDATE")
 
 
 @pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()])

@@ -4,22 +4,25 @@ import contextlib
 import errno
 import os
 import sqlite3
-import sys
 import threading
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 import trio
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
-from blofin_agent.store import migrate
-from blofin_agent.store.engine import BUSY_TIMEOUT_S, Store, describe, open_store
-from blofin_agent.store.errors import StoreError, StoreUnavailable, StoreUnusable, told
-from blofin_agent.store.schema import metadata
+from blofin_agent.store.engine import BUSY_TIMEOUT_S, Store, open_store
+from blofin_agent.store.errors import StoreClosed, StoreError, StoreUnavailable, StoreUnusable, told
+
+BEAT = "INSERT INTO service_heartbeats (service, started, beat, note) VALUES ('x', 1, 1, '')"
+
+
+def beat(connection):
+    connection.exec_driver_sql(BEAT)
+
+
+def beats(connection):
+    return connection.exec_driver_sql("SELECT count(*) FROM service_heartbeats").scalar()
 
 
 def one(connection):
@@ -33,29 +36,21 @@ def refused(url, **how):
     return str(caught.value)
 
 
-def test_the_migrations_give_the_tables_of_the_schema(store):
-    """Alembic finds nothing to change between the database and the metadata."""
-    with store.engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
-        )
-        assert compare_metadata(context, metadata) == []
-
-
-def test_the_newest_migration_is_the_one_that_is_asked_for(store):
-    """It is named in a place of its own, so that Alembic need not be loaded."""
-    scripts = ScriptDirectory(str(Path(migrate.__file__).with_name("migrations")))
-    assert scripts.get_current_head() == migrate.HEAD
-    with store.engine.connect() as connection:
-        assert MigrationContext.configure(connection).get_current_revision() == migrate.HEAD
-
-
-def test_candles_have_no_rowid_and_their_key_in_order(store):
+@pytest.mark.sqlite
+def test_candles_have_no_rowid_and_their_key_in_order(store, rows):
     """A primary key (symbol, bar, open_time) that is the table itself."""
-    with closing(sqlite3.connect(store.where)) as connection:
-        (sql,) = connection.execute("SELECT sql FROM sqlite_master WHERE name='candles'").fetchone()
-    assert "WITHOUT ROWID" in sql
-    assert "PRIMARY KEY (symbol, bar, open_time)" in sql
+    ((text,),) = rows("SELECT sql FROM sqlite_master WHERE name='candles'")
+    assert "WITHOUT ROWID" in text
+    assert "PRIMARY KEY (symbol, bar, open_time)" in text
+
+
+def test_opening_an_empty_database_makes_the_tables(bare, sql):
+    """And opening it again changes nothing."""
+    open_store(bare).close()
+    sql(bare, BEAT)
+    open_store(bare).close()
+    open_store(bare, read_only=True).close()
+    assert sql(bare, "SELECT service FROM service_heartbeats") == [("x",)]
 
 
 def test_opening_makes_the_folder_and_the_tables(tmp_path):
@@ -68,6 +63,7 @@ def test_opening_makes_the_folder_and_the_tables(tmp_path):
     open_store(f"sqlite:///{path}", read_only=True).close()
 
 
+@pytest.mark.sqlite
 def test_sqlite_is_set_up_for_many_readers_and_one_writer(store):
     """WAL, synchronous NORMAL, and patience with other programs."""
     with store.engine.connect() as connection:
@@ -77,6 +73,7 @@ def test_sqlite_is_set_up_for_many_readers_and_one_writer(store):
         assert pragma("busy_timeout") == BUSY_TIMEOUT_S * 1_000
 
 
+@pytest.mark.sqlite
 def test_closing_folds_the_log_into_the_file(database, tmp_path):
     """One file remains, to be copied as it is."""
     store = open_store(database)
@@ -89,16 +86,15 @@ async def test_a_write_is_one_transaction(store):
     """All of it or nothing; an error of the work is raised as it is."""
 
     def half(connection):
-        connection.exec_driver_sql("INSERT INTO service_heartbeats VALUES ('x', 1, 1, '')")
+        beat(connection)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await store.write("insert", half)
-    count = "SELECT count(*) FROM service_heartbeats"
-    assert await store.read("load", lambda db: db.exec_driver_sql(count).scalar()) == 0
+    assert await store.read("load", beats) == 0
 
 
-async def test_the_observer_is_told_of_each_transaction(store, locker):
+async def test_the_observer_is_told_of_each_transaction(store):
     """Its operation, its seconds, and whether it only read."""
     told_of = []
     store.observer = told_of.append
@@ -119,9 +115,9 @@ async def test_the_observer_is_told_why_the_database_did_not_take_one(locker, da
     store, told_of = open_store(database), []
     store.observer = told_of.append
     try:
-        locker.execute("BEGIN IMMEDIATE")
+        locker.hold()
         with pytest.raises(StoreUnavailable) as caught:
-            await store.write("insert", one)
+            await store.write("insert", beat)
     finally:
         store.close()
     assert [done.problem for done in told_of] == [caught.value]
@@ -131,73 +127,46 @@ async def test_a_locked_database_is_unavailable_and_then_is_not(locker, database
     """Writers are told; readers read on; once unlocked, all is well."""
     store = open_store(database)
     try:
-        locker.execute("BEGIN IMMEDIATE")
+        locker.hold()
         with pytest.raises(StoreUnavailable, match="another program keeps it locked"):
-            await store.write("insert", one)
-        assert await store.read("load", one) == 1
-        locker.execute("ROLLBACK")
-        assert await store.write("insert", one) == 1
+            await store.write("insert", beat)
+        assert await store.read("load", beats) == 0
+        locker.let_go()
+        await store.write("insert", beat)
+        assert await store.read("load", beats) == 1
     finally:
         store.close()
 
 
+@pytest.mark.sqlite
 async def test_a_full_disk_is_unavailable(store):
     """SQLite's own limit stands for it."""
 
     def fill(connection):
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-        connection.exec_driver_sql(
-            "INSERT INTO service_heartbeats VALUES ('x', 1, 1, hex(zeroblob(1000000)))"
-        )
+        connection.exec_driver_sql(BEAT.replace("''", "hex(zeroblob(1000000))"))
 
     with pytest.raises(StoreUnavailable, match="the disk is full; make room"):
         await store.write("insert", fill)
 
 
-async def test_a_wrong_statement_is_a_bug_and_stays_one(store):
-    """It is no outage to be waited out."""
-    with pytest.raises(sa.exc.IntegrityError):
-        await store.write(
-            "insert",
-            lambda db: db.exec_driver_sql(
-                "INSERT INTO suspension VALUES (1, 0, 0, 0, 0, '', 0, 1, 0)"
-            ),
-        )
-
-
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("statement", "kind"),
     [
-        ("no url at all", "is no database URL; one looks like sqlite:///data/blofin.db"),
-        ("mysql://user:secret@host/db", "names 'mysql'; use sqlite or postgresql"),
-        ("sqlite://", "in memory"),
-        ("sqlite:///:memory:", "in memory"),
-        ("postgresql+nosuch://user:secret@host/db", "names 'postgresql+nosuch', which"),
+        (f"{BEAT}, ('x', 1, 1, '')", sa.exc.IntegrityError),
+        ("SELECT nosuch FROM candles", sa.exc.DBAPIError),
+        ("SELEKT 1", sa.exc.DBAPIError),
     ],
 )
-def test_a_url_that_cannot_be_used_is_one_sentence(url, words):
-    """Without the password in it."""
-    text = refused(url)
-    assert words in text
-    assert "secret" not in text
-
-
-def test_postgresql_without_its_driver_says_what_to_install(monkeypatch):
-    """The store grows into PostgreSQL once its driver is there."""
-    monkeypatch.setitem(sys.modules, "psycopg2", None)
-    assert refused("postgresql+psycopg2://user:secret@host/db") == (
-        "the driver psycopg2 for postgresql+psycopg2://host/db is not installed; install it "
-        "beside blofin-agent"
-    )
-
-
-def test_a_database_is_described_without_credentials():
-    """Name, password and options stay out of logs."""
-    url = sa.make_url("postgresql://user:secret@host:5432/candles?password=secret")
-    assert describe(url) == "postgresql://host:5432/candles"
-    assert describe(sa.make_url("sqlite:////data/blofin.db")) == "/data/blofin.db"
-    assert describe(sa.make_url("sqlite://")) == ":memory:"
+async def test_a_wrong_statement_is_a_bug_and_stays_one(store, statement, kind):
+    """It is no outage to be waited out."""
+    if store.keeper and kind is sa.exc.DBAPIError:
+        # SQLite calls it an error like any other.
+        kind = StoreUnavailable
+    with pytest.raises(kind) as caught:
+        await store.write("insert", lambda db: db.exec_driver_sql(statement))
+    assert store.keeper or not isinstance(caught.value, StoreError)
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path):
@@ -210,32 +179,27 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_tables_of_another_program_are_left_alone(tmp_path):
+def test_tables_of_another_program_are_left_alone(bare, sql):
     """A database with a table called candles that is not ours."""
-    path = tmp_path / "theirs.db"
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("CREATE TABLE candles (mine)")
-    before = path.read_bytes()
-    assert "has tables that blofin-agent did not make (candles)" in refused(f"sqlite:///{path}")
-    assert path.read_bytes() == before
+    sql(bare, "CREATE TABLE candles (mine integer)")
+    assert "has tables that blofin-agent did not make (candles)" in refused(bare)
+    assert sql(bare, "SELECT mine FROM candles") == []
+    with pytest.raises(sa.exc.DBAPIError):
+        sql(bare, "SELECT * FROM alembic_version")
 
 
-def test_other_tables_in_the_database_do_no_harm(tmp_path):
+def test_other_tables_in_the_database_do_no_harm(bare, sql):
     """A user may keep notes beside the candles."""
-    path = tmp_path / "shared.db"
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("CREATE TABLE notes (mine)")
-    open_store(f"sqlite:///{path}").close()
-    with closing(sqlite3.connect(path)) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    assert {"notes", "candles"} <= tables
+    sql(bare, "CREATE TABLE notes (mine integer)")
+    sql(bare, "INSERT INTO notes VALUES (7)")
+    open_store(bare).close()
+    assert sql(bare, "SELECT * FROM notes, candles") == []
+    assert sql(bare, "SELECT * FROM notes") == [(7,)]
 
 
-def test_a_newer_schema_is_left_alone(database):
+def test_a_newer_schema_is_left_alone(database, other):
     """An older agent must not touch it."""
-    path = sa.make_url(database).database
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    other("UPDATE alembic_version SET version_num = '9999'")
     text = refused(database)
     assert "was written by a newer blofin-agent (schema 9999)" in text
     assert "upgrade blofin-agent" in text
@@ -246,9 +210,14 @@ def test_reading_only_makes_nothing(tmp_path):
     missing = tmp_path / "blofin.db"
     assert "there is no database at" in refused(f"sqlite:///{missing}", read_only=True)
     assert not missing.exists()
-    sqlite3.connect(missing).close()
-    missing.touch()
-    assert "is not set up for this version" in refused(f"sqlite:///{missing}", read_only=True)
+
+
+def test_reading_only_migrates_nothing(bare, sql):
+    """Nor does it make the tables."""
+    sql(bare, "CREATE TABLE notes (mine integer)")
+    assert "is not set up for this version" in refused(bare, read_only=True)
+    with pytest.raises(sa.exc.DBAPIError):
+        sql(bare, "SELECT * FROM candles")
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
@@ -274,16 +243,13 @@ def test_a_folder_without_rights_is_one_sentence(tmp_path):
     assert "it cannot be opened" in refused(f"sqlite:///{folder}/blofin.db")
 
 
-async def test_a_database_that_became_read_only_is_unavailable(store):
+@pytest.mark.sqlite
+async def test_a_file_that_became_read_only_is_unavailable(store):
     """With what to do about it."""
-
-    def write(connection):
-        connection.exec_driver_sql("INSERT INTO service_heartbeats VALUES ('x', 1, 1, '')")
-
     with store.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA query_only = ON")
     with pytest.raises(StoreUnavailable, match="read-only; give this user the right"):
-        await store.write("beat", write)
+        await store.write("beat", beat)
 
 
 @pytest.mark.parametrize(
@@ -310,6 +276,24 @@ def test_what_may_pass_is_unavailable(error, words):
 
 
 @pytest.mark.parametrize(
+    ("text", "waits"),
+    [
+        ("failed to resolve host 'x': [Errno -3] Temporary failure in name resolution", True),
+        ("failed to resolve host 'x': [Errno -2] Name or service not known", False),
+        ("connection timeout expired", True),
+        ('FATAL: role "x" does not exist', False),
+        ("FATAL: the database system is starting up", True),
+        ("FATAL: sorry, too many clients already", True),
+    ],
+)
+def test_a_server_is_waited_for_where_that_may_help(text, waits):
+    """A name that nobody knows is a matter of the settings; one that cannot be asked for is not."""
+    with pytest.raises(StoreUnavailable) as caught, told("db"):
+        raise sa.exc.OperationalError("x", {}, Exception(text))
+    assert isinstance(caught.value, StoreClosed) is not waits
+
+
+@pytest.mark.parametrize(
     "error",
     [
         sa.exc.ProgrammingError("x", {}, Exception("no such table")),
@@ -325,14 +309,13 @@ def test_bugs_stay_what_they_are(error):
     assert caught.value is error
 
 
-def test_two_that_open_together_both_get_a_whole_schema(tmp_path):
-    """One migrates, the other waits for it and finds it done."""
-    url = f"sqlite:///{tmp_path / 'blofin.db'}"
+def test_two_that_open_together_both_get_a_whole_schema(bare):
+    """One migrates, the others wait for it and find it done."""
     opened: list[object] = []
 
     def open_it():
         try:
-            opened.append(open_store(url))
+            opened.append(open_store(bare))
         except Exception as error:  # noqa: BLE001 - shown by the assertion below
             opened.append(error)
 
@@ -369,21 +352,19 @@ async def test_a_reader_waits_for_no_writer(store):
     asked = threading.Event()
 
     def slow(connection):
-        connection.exec_driver_sql("INSERT INTO service_heartbeats VALUES ('x', 1, 1, '')")
+        beat(connection)
         asked.wait(10)
-
-    def count(connection):
-        return connection.exec_driver_sql("SELECT count(*) FROM service_heartbeats").scalar()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.write, "beat", slow)
         await trio.sleep(0.05)
-        assert await reader.read("page", count) == 0
+        assert await reader.read("page", beats) == 0
         asked.set()
-    assert await reader.read("page", count) == 1
+    assert await reader.read("page", beats) == 1
     reader.close()
 
 
+@pytest.mark.sqlite
 def test_a_reader_follows_the_file_and_makes_none(store, monkeypatch):
     """Removed: it says so. Replaced: it reads what is there now."""
     monkeypatch.setattr("blofin_agent.store.keeper.GRACE_S", 0)

@@ -12,7 +12,9 @@ from blofin_agent.store.engine import open_store
 from blofin_agent.store.errors import StoreDamaged, StoreUnavailable
 from blofin_agent.store.keeper import FOLD_BYTES
 
-NOTE = "INSERT INTO service_heartbeats VALUES ('{}', 1, 1, '')"
+pytestmark = pytest.mark.sqlite
+
+NOTE = "INSERT INTO service_heartbeats (service, started, beat, note) VALUES ('{}', 1, 1, '')"
 
 
 def note(name):
@@ -42,9 +44,7 @@ async def test_a_long_log_is_folded_and_left_empty(store, path):
     def much(connection):
         text = "x" * 1_000_000
         for number in range(1 + FOLD_BYTES // 1_000_000):
-            connection.exec_driver_sql(
-                "INSERT INTO service_heartbeats VALUES (?, 1, 1, ?)", (str(number), text)
-            )
+            connection.exec_driver_sql(NOTE.format(number).replace("''", "?"), (text,))
 
     await store.write("beat", note("a"))
     assert log.stat().st_size > 0

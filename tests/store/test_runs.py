@@ -15,17 +15,13 @@ def write(store, run):
         runs.record(connection, run)
 
 
-def rows(store, query):
-    return store.read_here(lambda db: [tuple(row) for row in db.exec_driver_sql(query)])
-
-
-def test_a_run_comes_back_column_by_column(store):
+def test_a_run_comes_back_column_by_column(store, rows):
     """With public words for trigger and status, and its own number."""
     run = Run("A", "1m", Trigger.HEAL, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0.25, 0.5)
     run.status, run.note = Status.PARTIAL, "why"
     write(store, run)
     write(store, Run("B", "5m", Trigger.ONESHOT, 3))
-    assert rows(store, "SELECT * FROM gap_fill_runs ORDER BY id") == [
+    assert rows("SELECT * FROM gap_fill_runs ORDER BY id") == [
         (1, 1, 2, "A", "1m", "heal", 3, 4, 5, 6, 7, 8, 9, 10, 11, 0.25, 0.5, "partial", "why"),
         (2, 3, 0, "B", "5m", "oneshot", 0, 0, 0, 0, 0, 0, 0, None, None, 1.0, 1.0, "complete", ""),
     ]
@@ -58,13 +54,15 @@ def test_the_last_run_of_each_symbol_costs_the_same_however_many_there_are(store
     """The table holds millions of them after some years."""
     write(store, Run("A", "1m", Trigger.PERIODIC, 1))
     few = steps(lambda db: runs.latest_of_each(db, Bar.M1, ["A", "B"]))
-    for started in range(2, 100):
-        write(store, Run("A", "1m", Trigger.PERIODIC, started))
-        write(store, Run("C", "1m", Trigger.PERIODIC, started))
-    assert steps(lambda db: runs.latest_of_each(db, Bar.M1, ["A", "B"])) == few
+    with store.engine.begin() as connection:
+        for started in range(2, 1_000):
+            for symbol in "AC":
+                runs.record(connection, Run(symbol, "1m", Trigger.PERIODIC, started))
+    # PostgreSQL reads some 32 of them at once.
+    assert steps(lambda db: runs.latest_of_each(db, Bar.M1, ["A", "B"])) < few + 100
 
 
-def test_no_choice_of_runs_sorts_or_looks_through_them_all(store):
+def test_no_choice_of_runs_sorts_or_looks_through_them_all(store, plan):
     """However many there are: each choice is a short look into an index."""
     for symbol, status in product("AB", (Status.FAILED, Status.COMPLETE)):
         write(store, Run(symbol, "1m", Trigger.PERIODIC, 1, status=status))
@@ -77,15 +75,12 @@ def test_no_choice_of_runs_sorts_or_looks_through_them_all(store):
                 store.read_here(partial(runs.latest, bar=Bar.M1, most=9, **chosen))
     looks = [one for one in asked if "gap_fill_runs" in one[0]]
     assert looks
-    ways = []
-    for statement, parameters in looks:
-        ways += store.read_here(partial(explained, statement=statement, parameters=parameters))
-    assert all(way.startswith("SEARCH gap_fill_runs USING") for way in ways), set(ways)
-
-
-def explained(connection, statement, parameters):
-    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-    return [row[3] for row in rows]
+    ways = [way for one in looks for way in plan(*one)]
+    if store.engine.dialect.name == "sqlite":
+        assert all(way.startswith("SEARCH gap_fill_runs USING") for way in ways), set(ways)
+    else:
+        assert not [way for way in ways if "Seq Scan" in way or "Sort" in way]
+        assert [way for way in ways if "Index" in way]
 
 
 def test_the_last_run_of_each_symbol(store):

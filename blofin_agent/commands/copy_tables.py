@@ -1,0 +1,181 @@
+"""Copies what a store has beside candles: runs, ticks, proofs, instruments, bans and used budget.
+
+What is there already is not written again, and what the target knows as well is left as it is.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import partial
+
+import sqlalchemy as sa
+
+from blofin_agent.commands.copy_report import Report, Table
+from blofin_agent.commands.patience import Patient
+from blofin_agent.store import copying_rows, copying_state, ledger
+from blofin_agent.store.copying_rows import KINDS, PROOFS, Kind, Values
+from blofin_agent.store.copying_state import NOTHING
+from blofin_agent.success import SERVICE
+
+ROWS = 1_000
+"""Rows that are read and written together."""
+
+
+class Tables:
+    """Copies one table after the other.
+
+    `symbols`: only rows of these; None means all. `names`: what the target calls an address that
+    the source calls otherwise.
+    """
+
+    def __init__(
+        self,
+        source: Patient,
+        target: Patient,
+        report: Report,
+        symbols: Collection[str] | None,
+        names: Mapping[str, str],
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._report = report
+        self._symbols = symbols
+        self._names = names
+        self._engine = target.store.engine.dialect.name
+
+    async def copy(self) -> None:
+        """Copy them all. Raises StoreUnavailable."""
+        for kind in KINDS:
+            await self._rows(kind, self._begin(kind.table.name))
+        await self._proofs()
+        await self._instruments()
+        await self._beat()
+        await self._budget()
+
+    def _begin(self, table: str) -> Table:
+        told = Table(table)
+        self._report.tables.append(told)
+        return told
+
+    async def _rows(self, kind: Kind, told: Table) -> None:
+        after: Values | None = None
+        read = partial(copying_rows.part, kind=kind, most=ROWS, symbols=self._symbols)
+        while part := await self._source.read(partial(read, after=after)):
+            after = part.last
+            rows = [row for row in part.rows if copying_rows.takes(self._engine, kind, row)]
+            told.rows += len(part.rows)
+            told.refused += len(part.rows) - len(rows)
+            if rows:
+                await self._part(kind, told, rows, after)
+
+    async def _part(self, kind: Kind, told: Table, rows: list[Values], last: Values) -> None:
+        look = partial(copying_rows.like, kind=kind, rows=rows)
+        # Where a key forbids two of a kind there are no others to be counted.
+        ours = rows
+        if not kind.one_of_each:
+            ours = await self._source.read(partial(look, up_to=last))
+        theirs = await self._target.read(look)
+
+        def add(connection: sa.Connection) -> int:
+            # Once more, now that no other copy adds any.
+            copying_rows.one_at_a_time(connection, kind)
+            lacking = copying_rows.lacking(kind, rows, ours, look(connection))
+            copying_rows.add(connection, kind, lacking)
+            return len(lacking)
+
+        if copying_rows.lacking(kind, rows, ours, theirs):
+            told.copied += await self._target.write(add)
+            theirs = await self._target.read(look)
+            told.lacking += len(copying_rows.lacking(kind, rows, ours, theirs))
+        if kind.one_of_each:
+            there = {kind.mark(row): row for row in theirs}
+            pairs = ((row, there.get(kind.mark(row), row)) for row in rows)
+            told.different += sum(
+                one != other and copying_rows.known(kind, one) != copying_rows.known(kind, other)
+                for one, other in pairs
+            )
+
+    async def _proofs(self) -> None:
+        told = self._begin(PROOFS.table.name)
+        after: tuple[str, str] | None = None
+        while after := await self._source.read(partial(copying_state.next_proven, after=after)):
+            symbol, bar = after
+            if self._symbols is not None and symbol not in self._symbols:
+                continue
+            look = partial(copying_state.proven, symbol=symbol, bar=bar)
+            every = await self._source.read(look)
+            found = [
+                one for one in every if copying_rows.takes(self._engine, PROOFS, (*after, *one))
+            ]
+            there = await self._target.read(look)
+            lacking = copying_state.unproven(found, there)
+            told.rows += len(every)
+            told.refused += len(every) - len(found)
+            told.kept += len(found) - len(lacking) - len(set(found) & set(there))
+            if lacking:
+                add = partial(copying_state.add_proven, symbol=symbol, bar=bar, found=lacking)
+                await self._target.write(add)
+                left = copying_state.unproven(lacking, await self._target.read(look))
+                told.copied += len(lacking) - len(left)
+                told.lacking += len(left)
+
+    async def _instruments(self) -> None:
+        """Take over BloFin's list as a whole where the source read it later."""
+        told = self._begin("instruments")
+        found = await self._source.read(ledger.load_instruments)
+        told.rows = len(found.instruments)
+
+        def take_over(connection: sa.Connection) -> bool:
+            if ledger.load_instruments(connection).seen >= found.seen:
+                return False
+            ledger.save_instruments(connection, found.instruments.values(), found.seen)
+            return True
+
+        there = await self._target.read(ledger.load_instruments)
+        if there.seen < found.seen and await self._target.write(take_over):
+            told.copied = told.rows
+        elif there.instruments != found.instruments:
+            told.kept = told.rows
+
+    async def _beat(self) -> None:
+        """Take over when a backfill last succeeded, where the source knows of a later one."""
+        told = self._begin("service_heartbeats")
+        look = partial(copying_state.last_beat, service=SERVICE)
+        found, there = await self._source.read(look), await self._target.read(look)
+        if found is None:
+            return
+        told.rows = 1
+        if there is None or there.beat < found.beat:
+            started, beat, note = found
+            await self._target.write(
+                partial(ledger.beat, service=SERVICE, started=started, now_ms=beat, note=note)
+            )
+            told.copied = 1
+        elif there != found:
+            told.kept = 1
+
+    async def _budget(self) -> None:
+        """Let no ban and no request of the last minutes be forgotten."""
+        bans, requests = (
+            self._begin("suspension"),
+            self._begin("request_ledger"),
+        )
+        look = partial(copying_state.accounts, names=self._names)
+        theirs = partial(copying_state.accounts, names={}, all_of_them=True)
+        found, there = await self._source.read(look), await self._target.read(theirs)
+        bans.rows = sum(one.suspension != NOTHING.suspension for one in found.values())
+        requests.rows = sum(one.requests.total() for one in found.values())
+        lacking = {
+            egress: account
+            for egress, account in found.items()
+            if there.get(egress, NOTHING).lacks(account)
+        }
+        if not lacking:
+            return
+        await self._target.write(partial(copying_state.add_accounts, found=lacking))
+        after = await self._target.read(theirs)
+        # What is too old by now may be gone.
+        for egress, account in (await self._source.read(look)).items():
+            before, now = there.get(egress, NOTHING), after.get(egress, NOTHING)
+            requests.copied += (account.requests - before.requests).total()
+            requests.lacking += (account.requests - now.requests).total()
+            bans.copied += before.graver(account)
+            bans.lacking += now.graver(account)

@@ -1,0 +1,90 @@
+"""Copying: one whole store into another, once, and what came of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from blofin_agent.commands.console import Failed, WrongUse
+from blofin_agent.commands.copier import Copier, Teller, find, is_wanted
+from blofin_agent.commands.copy_report import Report
+from blofin_agent.commands.copy_tables import Tables
+from blofin_agent.commands.patience import Patient
+from blofin_agent.core.symbols import needs_listing
+from blofin_agent.stopping import Stop, until_signal
+from blofin_agent.store import copying, ledger
+from blofin_agent.store.copying import Series
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+
+
+class CopyError(Failed):
+    """The copy broke off. The text is a sentence for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to copy where. `wanted`: names of symbols and patterns; None means all."""
+
+    source: Patient
+    target: Patient
+    wanted: Sequence[str] | None
+    addresses: Mapping[str, str]
+    """What the target calls an address that the source calls otherwise."""
+
+    @classmethod
+    def of(
+        cls,
+        source: Store,
+        target: Store,
+        wanted: Sequence[str] | None = None,
+        addresses: Mapping[str, str] | None = None,
+    ) -> "Order":
+        """Return the order to copy one store into another."""
+        return cls(Patient(source), Patient(target), wanted, addresses or {})
+
+
+async def copy(order: Order, tell: Teller) -> Report:
+    """Copy once. Raises CopyError and WrongUse.
+
+    SIGINT and SIGTERM end it after the transaction that is under way, and the report says so.
+    """
+    report = Report(order.source.store.where, order.target.store.where)
+    begun, stop = trio.current_time(), Stop()
+    problem: Exception | None = None
+    async with until_signal(stop):
+        try:
+            await _copy(order, report, tell)
+        except (StoreUnavailable, WrongUse) as error:
+            problem = error
+    stop.done()
+    if isinstance(problem, StoreUnavailable):
+        raise CopyError(f"{problem}; what was copied is kept: run it again to go on")
+    if problem is not None:
+        raise problem
+    report.seconds, report.stopped = trio.current_time() - begun, stop.came
+    return report
+
+
+async def _copy(order: Order, report: Report, tell: Teller) -> None:
+    source, target, wanted = order.source, order.target, order.wanted
+    if await source.read(copying.place) == await target.read(copying.place):
+        raise WrongUse(f"--from and --to name the same database, {report.source}")
+    found = await find(source, wanted)
+    symbols = None if wanted is None else await _symbols(source, wanted, found)
+    begun = trio.current_time()
+    await Copier(source, target, report, tell).copy(found)
+    report.candle_seconds = trio.current_time() - begun
+    await Tables(source, target, report, symbols, order.addresses).copy()
+
+
+async def _symbols(source: Patient, wanted: Sequence[str], found: Sequence[Series]) -> set[str]:
+    """Return all symbols that are meant. Raises WrongUse when one of them is not there."""
+    held = {one.symbol for one in found}
+    names = {one for one in wanted if not needs_listing([one])}
+    if unknown := sorted(names - held) or ([] if held else list(wanted)):
+        raise WrongUse(
+            f"--symbols names {', '.join(unknown)}, of which {source.store.where} holds no candle"
+        )
+    listed = (await source.read(ledger.load_instruments)).instruments
+    return held | {symbol for symbol in listed if is_wanted(symbol, wanted)}

@@ -1,0 +1,59 @@
+"""The command `fleet`: which agents share the database, and who keeps what."""
+
+import json
+
+import click
+
+from blofin_agent.commands import tables
+from blofin_agent.commands.console import (
+    INCOMPLETE,
+    Failed,
+    WrongUse,
+    opened,
+    read_settings,
+)
+from blofin_agent.commands.looking import json_option
+from blofin_agent.commands.options import symbols_option
+from blofin_agent.commands.stored import Crew, read_crews
+
+
+@click.command("fleet")
+@symbols_option
+@json_option
+def fleet(symbols: tuple[str, ...] | None, *, as_json: bool) -> None:
+    """Show which agents share the database, and who keeps which symbol. Reads the store only.
+
+    Agents on one PostgreSQL database share the symbols out among themselves. One that was not
+    heard of until its lease is over is gone, and the others take over what it kept.
+
+    Exits with 0 when every symbol that an agent is set to watch is kept by one, 3 when some are
+    not, 1 when no agent lives.
+
+    Example: blofin-agent fleet --symbols BTC-USDT
+    """
+    settings = read_settings()
+    with opened(settings, read_only=True) as store:
+        if store.engine.dialect.name == "sqlite":
+            raise WrongUse(
+                f"the database {store.where} is a file of SQLite, for one agent; several share one "
+                "of PostgreSQL: see BLOFIN_DATABASE_URL"
+            )
+        crews = store.read_here(read_crews)
+    if symbols is not None:
+        crews = [crew.only(symbols) for crew in crews]
+    if as_json:
+        click.echo(json.dumps({"fleets": [crew.as_json() for crew in crews]}))
+    elif crews:
+        tables.print_table(tables.fleet_table(crews))
+        for crew in crews:
+            _tell_orphans(crew)
+    if not any(crew.living for crew in crews):
+        raise Failed("no agent lives on this database; `blofin-agent run` starts one")
+    if any(crew.orphaned for crew in crews):
+        raise click.exceptions.Exit(INCOMPLETE)
+
+
+def _tell_orphans(crew: Crew) -> None:
+    if crew.orphaned:
+        names = ", ".join(crew.orphaned)
+        click.echo(f"{crew.bar}: nobody keeps {names}")

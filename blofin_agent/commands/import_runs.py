@@ -1,0 +1,73 @@
+"""Imports the old scripts' runs: those of which the file says all that a run of ours says."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import sqlalchemy as sa
+import trio
+
+from blofin_agent.commands import old_rows
+from blofin_agent.commands.import_report import Report, Runs
+from blofin_agent.commands.old_rows import OPTIONAL, RUNS
+from blofin_agent.commands.patience import Patient
+from blofin_agent.core.run import Run
+from blofin_agent.store import copying_rows
+from blofin_agent.store.copying_rows import KINDS, Values
+from blofin_agent.store.old_file import OldFile
+
+ROWS = 1_000
+"""Rows that are read and written together."""
+
+_KIND = next(kind for kind in KINDS if kind.table.name == "gap_fill_runs")
+
+
+async def import_runs(
+    old: OldFile, store: Patient, report: Report, step: Callable[[int], None]
+) -> None:
+    """Import them, the oldest first, each once. Raises NotReadable and StoreUnavailable."""
+    table = old.tables["gap_fill_runs"]
+    columns = old.columns(table)
+    names = old_rows.recognise(columns, RUNS)
+    lacking = [name for name in RUNS if name not in (*names, *OPTIONAL)]
+    report.runs = told = Runs(lacking=lacking)
+    wanted = [*names] if not lacking else []
+    order = [names["started"]] if not lacking else []
+    source = old.rows(
+        table, [names[name] for name in wanted] or columns[:1], ROWS, ordered_by=order
+    )
+    while part := await trio.to_thread.run_sync(next, source, None):
+        step(len(part))
+        told.rows += len(part)
+        if lacking:
+            continue
+        found = (old_rows.run(dict(zip(wanted, row, strict=True))) for row in part)
+        usable = [_values(one) for one in found if one is not None]
+        engine = store.store.engine.dialect.name
+        usable = [row for row in usable if copying_rows.takes(engine, _KIND, row)]
+        told.usable += len(usable)
+        if usable:
+            told.stored += await _store(store, [*dict.fromkeys(usable)], dry_run=report.dry_run)
+
+
+async def _store(store: Patient, rows: list[Values], *, dry_run: bool) -> int:
+    """Store those that are not there yet; return how many were, or would be, new."""
+
+    def lacking(connection: sa.Connection) -> list[Values]:
+        theirs = copying_rows.like(connection, _KIND, rows)
+        return copying_rows.lacking(_KIND, rows, rows, theirs)
+
+    def add(connection: sa.Connection) -> int:
+        copying_rows.one_at_a_time(connection, _KIND)
+        new = lacking(connection)
+        copying_rows.add(connection, _KIND, new)
+        return len(new)
+
+    new = await store.read(lacking)
+    if dry_run or not new:
+        return len(new)
+    return await store.write(add)
+
+
+def _values(run: Run) -> Values:
+    values = asdict(run) | {"trigger": run.trigger.value, "status": run.status.value}
+    return tuple(values[column.name] for column in _KIND.columns)

@@ -1,0 +1,212 @@
+"""Importer: reads the old scripts' prices, takes over what can be trusted, and counts the rest.
+
+A close alone is no candle, and a live price without its trade is no tick: nothing is made of them
+but figures, by which the store can be told to be complete and the old data to be right.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+import trio
+
+from blofin_agent.commands import old_rows
+from blofin_agent.commands.console import Failed
+from blofin_agent.commands.import_minutes import look_up, minutes
+from blofin_agent.commands.import_report import MOST_DIFFERENCES, Difference, Found, Report
+from blofin_agent.commands.old_rows import CANDLE, FILL, TICKS, TRADE
+from blofin_agent.commands.patience import Patient
+from blofin_agent.core.candle import DAY, MINUTE, BadRow, Bar, Candle, Source
+from blofin_agent.core.coverage import Span
+from blofin_agent.store import candles, copying, ticks
+from blofin_agent.store.candles import Rows
+from blofin_agent.store.old_file import OldFile
+
+ROWS = 10_000
+"""Rows that are read together."""
+WEEK = 7 * DAY
+
+ALONE = "a close alone is no candle"
+NO_TRADE = "a live price without trade id, size and side is no tick"
+NO_CLOSE = "no close that can be read"
+OFF_MINUTE = "from REST, but not of a minute's beginning"
+TWICE = "two candles of a minute that differ: neither is believed"
+
+Values = Mapping[str, Any]
+"""A row of the file, by what its columns mean."""
+
+
+class _Close(NamedTuple):
+    """A row that REST gave: a minute's close, and the candle that it is, if it is one."""
+
+    symbol: str
+    time: int
+    close: float
+    candle: Candle | None
+
+
+class Importer:
+    """Imports one file's prices. `now_ms`: when; `step` is told of rows as they are read.
+
+    Raises Failed when the table cannot be understood.
+    """
+
+    def __init__(
+        self, old: OldFile, store: Patient, report: Report, now_ms: int, step: Callable[[int], None]
+    ) -> None:
+        self._old = old
+        self._store = store
+        self._report = report
+        self._now = now_ms
+        self._step = step
+        self._over = Bar.M1.floor(now_ms)
+        """Minutes that open earlier are over."""
+        self._table = old.tables["ticks"]
+        columns = old.columns(self._table)
+        self._names = old_rows.recognise(columns, TICKS)
+        for needed, such_as in (("time", "ts_ms"), ("symbol", "symbol")):
+            if needed not in self._names:
+                raise Failed(
+                    f"{old.path}: no column of its table ticks can be told to be the {needed}, "
+                    f"such as {such_as}; they are {', '.join(columns)}"
+                )
+        self._has_candles = all(name in self._names for name in CANDLE)
+        self._has_trades = all(name in self._names for name in TRADE)
+
+    async def run(self) -> None:
+        """Do it all. Raises NotReadable and StoreUnavailable."""
+        async for part in self._parts(("time", "symbol", "source", "bar", *TRADE)):
+            await self._count(part)
+        if "source" in self._names:
+            await self._closes()
+        for _, found in sorted(self._report.symbols.items()):
+            await look_up(found, self._store, self._over)
+
+    async def _parts(self, meanings: Iterable[str], **how: Any) -> AsyncIterator[list[Values]]:
+        """Yield rows by what their columns mean, some at a time."""
+        wanted = [name for name in dict.fromkeys(meanings) if name in self._names]
+        columns = [self._names[name] for name in wanted]
+        source = self._old.rows(self._table, columns, ROWS, **how)
+        while part := await trio.to_thread.run_sync(next, source, None):
+            self._step(len(part))
+            yield [dict(zip(wanted, row, strict=True)) for row in part]
+
+    # -- what there is ----------------------------------------------------------------------------
+
+    async def _count(self, part: Sequence[Values]) -> None:
+        """Count rows and the minutes that they touch, and store those that are trades."""
+        left = self._report.left
+        trades = []
+        for row in part:
+            placed = old_rows.place(row, self._now)
+            if isinstance(placed, str):
+                left[placed] += 1
+                continue
+            symbol, time = placed
+            found = self._report.found(symbol)
+            found.first = min(time, found.first) if found.rows else time
+            found.last = max(time, found.last)
+            found.rows += 1
+            day = time // DAY * DAY
+            found.bits[day] = found.bits.get(day, 0) | 1 << (time - day) // MINUTE
+            if row.get("source") == FILL:
+                found.closes += 1
+            elif not self._has_trades or row["trade_id"] is None:
+                left[NO_TRADE] += 1
+            else:
+                tick = old_rows.tick(row, symbol, time, self._now)
+                if isinstance(tick, BadRow):
+                    left[f"no tick that BloFin can have sent: {tick.reason.value}"] += 1
+                else:
+                    found.ticks += 1
+                    trades.append((symbol, tick))
+        if trades and not self._report.dry_run:
+            stored = await self._store.write(partial(ticks.insert, found=trades))
+            for symbol, count in stored.items():
+                self._report.found(symbol).ticks_stored += count
+
+    # -- closes and candles -----------------------------------------------------------------------
+
+    async def _closes(self) -> None:
+        """Compare what REST gave with what is stored, and store what is a whole candle."""
+        meanings = ("symbol", "time", "price", "bar", *self._candle_columns())
+        source, order = self._names["source"], [self._names["symbol"], self._names["time"]]
+        waiting: list[_Close] = []
+        parts = self._parts(meanings, having=(source, FILL), ordered_by=order)
+        async for part in parts:
+            waiting += filter(None, map(self._close, part))
+            # The last minute may go on in the next part.
+            last = waiting[-1][:2] if waiting else None
+            await self._compare([one for one in waiting if one[:2] != last])
+            waiting = [one for one in waiting if one[:2] == last]
+        await self._compare(waiting)
+
+    def _candle_columns(self) -> Sequence[str]:
+        return (*CANDLE, "confirm") if self._has_candles else ()
+
+    def _close(self, row: Values) -> _Close | None:
+        placed = old_rows.place(row, self._now)
+        if isinstance(placed, str):
+            return None
+        symbol, time = placed
+        left = self._report.left
+        close = old_rows.number(row.get("price"))
+        if time % MINUTE:
+            left[OFF_MINUTE] += 1
+            return None
+        if close is None:
+            left[NO_CLOSE] += 1
+            return None
+        if not self._has_candles:
+            left[ALONE] += 1
+            return _Close(symbol, time, close, None)
+        candle = old_rows.candle(row, time, self._over)
+        if isinstance(candle, BadRow):
+            left[f"no candle that BloFin can have given: {candle.reason.value}"] += 1
+            return _Close(symbol, time, close, None)
+        self._report.found(symbol).candles += 1
+        return _Close(symbol, time, close, candle)
+
+    async def _compare(self, closes: Sequence[_Close]) -> None:
+        for (symbol, week), some in groupby(closes, lambda one: (one.symbol, one.time // WEEK)):
+            span = Span(week * WEEK, (week + 1) * WEEK)
+            look = partial(copying.read, symbol=symbol, bar=Bar.M1, span=span)
+            stored = {row[0]: row[4] for row in await self._store.read(look)}
+            found, new = self._report.found(symbol), []
+            for time, these in groupby(some, lambda one: one.time):
+                candle = self._judge(found, list(these), stored.get(time))
+                if candle is not None:
+                    new.append(candle)
+            if new and not self._report.dry_run:
+                insert = partial(_insert, symbol=symbol, found=new)
+                found.candles_stored += await self._store.write(insert)
+            elif new:
+                found.candles_stored += len(new)
+                for candle in new:
+                    day = candle.open_time // DAY * DAY
+                    span = Span(candle.open_time, candle.open_time + MINUTE)
+                    found.new[day] = found.new.get(day, 0) | minutes(span, day)
+
+    def _judge(self, found: Found, closes: list[_Close], stored: float | None) -> Candle | None:
+        """Compare a minute's closes with the stored one; return a candle to be stored, if any."""
+        if stored is None:
+            whole = {one.candle for one in closes if one.candle is not None}
+            if len(whole) > 1:
+                self._report.left[TWICE] += len(closes)
+            return whole.pop() if len(whole) == 1 else None
+        others = [one for one in closes if one.close != stored]
+        if not others:
+            found.equal += 1
+            return None
+        found.different += 1
+        if len(self._report.differences) < MOST_DIFFERENCES:
+            first = others[0]
+            told = Difference(found.symbol, first.time, first.close, stored)
+            self._report.differences.append(told)
+        return None
+
+
+def _insert(connection: sa.Connection, symbol: str, found: Sequence[Candle]) -> int:
+    return sum(candles.insert(connection, Bar.M1, [Rows(symbol, Source.FILL, found)]))

@@ -1,0 +1,43 @@
+"""Patience: a database that is away for a moment is waited for, for a while."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import sqlalchemy as sa
+import trio
+
+from blofin_agent.commands.oneshot import STORE_PATIENCE_S
+from blofin_agent.retry import Backoff
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A store whose transactions are tried again: they must be such that this does no harm."""
+
+    store: Store
+    patience_s: float = STORE_PATIENCE_S
+
+    async def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run one transaction that only reads. Raises StoreUnavailable."""
+        return await self._run(work, reading=True)
+
+    async def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run one that writes. Raises StoreUnavailable."""
+        return await self._run(work, reading=False)
+
+    async def _run(self, work: Callable[[sa.Connection], T], *, reading: bool) -> T:
+        backoff, give_up_at = Backoff(longest_s=5), trio.current_time() + self.patience_s
+        while True:
+            try:
+                if reading:
+                    return await self.store.read("copy", work)
+                return await self.store.write("copy", work)
+            except StoreUnavailable:
+                if trio.current_time() > give_up_at:
+                    raise
+                await trio.sleep(backoff.next())

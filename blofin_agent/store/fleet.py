@@ -1,0 +1,202 @@
+"""The fleet in the store: who lives, and who keeps which symbol complete.
+
+An agent that lives says so every few seconds, and is believed until its lease is over, by the
+server's clock. A symbol has one owner: a row of `symbol_owners`. It passes to another agent when
+its owner gives it back, or when the owner's lease is over. Each function is what one transaction
+does; one agent at a time is in any of them.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from blofin_agent.core.candle import DAY, Bar
+from blofin_agent.core.fleet import Member
+from blofin_agent.store.postgresql import alone
+from blofin_agent.store.schema import instruments, service_heartbeats, symbol_owners
+from blofin_agent.store.server_clock import now_ms
+
+LEASE_MS = 25_000
+"""So long an agent that says nothing is taken for living: it may be cut off from the database for
+a while, or the database may be on its way to another host."""
+PATIENCE_MS = 15_000
+"""So long those who lived when the database went away are taken for living when it is back: the
+first one to come back does not take over what the others keep."""
+_FORGOTTEN_MS = 7 * DAY
+
+_h, _o = service_heartbeats.c, symbol_owners.c
+
+
+class Me(NamedTuple):
+    """What an agent says of itself."""
+
+    service: str
+    started: int
+    """When this process was started (ms since the epoch)."""
+    note: str
+    """Which process it is, for a person."""
+    egress: str
+    """The address its requests are sent from."""
+    bar: Bar
+    wanted: tuple[str, ...]
+    page: str
+    """Where its page is."""
+    token: str = ""
+    """Tells this process from another that goes by the same name."""
+
+
+class Beat(NamedTuple):
+    """What a heartbeat brought."""
+
+    members: list[Member]
+    """Who lives and keeps candles of this bar, by name; we are one of them."""
+    ours: frozenset[str]
+    """The symbols that are ours. Fewer than before if our lease was over and others took some, or
+    if the database is one that knows less: a standby, a copy."""
+    claimed: int
+    """How many symbols have an owner who lives."""
+    listed_at: int
+    """When BloFin's instruments were last read by one of those on this store (ms), 0 when never."""
+
+
+class Superseded(Exception):
+    """Another process goes by our name."""
+
+
+def beat(connection: sa.Connection, me: Me, *, known: bool) -> Beat:
+    """Say that we live. `known`: whether we said so before. Raises Superseded.
+
+    At first the name is ours even if another process had it: as a rule that is one that was killed.
+    """
+    alone(connection, "fleet")
+    now = now_ms(connection)
+    row = connection.execute(
+        sa.select(_h.token, _h.lease).where(_h.service == me.service)
+    ).one_or_none()
+    if known and row is not None and row.token != me.token:
+        raise Superseded
+    if known and row is not None and row.lease <= now:
+        _be_patient(connection, me.bar, now)
+    values = {
+        "started": me.started,
+        "beat": now,
+        "lease": now + LEASE_MS,
+        "token": me.token,
+        "note": me.note,
+        "egress": me.egress,
+        "bar": me.bar.value,
+        "wanted": ",".join(me.wanted),
+        "page": me.page,
+    }
+    if row is None:
+        connection.execute(sa.insert(service_heartbeats).values(service=me.service, **values))
+        gone = sa.and_(_h.lease > 0, _h.lease < now - _FORGOTTEN_MS)
+        connection.execute(sa.delete(service_heartbeats).where(gone))
+    else:
+        again = sa.update(service_heartbeats).where(_h.service == me.service)
+        connection.execute(again.values(values))
+    living = (_h.bar == me.bar.value, _h.lease > now)
+    members = [
+        Member(service, egress, tuple(wanted.split(",")), page)
+        for service, egress, wanted, page in connection.execute(
+            sa.select(_h.service, _h.egress, _h.wanted, _h.page).where(*living).order_by(_h.service)
+        )
+    ]
+    claimed = connection.scalar(
+        sa.select(sa.func.count())
+        .select_from(symbol_owners)
+        .where(
+            _o.bar == me.bar.value,
+            _o.service.in_(sa.select(_h.service).where(*living)),
+        )
+    )
+    ours = connection.scalars(
+        sa.select(_o.symbol).where(_o.bar == me.bar.value, _o.service == me.service)
+    )
+    listed_at = connection.scalar(sa.select(sa.func.max(instruments.c.seen)))
+    return Beat(members, frozenset(ours), claimed or 0, listed_at or 0)
+
+
+def _be_patient(connection: sa.Connection, bar: Bar, now: int) -> None:
+    """Lengthen the leases of those who may come back soon, as we did, if nobody's lasts."""
+    ours = _h.bar == bar.value
+    last = connection.scalar(sa.select(sa.func.max(_h.lease)).where(ours)) or 0
+    if last <= now:
+        lived = sa.update(service_heartbeats).where(ours, _h.lease > last - PATIENCE_MS)
+        connection.execute(lived.values(lease=now + PATIENCE_MS))
+
+
+def claim(
+    connection: sa.Connection, me: Me, wanted: Collection[str], given_back: Iterable[str]
+) -> frozenset[str]:
+    """Give symbols back, take those wanted that nobody who lives has; return all that are ours."""
+    alone(connection, "fleet")
+    now, bar = now_ms(connection), me.bar.value
+    ours = sa.and_(_o.bar == bar, _o.service == me.service)
+    connection.execute(sa.delete(symbol_owners).where(ours, _o.symbol.in_(list(given_back))))
+    living = set(connection.scalars(sa.select(_h.service).where(_h.bar == bar, _h.lease > now)))
+    owners = {
+        row.symbol: row.service
+        for row in connection.execute(sa.select(_o.symbol, _o.service).where(_o.bar == bar))
+    }
+    left = [symbol for symbol in wanted if symbol in owners and owners[symbol] not in living]
+    takes_over = sa.update(symbol_owners).where(_o.bar == bar, _o.symbol.in_(left))
+    connection.execute(takes_over.values(service=me.service, since=now))
+    new = [
+        {"bar": bar, "symbol": symbol, "service": me.service, "since": now}
+        for symbol in sorted(wanted)
+        if symbol not in owners
+    ]
+    if new:
+        connection.execute(sa.insert(symbol_owners), new)
+    return frozenset(connection.scalars(sa.select(_o.symbol).where(ours)))
+
+
+def leave(connection: sa.Connection, me: Me) -> None:
+    """Give all symbols back, and say that we live no longer."""
+    alone(connection, "fleet")
+    mine = sa.and_(_h.service == me.service, _h.token == me.token)
+    if connection.execute(sa.delete(service_heartbeats).where(mine)).rowcount:
+        connection.execute(sa.delete(symbol_owners).where(_o.service == me.service))
+
+
+class Seen(NamedTuple):
+    """A member of a fleet as others see it. Times in ms since the epoch."""
+
+    service: str
+    bar: str
+    egress: str
+    started: int
+    beat: int
+    lease: int
+    wanted: str
+    page: str
+    note: str
+    symbols: list[str]
+
+
+class Roll(NamedTuple):
+    """All members, also those whose lease is over, at `now` (ms, by the server's clock)."""
+
+    now: int
+    members: list[Seen]
+
+
+def roll(connection: sa.Connection) -> Roll:
+    """Return who is known to the fleet, and what each keeps."""
+    names = ("service", "bar", "egress", "started", "beat", "lease", "wanted", "page", "note")
+    symbols: dict[tuple[str, str], list[str]] = {}
+    for bar, symbol, service in connection.execute(
+        sa.select(_o.bar, _o.symbol, _o.service).order_by(_o.bar, _o.symbol)
+    ):
+        symbols.setdefault((bar, service), []).append(symbol)
+    members = [
+        Seen(**row, symbols=symbols.get((row["bar"], row["service"]), []))
+        for row in connection.execute(
+            sa.select(*(_h[name] for name in names))
+            .where(_h.lease > 0)
+            .order_by(_h.bar, _h.service)
+        ).mappings()
+    ]
+    return Roll(now_ms(connection), members)

@@ -1,0 +1,165 @@
+"""What is asked of PostgreSQL itself: connections that notice when they are cut, and locks."""
+
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    import psycopg
+
+LOCK_S = 5
+"""How long a statement waits for a lock that another agent holds."""
+STUCK_S = 20.0
+"""A transaction that takes longer is cut off: the server may be frozen, or wait for a standby that
+is gone. It is tried again, and what it wrote already is not written twice."""
+PING_S = 5.0
+"""A connection over which the server does not answer within so long is cut off, and made anew."""
+READING = {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
+"""How a transaction is that only reads: all its statements see the same moment."""
+IDLE_S = 30
+"""A transaction whose agent is not heard of for so long is ended by the server: it may hold locks
+that others wait for. One that reads at leisure is not: what it writes to may be slow."""
+_SILENT_MS = 15_000
+"""What was sent and is not acknowledged for so long was sent to nobody."""
+
+_CONNECTING: Mapping[str, str] = {
+    "application_name": "blofin-agent",
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": str(_SILENT_MS),
+}
+_SESSION = (
+    ("tcp_user_timeout", str(_SILENT_MS)),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+)
+_NEW = "blofin_new"
+"""Where it is noted of a connection that it was not used yet."""
+_ADVISORY = 0x626C6F66
+"""The first of the two numbers of our advisory locks, so that they are not another program's."""
+
+
+def options(url: sa.URL) -> dict[str, Any]:
+    """Return what an engine is made with; what the URL says itself stands."""
+    wanted = {name: value for name, value in _CONNECTING.items() if name not in url.query}
+    if "host" in url.query and "target_session_attrs" not in url.query:
+        # Of a primary and its standbys only the one that takes writes is of use.
+        wanted["target_session_attrs"] = "read-write"
+    return {"connect_args": wanted}
+
+
+def listen(engine: sa.Engine) -> None:
+    """Set each new connection up, and see that one still works before it is used again.
+
+    SQLAlchemy's own `pool_pre_ping` would wait for ever for a server that is frozen.
+    """
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: "psycopg.Connection", record: Any) -> None:
+        record.info[_NEW] = True
+        waits = (("lock_timeout", LOCK_S), ("idle_in_transaction_session_timeout", IDLE_S))
+        pairs = [*((name, f"{round(seconds * 1000)}ms") for name, seconds in waits), *_SESSION]
+        calls = ", ".join("set_config(%s, %s, false)" for _ in pairs)
+        with _cut_after(connection, PING_S), connection.cursor() as cursor:
+            cursor.execute(f"SELECT {calls}", [part for pair in pairs for part in pair])
+            connection.commit()
+
+    @sa.event.listens_for(engine, "checkout")
+    def _checkout(connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info.pop(_NEW, False):
+            return
+        try:
+            with _cut_after(connection, PING_S):
+                engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            # The pool makes it anew then.
+            raise sa.exc.DisconnectionError from error
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        if _at_leisure(connection):
+            with cursor_of(connection) as cursor:
+                cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
+def driver_of(connection: sa.Connection) -> "psycopg.Connection":
+    """Return the driver's own connection."""
+    driver: psycopg.Connection | None = connection.connection.driver_connection
+    assert driver is not None  # noqa: S101 - the pool has just handed it out
+    return driver
+
+
+@contextmanager
+def bounded(connection: sa.Connection) -> Iterator[None]:
+    """Cut the connection off when the block takes longer than STUCK_S, unless it is `at_leisure`.
+
+    A timeout of the server's would not do: one that ends while a commit waits for a standby tells
+    the driver that all is well, though the standby has nothing of it. Does nothing on SQLite.
+    """
+    if connection.dialect.name == "sqlite" or _at_leisure(connection):
+        yield
+        return
+    with _cut_after(driver_of(connection), STUCK_S):
+        yield
+
+
+def _at_leisure(connection: sa.Connection) -> bool:
+    return bool(connection.get_execution_options().get("at_leisure"))
+
+
+@contextmanager
+def _cut_after(connection: "psycopg.Connection", seconds: float) -> Iterator[None]:
+    """Cut the connection off when the block takes longer: the driver would wait for ever."""
+    timer = threading.Timer(seconds, _cut, [connection.fileno()])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(fileno: int) -> None:
+    with suppress(OSError), socket.socket(fileno=fileno) as line:
+        try:
+            line.shutdown(socket.SHUT_RDWR)
+        finally:
+            # It is the driver's to close.
+            line.detach()
+
+
+def alone(connection: sa.Connection, what: str) -> None:
+    """Let nobody else do the same until this transaction ends. On SQLite one writer is alone."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(
+            "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_ADVISORY, what)
+        )
+
+
+@contextmanager
+def cursor_of(connection: sa.Connection, *, binary: bool = False) -> "Iterator[psycopg.Cursor]":
+    """Hand out a cursor of the driver's own. Its errors are raised as SQLAlchemy raises them."""
+    foreign = connection.dialect.loaded_dbapi.Error
+    try:
+        with driver_of(connection).cursor(binary=binary) as cursor:
+            yield cursor
+    except foreign as error:
+        raise sa.exc.DBAPIError.instance("by the driver", None, error, foreign) from error
+
+
+def copy(
+    connection: sa.Connection, into: str, kinds: Sequence[str], rows: Iterable[Sequence[object]]
+) -> None:
+    """Copy rows into a table. `into`: the table with its columns; `kinds`: their types."""
+    statement = f"COPY {into} FROM STDIN (FORMAT BINARY)"
+    with cursor_of(connection) as cursor, cursor.copy(statement.encode()) as taking:
+        taking.set_types(kinds)
+        for row in rows:
+            taking.write_row(row)

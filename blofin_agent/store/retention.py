@@ -1,0 +1,102 @@
+"""Retention: what is older than somebody wants to keep, taken away a little at a time.
+
+Each function is part of a transaction.
+"""
+
+import sqlalchemy as sa
+
+from blofin_agent.core.blocks import length_ms
+from blofin_agent.core.candle import DAY, Bar
+from blofin_agent.store import partitions
+from blofin_agent.store.schema import (
+    candles,
+    coverage_blocks,
+    gap_fill_runs,
+    unavailable,
+    verifications,
+)
+
+MOST_ROWS = 5_000
+"""Rows that one transaction takes away, about."""
+
+
+def horizon(connection: sa.Connection, now_ms: int, retention_ms: int) -> int | None:
+    """Return the time (ms) before which all may go; None while nothing is known to be stored.
+
+    Age counts from the newest candles when the clock is ahead of them: a clock gone wrong, or an
+    agent that was away for long, costs nothing that is stored.
+    """
+    c = coverage_blocks.c
+    newest = [
+        start + length_ms(bar)
+        for bar in Bar
+        if (start := connection.scalar(sa.select(sa.func.max(c.start)).where(c.bar == bar.value)))
+        is not None
+    ]
+    return min(now_ms, max(newest)) - retention_ms if newest else None
+
+
+def forget_candles(connection: sa.Connection, before_ms: int) -> int:
+    """Take away candles that open before a time (ms); return how many of what was taken.
+
+    On PostgreSQL those are whole partitions, in which no candle is younger. On SQLite they are
+    rows of whole days, MOST_ROWS at most: 0 means that there are none left. The block of coverage
+    of what is left of it goes, too; the agent makes it anew.
+    """
+    if connection.dialect.name == "postgresql":
+        dropped = partitions.drop_before(connection, before_ms)
+        if dropped:
+            # No trigger tells of what is dropped. Where no block is, the candles are looked at.
+            before = sa.delete(coverage_blocks).where(coverage_blocks.c.start < before_ms)
+            connection.execute(before)
+        return dropped
+    taken = 0
+    day = before_ms // DAY * DAY
+    for bar in Bar:
+        for symbol in _symbols(connection, bar, day):
+            taken += _forget(connection, symbol, bar, day)
+            if taken >= MOST_ROWS:
+                return taken
+    return taken
+
+
+def forget_rest(connection: sa.Connection, before_ms: int) -> int:
+    """Take away runs and verifications that ended before, and proofs of before; return how many."""
+    taken = 0
+    for table in (gap_fill_runs, verifications):
+        # Ids go with time: the oldest are the first, and no more than these need be looked at.
+        oldest = sa.select(table.c.id, table.c.finished).order_by(table.c.id).limit(MOST_ROWS)
+        old = [row.id for row in connection.execute(oldest) if row.finished < before_ms]
+        if old:
+            connection.execute(sa.delete(table).where(table.c.id.in_(old)))
+        taken += len(old)
+    for bar in Bar:
+        c = unavailable.c
+        gone = sa.delete(unavailable).where(c.bar == bar.value, c.end <= before_ms)
+        taken += connection.execute(gone).rowcount
+    return taken
+
+
+def _symbols(connection: sa.Connection, bar: Bar, before_ms: int) -> list[str]:
+    """Return the symbols with a candle of this bar before a time: a look for each, no scan."""
+    c = candles.c
+    found = []
+    symbol: str | None = ""
+    while (
+        symbol := connection.scalar(
+            sa.select(c.symbol).where(c.symbol > symbol).order_by(c.symbol).limit(1)
+        )
+    ) is not None:
+        old = (c.symbol == symbol, c.bar == bar.value, c.open_time < before_ms)
+        if connection.scalar(sa.select(c.symbol).where(*old).limit(1)):
+            found.append(symbol)
+    return found
+
+
+def _forget(connection: sa.Connection, symbol: str, bar: Bar, before_ms: int) -> int:
+    c = candles.c
+    ours = (c.symbol == symbol, c.bar == bar.value)
+    oldest = sa.select(c.open_time).where(*ours).order_by(c.open_time)
+    past = connection.scalar(oldest.offset(MOST_ROWS).limit(1))
+    end = before_ms if past is None else min(past, before_ms)
+    return connection.execute(sa.delete(candles).where(*ours, c.open_time < end)).rowcount

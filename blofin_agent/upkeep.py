@@ -1,0 +1,75 @@
+"""Upkeep: room for the weeks to come in the store, and no more kept in it than is wanted.
+
+Nothing of it is urgent: where the database is away it is done an hour later.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import sqlalchemy as sa
+import structlog
+import trio
+
+from blofin_agent.core.candle import DAY
+from blofin_agent.store import partitions, retention
+from blofin_agent.store.engine import Store
+from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.text import clock_text, plural
+
+log = structlog.get_logger()
+
+FIRST_S = 30.0
+"""After a start there is more urgent work."""
+EVERY_S = 3_600.0
+BETWEEN_S = 0.5
+"""Between two transactions that delete, so that candles need not wait for long."""
+
+
+class Upkeep:
+    """Does it for ever. `retention_days`: how long candles are kept at least; None for ever."""
+
+    def __init__(
+        self, store: Store, clock: Callable[[], int], retention_days: float | None
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._days = retention_days
+
+    async def run(self) -> None:
+        """Do it now and then."""
+        await trio.sleep(FIRST_S)
+        while True:
+            try:
+                await self.once()
+            except StoreUnavailable as error:
+                log.debug(f"the database could not be kept up: {error}")
+            await trio.sleep(EVERY_S)
+
+    async def once(self) -> None:
+        """Do all of it. Raises StoreUnavailable."""
+        if self._store.engine.dialect.name == "postgresql":
+            ahead = partial(partitions.make_ahead, now_ms=self._clock())
+            await self._store.write("upkeep", ahead)
+        if self._days is None:
+            return
+        horizon = partial(
+            retention.horizon, now_ms=self._clock(), retention_ms=round(self._days * DAY)
+        )
+        before_ms = await self._store.read("load", horizon)
+        if before_ms is None:
+            return
+        taken = await self._all(partial(retention.forget_candles, before_ms=before_ms))
+        await self._all(partial(retention.forget_rest, before_ms=before_ms))
+        if taken:
+            what = "candle" if self._store.engine.dialect.name == "sqlite" else "partition"
+            log.info(
+                f"{plural(taken, what)} of before {clock_text(before_ms)} deleted "
+                f"(RETENTION_DAYS={self._days:g})"
+            )
+
+    async def _all(self, work: Callable[[sa.Connection], int]) -> int:
+        taken = 0
+        while part := await self._store.write("upkeep", work):
+            taken += part
+            await trio.sleep(BETWEEN_S)
+        return taken

@@ -1,0 +1,176 @@
+"""A real PostgreSQL server for tests, on a free port of this machine; ends with them."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+USER = "postgres"
+GUEST = "guest"
+"""Who is asked for a password, once there is such a role."""
+MOST_BYTES = 2_000_000_000
+
+
+def programs():
+    """Return the folder of PostgreSQL's programs, None when it is not installed."""
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    places = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    newest = max(places, key=lambda path: int(path.parent.parent.name), default=None)
+    return newest.parent if newest else None
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def _in_memory():
+    """Return a folder that is in memory, if there is room in it: a new database takes a fifth."""
+    with contextlib.suppress(OSError):
+        room = shutil.disk_usage("/dev/shm")  # noqa: S108 - it is asked for a folder of ours
+        if room.free > MOST_BYTES:
+            return "/dev/shm"  # noqa: S108 - likewise
+    return None
+
+
+def run(*command, env=None):
+    """Run a program of PostgreSQL's, which refuses to be run by root."""
+    how = {"user": USER, "extra_groups": []} if os.geteuid() == 0 else {}
+    subprocess.run(command, check=True, capture_output=True, timeout=120, env=env, cwd="/", **how)
+
+
+@dataclass
+class Server:
+    """A server. Nothing of it is safe against a loss of power: it is for tests."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    settings: dict[str, str] = field(default_factory=dict)
+    count: int = 0
+
+    @classmethod
+    def make(cls, **settings):
+        """Make a new one, which is not started yet."""
+        folder = Path(tempfile.mkdtemp(prefix="pg", dir=_in_memory()))
+        if os.geteuid() == 0:
+            shutil.chown(folder, USER)
+        server = cls(folder, settings=settings)
+        run(
+            programs() / "initdb",
+            *("-D", server.data, "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8"),
+            "--locale=C.UTF-8",
+        )
+        rules = server.data / "pg_hba.conf"
+        asked = f"host all {GUEST} 127.0.0.1/32 scram-sha-256\n"
+        rules.write_text(asked + rules.read_text())
+        return server
+
+    @property
+    def data(self):
+        return self.folder / "data"
+
+    def start(self):
+        """Start it, unless it runs."""
+        if self.processes():
+            return
+        settings = {
+            "port": str(self.port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self.folder),
+            "fsync": "off",
+            "full_page_writes": "off",
+            "autovacuum": "off",
+            "max_wal_size": "256MB",
+            "max_connections": "60",
+            "shared_buffers": "32MB",
+            **self.settings,
+        }
+        words = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
+        run(
+            programs() / "pg_ctl",
+            *("-D", self.data, "-l", self.folder / "log", "-w", "-o", words, "start"),
+        )
+
+    def stop(self, mode="fast"):
+        """End it: `fast` ends all connections, `immediate` is like a loss of power."""
+        if self.processes():
+            run(programs() / "pg_ctl", *("-D", self.data, "-m", mode, "-w", "stop"))
+
+    def kill(self):
+        """End it as `kill -9` does; its children end by themselves."""
+        processes = self.processes()
+        os.kill(processes[0], signal.SIGKILL)
+        while any(Path(f"/proc/{pid}").exists() for pid in processes):
+            time.sleep(0.02)
+
+    def freeze(self):
+        """Let it do nothing, and keep all connections, until `thaw`."""
+        for pid in self.processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self):
+        for pid in self.processes():
+            os.kill(pid, signal.SIGCONT)
+
+    def processes(self):
+        """Return the ids of its processes, its own first; none when it does not run."""
+        try:
+            pid = (self.data / "postmaster.pid").read_text().split()[0]
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except OSError:
+            return []
+        return [int(pid), *map(int, children)]
+
+    def remove(self):
+        with contextlib.suppress(subprocess.SubprocessError, OSError):
+            self.thaw()
+            self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def dsn(self, database="postgres"):
+        return f"host=127.0.0.1 port={self.port} user={USER} dbname={database}"
+
+    def url(self, database="postgres", user=USER):
+        """Return the URL of a database; `user` may be with a password, after a colon."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement, database="postgres"):
+        """Run a statement outside any transaction, and return its rows."""
+        with psycopg.connect(self.dsn(database), autocommit=True) as connection:
+            found = connection.execute(statement)
+            return found.fetchall() if found.description else []
+
+    def database(self, like=None):
+        """Make a new database, like another one; return its name."""
+        self.count += 1
+        name = f"of_test_{self.count}"
+        ((version,),) = self.execute("SHOW server_version_num")
+        # Older ones know no other way.
+        quickly = " STRATEGY file_copy" if int(version) >= 150_000 else ""
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {like or 'template1'}{quickly}")
+        return name
+
+    def drop(self, name):
+        self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def is_there():
+    """Return whether a server can be run here."""
+    if programs() is None:
+        return False
+    if os.geteuid() == 0:
+        with contextlib.suppress(KeyError):
+            return bool(pwd.getpwnam(USER))
+        return False
+    return True

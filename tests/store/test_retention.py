@@ -1,0 +1,112 @@
+"""Laws of retention: what is too old goes, a little at a time, and nothing else."""
+
+import pytest
+
+from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.proof import Proof
+from blofin_agent.core.run import Run, Trigger
+from blofin_agent.store import blocks, candles, ledger, partitions, retention, runs
+from blofin_agent.store.candles import Rows
+
+NOW = 1_790_000_000_000 // partitions.WEEK * partitions.WEEK + 3 * DAY
+"""In the middle of a week of PostgreSQL's partitions."""
+VALUES = (2.5, 3.0, 1.0, 2.0, 10.0, 0.5, 20.0)
+
+
+def write(store, work):
+    with store.engine.begin() as connection:
+        return work(connection)
+
+
+def fill(store, symbol, days, *, bar=Bar.M1, step=HOUR):
+    """Store a candle each `step` of the last days."""
+    times = range(NOW - days * DAY, NOW, step)
+    rows = Rows(symbol, Source.FILL, [Candle(time, *VALUES) for time in times])
+    write(store, lambda db: candles.insert(db, bar, [rows]))
+
+
+def forget(store, before):
+    """Take away all that may go, and return in how many parts."""
+    parts = 0
+    while write(store, lambda db: retention.forget_candles(db, before)):
+        parts += 1
+        assert parts < 1_000
+    return parts
+
+
+def oldest(rows, symbol, bar="1m"):
+    ((time,),) = rows(
+        f"SELECT min(open_time) FROM candles WHERE symbol = '{symbol}' AND bar = '{bar}'"
+    )
+    return time
+
+
+def test_what_is_older_goes_and_what_is_younger_stays(store, rows):
+    """Of every symbol and bar: whole days on SQLite, whole weeks on PostgreSQL."""
+    fill(store, "A", 60)
+    fill(store, "B", 5)
+    fill(store, "C", 60, bar=Bar.H1)
+    before = NOW - 30 * DAY
+    forget(store, before)
+    weekly = store.engine.dialect.name == "postgresql"
+    whole = partitions.week_of(before) if weekly else before // DAY * DAY
+    assert oldest(rows, "A") == whole
+    assert oldest(rows, "B") == NOW - 5 * DAY
+    assert oldest(rows, "C", "1H") == whole
+    assert forget(store, before) == 0
+
+
+def test_blocks_tell_the_same_as_the_candles_afterwards(store):
+    """Also those that a week's end goes through."""
+    fill(store, "A", 40, step=MINUTE)
+    fill(store, "A", 40, bar=Bar.M5, step=5 * MINUTE)
+    forget(store, NOW - 20 * DAY)
+    for bar in (Bar.M1, Bar.M5):
+        span = Span(NOW - 41 * DAY, NOW + DAY)
+        loaded = write(store, lambda db: blocks.load(db, bar, span, ["A"]))["A"]  # noqa: B023
+        times = write(
+            store,
+            lambda db: [one.open_time for one in candles.page(db, "A", bar, span, 100_000)],  # noqa: B023
+        )
+        assert loaded.held.count(span) == len(times) > 0
+        assert all(loaded.held.has(time) for time in times)
+
+
+@pytest.mark.sqlite
+def test_little_is_taken_in_one_transaction(store, monkeypatch):
+    """So that no candle waits for long."""
+    monkeypatch.setattr(retention, "MOST_ROWS", 100)
+    fill(store, "A", 40)
+    fill(store, "B", 40)
+    taken = []
+    while part := write(store, lambda db: retention.forget_candles(db, NOW - 20 * DAY)):
+        taken.append(part)
+    assert max(taken) <= 200
+    assert sum(taken) == 2 * 20 * 24
+
+
+def test_age_counts_from_the_newest_candles_when_the_clock_is_ahead_of_them(store):
+    """A clock gone wrong by ten years costs nothing that is stored."""
+    assert write(store, lambda db: retention.horizon(db, NOW, 30 * DAY)) is None
+    fill(store, "A", 1)
+    ten_years = NOW + 3_650 * DAY
+    assert write(store, lambda db: retention.horizon(db, ten_years, 30 * DAY)) <= NOW - 28 * DAY
+    assert write(store, lambda db: retention.horizon(db, NOW - DAY, 30 * DAY)) == NOW - 31 * DAY
+
+
+def test_runs_and_proofs_of_then_go_too(store, rows):
+    """Those of now stay."""
+    for ended in (NOW - 40 * DAY, NOW - 35 * DAY, NOW - DAY):
+        run = Run("A", "1m", Trigger.PERIODIC, ended - 1_000, finished=ended)
+        write(store, lambda db: runs.record(db, run))  # noqa: B023
+    proofs = [
+        Proof(Span(NOW - 40 * DAY, NOW - 40 * DAY + MINUTE), NOW, 1, NOW),
+        Proof(Span(NOW - DAY, NOW - DAY + MINUTE), NOW, 1, NOW),
+    ]
+    write(store, lambda db: ledger.save_proofs(db, "A", Bar.M1, proofs, 0))
+    before = NOW - 30 * DAY
+    assert write(store, lambda db: retention.forget_rest(db, before)) == 3
+    assert rows("SELECT finished FROM gap_fill_runs") == [(NOW - DAY,)]
+    assert rows('SELECT "end" FROM unavailable') == [(NOW - DAY + MINUTE,)]
+    assert write(store, lambda db: retention.forget_rest(db, before)) == 0

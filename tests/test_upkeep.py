@@ -1,0 +1,56 @@
+"""Laws of the upkeep: it is done now and then, and only what is set."""
+
+import trio
+
+from blofin_agent.core.candle import DAY, HOUR, Bar, Source
+from blofin_agent.store import candles
+from blofin_agent.store.candles import Rows
+from blofin_agent.upkeep import EVERY_S, FIRST_S, Upkeep
+
+
+async def fill(place, candle, days):
+    now = place.wall() // HOUR * HOUR
+    times = range(now - days * DAY, now, HOUR)
+    rows = Rows("BTC-USDT", Source.FILL, [candle(time) for time in times])
+    await place.store.write("insert", lambda db: candles.insert(db, Bar.M1, [rows]))
+
+
+async def keep_up(place, days, seconds):
+    with trio.move_on_after(seconds):
+        await Upkeep(place.store, place.wall, days).run()
+
+
+async def test_what_is_older_than_it_is_kept_is_deleted_each_hour(house, candle, lines):
+    """And it is said once, with the setting."""
+    place = house()
+    await fill(place, candle, 40)
+    await keep_up(place, 30, FIRST_S + 20)
+    ((oldest, count),) = place.rows("SELECT min(open_time), count(*) FROM candles")
+    assert place.wall() - 31 * DAY - HOUR <= oldest <= place.wall() - 30 * DAY
+    assert count >= 30 * 24
+    (line,) = [one for one in lines("info") if "deleted" in one]
+    assert "(RETENTION_DAYS=30)" in line
+    place.wall.ahead_ms = 2 * DAY
+    await fill(place, candle, 1)
+    await keep_up(place, 30, FIRST_S + 20 + EVERY_S)
+    assert place.rows("SELECT min(open_time) FROM candles")[0][0] > oldest
+
+
+async def test_without_the_setting_everything_is_kept(house, candle):
+    """For ever."""
+    place = house()
+    await fill(place, candle, 400)
+    await keep_up(place, None, FIRST_S + 2 * EVERY_S)
+    assert place.rows("SELECT count(*) FROM candles") == [(400 * 24,)]
+
+
+async def test_a_database_that_is_away_is_met_again_an_hour_later(house, candle, locker):
+    """Nothing fails, and nothing is lost."""
+    place = house()
+    await fill(place, candle, 40)
+    locker.execute("BEGIN IMMEDIATE")
+    await keep_up(place, 30, FIRST_S + 20)
+    locker.execute("ROLLBACK")
+    assert place.rows("SELECT count(*) FROM candles") == [(40 * 24,)]
+    await keep_up(place, 30, FIRST_S + 20)
+    assert place.rows("SELECT count(*) FROM candles")[0][0] < 40 * 24
