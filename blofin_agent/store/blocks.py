@@ -12,14 +12,13 @@ trigger, or writes to the blocks themselves, makes them wrong. See `wrong` and `
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import sqlalchemy as sa
 
-from blofin_agent.core.blocks import Block, bits_of, join, length_ms, pack, starts, unpack
+from blofin_agent.core.blocks import Block, bits_of, join, length_ms, starts
 from blofin_agent.core.candle import Bar, Source
 from blofin_agent.core.coverage import Coverage, Span
-from blofin_agent.store.schema import candles, coverage_blocks
-from blofin_agent.store.sqlite import driver_of, insert_many
+from blofin_agent.store import block_rows
+from blofin_agent.store.block_rows import Key, Stretch, counts_in, read, rows_in, write
 
 if TYPE_CHECKING:
     from blofin_agent.store.candles import Rows
@@ -29,51 +28,6 @@ FEW_GAPS = 16
 """So many are looked into one by one; more are counted in one go."""
 MOST_BARS = 100_000
 """Bars that one transaction reads, about: a few milliseconds."""
-
-_Key = tuple[str, int]
-"""A symbol, and where a block of it starts (ms)."""
-_Row = tuple[int, str]
-"""A candle's open time (ms) and source."""
-
-_IN_SPAN = (
-    candles.c.symbol == sa.bindparam("symbol"),
-    candles.c.bar == sa.bindparam("bar"),
-    candles.c.open_time >= sa.bindparam("start"),
-    candles.c.open_time < sa.bindparam("end"),
-)
-_ROWS = sa.select(candles.c.open_time, candles.c.source).where(*_IN_SPAN)
-_COUNT = sa.select(sa.func.count()).select_from(candles).where(*_IN_SPAN)
-_BLOCKS_AS_ONE = sa.select(
-    sa.func.json_group_array(
-        sa.func.json_array(
-            coverage_blocks.c.symbol,
-            coverage_blocks.c.start,
-            sa.func.hex(coverage_blocks.c.held),
-            sa.func.hex(coverage_blocks.c.live),
-        )
-    )
-).where(
-    coverage_blocks.c.bar == sa.bindparam("bar"),
-    coverage_blocks.c.start.in_(sa.bindparam("these", expanding=True)),
-    coverage_blocks.c.symbol.in_(sa.bindparam("symbols", expanding=True)),
-)
-_as_one = msgspec.json.Decoder(list[tuple[str, int, str, str]])
-_INTO = "coverage_blocks (bar, start, symbol, held, live)"
-_OVER = "ON CONFLICT (bar, start, symbol) DO UPDATE SET held = excluded.held, live = excluded.live"
-
-_PG_READ = (
-    "SELECT symbol, start, held, live FROM coverage_blocks "
-    "WHERE bar = %s AND start = ANY(%s) AND symbol = ANY(%s)"
-)
-_PG_RESERVE = (
-    f"INSERT INTO {_INTO} SELECT %s, start, symbol, '', '' "  # noqa: S608 - a constant
-    "FROM unnest(%s::bigint[], %s::text[]) AS these (start, symbol) ON CONFLICT DO NOTHING"
-)
-_PG_LOCK = f"{_PG_READ} ORDER BY start, symbol FOR UPDATE"
-_PG_WRITE = (
-    f"INSERT INTO {_INTO} SELECT %s, * "  # noqa: S608 - likewise
-    f"FROM unnest(%s::bigint[], %s::text[], %s::bytea[], %s::bytea[]) {_OVER}"
-)
 
 
 class Stored(NamedTuple):
@@ -94,19 +48,18 @@ def load(
 ) -> dict[str, Stored]:
     """Return what is stored of each of the symbols in the span."""
     found: dict[str, dict[int, Block]] = {symbol: {} for symbol in symbols}
-    for (symbol, start), block in _read(connection, bar, starts(bar, span), symbols).items():
+    for (symbol, start), block in read(connection, bar, starts(bar, span), symbols).items():
         found[symbol][start] = block
-    loaded = {}
-    for symbol, blocks in found.items():
-        stored = _joined(bar, blocks, span)
-        if others := _others(connection, symbol, stored.held, span):
-            for live in (False, True):
-                times = (time for time, source in others if (source == _LIVE) is live)
-                for start, bits in bits_of(bar, times).items():
-                    blocks[start] = blocks.get(start, Block()).entered(bits, live=live)
-            stored = _joined(bar, blocks, span)
-        loaded[symbol] = stored
-    return loaded
+    stored = {symbol: _joined(bar, blocks, span) for symbol, blocks in found.items()}
+    others = _others(connection, bar, {symbol: one.held for symbol, one in stored.items()}, span)
+    for symbol, rows in others.items():
+        blocks = found[symbol]
+        for live in (False, True):
+            times = (time for time, source in rows if (source == _LIVE) is live)
+            for start, bits in bits_of(bar, times).items():
+                blocks[start] = blocks.get(start, Block()).entered(bits, live=live)
+        stored[symbol] = _joined(bar, blocks, span)
+    return stored
 
 
 def reserve(connection: sa.Connection, bar: Bar, batches: Iterable["Rows"]) -> None:
@@ -115,8 +68,8 @@ def reserve(connection: sa.Connection, bar: Bar, batches: Iterable["Rows"]) -> N
     On SQLite there is no other while one writes. On PostgreSQL it is to be done before they are
     stored, so that two agents who store the same wait for one another in the same order.
     """
-    keys = ((rows.symbol, start) for rows in batches for start in _bits(bar, rows))
-    _reserve(connection, bar, keys)
+    keys = ((batch.symbol, start) for batch in batches for start in _bits(bar, batch))
+    block_rows.reserve(connection, bar, keys)
 
 
 def enter(
@@ -130,11 +83,11 @@ def enter(
     keys = {(symbol, start) for symbol, _, bits in entries for start in bits}
     if not keys:
         return
-    before = _read(connection, bar, {start for _, start in keys}, {symbol for symbol, _ in keys})
+    before = read(connection, bar, {start for _, start in keys}, {symbol for symbol, _ in keys})
     # One that was only reserved tells nothing.
     before = {key: block for key, block in before.items() if block.held}
     after = {key: before.get(key, Block()) for key in keys}
-    doubted = set[_Key]()
+    doubted = set[Key]()
     for (symbol, live, found), count in zip(entries, inserted, strict=True):
         new = 0
         for start, bits in found.items():
@@ -143,29 +96,29 @@ def enter(
             new += (bits & ~block.held).bit_count()
         if new != count:
             doubted |= {(symbol, start) for start in found}
-    for symbol, start in keys - before.keys():
-        stored = connection.scalar(_COUNT, _in_span(symbol, bar, _span(bar, start)))
-        if stored != after[symbol, start].held.bit_count():
-            doubted.add((symbol, start))
-    after |= {key: _counted(connection, bar, *key) for key in doubted}
-    _write(connection, bar, {key: one for key, one in after.items() if one != before.get(key)})
+    new_ones = sorted(keys - before.keys())
+    stored = counts_in(connection, bar, [_stretch(bar, key) for key in new_ones])
+    for key, count in zip(new_ones, stored, strict=True):
+        if count != after[key].held.bit_count():
+            doubted.add(key)
+    after |= _counted(connection, bar, doubted)
+    write(connection, bar, {key: one for key, one in after.items() if one != before.get(key)})
 
 
 def wrong(connection: sa.Connection, bar: Bar, symbol: str, these: Sequence[int]) -> list[int]:
     """Return which of the blocks that start then (ms) do not say what the candles say."""
-    told = _read(connection, bar, these, [symbol])
+    told = read(connection, bar, these, [symbol])
+    right = _counted(connection, bar, [(symbol, start) for start in these])
     return [
-        start
-        for start in these
-        if told.get((symbol, start), Block()) != _counted(connection, bar, symbol, start)
+        start for (_, start), block in right.items() if told.get((symbol, start), Block()) != block
     ]
 
 
 def mend(connection: sa.Connection, bar: Bar, symbol: str, these: Iterable[int]) -> None:
     """Make the blocks that start then (ms) of the candles."""
     keys = [(symbol, start) for start in these]
-    _reserve(connection, bar, keys)
-    _write(connection, bar, {key: _counted(connection, bar, *key) for key in keys})
+    block_rows.reserve(connection, bar, keys)
+    write(connection, bar, _counted(connection, bar, keys))
 
 
 def _joined(bar: Bar, blocks: Mapping[int, Block], span: Span) -> Stored:
@@ -174,77 +127,54 @@ def _joined(bar: Bar, blocks: Mapping[int, Block], span: Span) -> Stored:
     return Stored(held.within(span), live.within(span))
 
 
-def _others(connection: sa.Connection, symbol: str, held: Coverage, span: Span) -> list[_Row]:
-    """Return the candles where none is held, and perhaps some that are."""
-    gaps = held.gaps(span)
-    if len(gaps) > FEW_GAPS:
-        whole = Span(gaps[0].start, gaps[-1].end)
-        count = connection.scalar(_COUNT, _in_span(symbol, held.bar, whole))
-        gaps = [whole] if count != held.count(whole) else []
-    return [row for gap in gaps for row in _rows(connection, symbol, held.bar, gap)]
+def _others(
+    connection: sa.Connection, bar: Bar, held: Mapping[str, Coverage], span: Span
+) -> dict[str, list[tuple[int, str]]]:
+    """Return the candles where none is held, and perhaps some that are, by symbol.
+
+    Of each its open time (ms) and its source.
+    """
+    looked_at: list[Stretch] = []
+    counted: list[Stretch] = []
+    for symbol, coverage in held.items():
+        gaps = coverage.gaps(span)
+        if len(gaps) > FEW_GAPS:
+            counted.append((symbol, Span(gaps[0].start, gaps[-1].end)))
+        else:
+            looked_at += [(symbol, gap) for gap in gaps]
+    for (symbol, whole), count in zip(counted, counts_in(connection, bar, counted), strict=True):
+        if count != held[symbol].count(whole):
+            looked_at.append((symbol, whole))
+    found: dict[str, list[tuple[int, str]]] = {}
+    for symbol, time, source in rows_in(connection, bar, looked_at):
+        found.setdefault(symbol, []).append((time, source))
+    return found
 
 
-def _counted(connection: sa.Connection, bar: Bar, symbol: str, start: int) -> Block:
-    """Return the block that starts then (ms), made of the candles."""
-    rows = _rows(connection, symbol, bar, _span(bar, start))
-    held = bits_of(bar, (time for time, _ in rows))
-    live = bits_of(bar, (time for time, source in rows if source == _LIVE))
-    return Block(held.get(start, 0), live.get(start, 0))
-
-
-def _rows(connection: sa.Connection, symbol: str, bar: Bar, span: Span) -> list[_Row]:
-    return [
-        (time, source) for time, source in connection.execute(_ROWS, _in_span(symbol, bar, span))
-    ]
-
-
-def _span(bar: Bar, start: int) -> Span:
-    return Span(start, start + length_ms(bar))
-
-
-def _in_span(symbol: str, bar: Bar, span: Span) -> dict[str, object]:
-    return {"symbol": symbol, "bar": bar.value, "start": span.start, "end": span.end}
-
-
-def _bits(bar: Bar, rows: "Rows") -> dict[int, int]:
-    return bits_of(bar, (one[0] for one in rows.candles))
-
-
-def _read(
-    connection: sa.Connection, bar: Bar, these: Collection[int], symbols: Collection[str]
-) -> dict[_Key, Block]:
-    if connection.dialect.name == "sqlite":
-        # In one row, or else each costs a wait for Python's lock.
-        wanted = {"bar": bar.value, "these": list(these), "symbols": list(symbols)}
-        (text,) = connection.execute(_BLOCKS_AS_ONE, wanted).one()
-        found = [
-            (symbol, start, bytes.fromhex(held), bytes.fromhex(live))
-            for symbol, start, held, live in _as_one.decode(text)
-        ]
-    else:
-        values = (bar.value, list(these), list(symbols))
-        found = [tuple(row) for row in connection.exec_driver_sql(_PG_READ, values)]
+def _counted(connection: sa.Connection, bar: Bar, keys: Collection[Key]) -> dict[Key, Block]:
+    """Return these blocks, made of the candles."""
+    held: dict[Key, list[int]] = {key: [] for key in keys}
+    live: dict[Key, list[int]] = {key: [] for key in keys}
+    length = length_ms(bar)
+    for symbol, time, source in rows_in(connection, bar, [_stretch(bar, key) for key in keys]):
+        key = symbol, time // length * length
+        held[key].append(time)
+        if source == _LIVE:
+            live[key].append(time)
     return {
-        (symbol, start): Block(unpack(held), unpack(live)) for symbol, start, held, live in found
+        key: Block(_made(bar, times, key[1]), _made(bar, live[key], key[1]))
+        for key, times in held.items()
     }
 
 
-def _write(connection: sa.Connection, bar: Bar, blocks: Mapping[_Key, Block]) -> None:
-    rows = [
-        (start, symbol, pack(block.held), pack(block.live))
-        for (symbol, start), block in sorted(blocks.items())
-    ]
-    if connection.dialect.name == "sqlite":
-        insert_many(driver_of(connection), _INTO, [(bar.value, *row) for row in rows], _OVER)
-    elif rows:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        connection.exec_driver_sql(_PG_WRITE, (bar.value, *columns))
+def _made(bar: Bar, times: Iterable[int], start: int) -> int:
+    return bits_of(bar, times).get(start, 0)
 
 
-def _reserve(connection: sa.Connection, bar: Bar, keys: Iterable[_Key]) -> None:
-    if connection.dialect.name == "sqlite":
-        return
-    if ordered := sorted({(start, symbol) for symbol, start in keys}):
-        these, symbols = ([*column] for column in zip(*ordered, strict=True))
-        connection.exec_driver_sql(_PG_RESERVE, (bar.value, these, symbols))
-        connection.exec_driver_sql(_PG_LOCK, (bar.value, these, symbols))
+def _stretch(bar: Bar, key: Key) -> Stretch:
+    symbol, start = key
+    return symbol, Span(start, start + length_ms(bar))
+
+
+def _bits(bar: Bar, batch: "Rows") -> dict[int, int]:
+    return bits_of(bar, (one[0] for one in batch.candles))

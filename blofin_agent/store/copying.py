@@ -87,7 +87,7 @@ def read(connection: sa.Connection, symbol: str, bar: Bar, span: Span) -> Sequen
     values = (symbol, bar.value, span.start, span.end)
     if connection.dialect.name == "sqlite":
         return sqlite.driver_of(connection).execute(_READ.format("?"), values).fetchall()
-    with postgresql.driver_of(connection).cursor(binary=True) as cursor:
+    with postgresql.cursor_of(connection, binary=True) as cursor:
         return cursor.execute(_READ.format("%s").encode(), values).fetchall()
 
 

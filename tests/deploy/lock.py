@@ -18,7 +18,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ASKED = {
     path: [Requirement(one) for one in asked]
     for path, asked in (
-        (RUNTIME, PROJECT["project"]["dependencies"]),
+        (
+            RUNTIME,
+            # The image is for PostgreSQL too.
+            PROJECT["project"]["dependencies"]
+            + PROJECT["project"]["optional-dependencies"]["postgresql"],
+        ),
         (BUILD, PROJECT["build-system"]["requires"]),
     )
 }

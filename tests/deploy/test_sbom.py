@@ -25,8 +25,12 @@ PERMISSIVE = {
     ),
 }
 
-OTHERWISE = {"certifi": {"MPL-2.0"}}
-"""The list of certificate authorities: its licence asks for changes to its own files alone."""
+OTHERWISE = {
+    "certifi": {"MPL-2.0"},
+    **dict.fromkeys(("psycopg", "psycopg-binary"), {"LGPL-3.0-only"}),
+}
+"""The list of certificate authorities, whose licence asks for changes to its own files alone, and
+PostgreSQL's driver, a library that is used as it is, and only by those who ask for it."""
 
 
 @pytest.fixture(scope="module")

@@ -159,6 +159,7 @@ def test_the_lowest_versions_that_are_asked_for_are_enough(shipped, user, simula
     install = shipped.tool("uv", "pip", "install", "--python", place)
     # Told of the dependencies themselves: those of a wheel are not direct ones to uv.
     wanted = ("--resolution", "lowest-direct", "--requirement", shipped.tree / "pyproject.toml")
+    wanted += ("--extra", "postgresql")
     shipping.run(*install, *wanted, cwd=tmp_path)
     shipping.run(*install, "--no-deps", shipped.wheel, cwd=tmp_path)
     found = lock.found(place / "bin/python")

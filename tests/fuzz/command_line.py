@@ -18,7 +18,10 @@ from blofin_agent.store import candles, ledger
 from blofin_agent.store.engine import open_store
 from tests.fuzz import laws
 
-COMMANDS = ("coverage", "gaps", "runs", "export", "completion", "backfill", "", "--version")
+COMMANDS = (
+    *("coverage", "gaps", "runs", "export", "completion", "backfill", "", "--version"),
+    *("fleet", "import"),
+)
 """Those that end by themselves, and ask nobody but the store."""
 SEEDS = (
     b"\x00\x00--symbols\x00BTC-USDT,ETH-USDT\x00--lookback-hours\x0024\x00--json",
@@ -31,6 +34,8 @@ SEEDS = (
     b"\x05\x00--symbols\x00BTC-USDT\x00--since\x001970-01-01\x00--json",
     b"\x05\x00--pushgateway\x00http://u:p@h:1\x00--metrics-textfile\x00x.prom",
     b"\x06\x00--nope\x00\x1b[31m",
+    b"\x08\x00--symbols\x00BTC-USDT\x00--json",
+    b"\x09\x00old.db\x00--dry-run\x00--json",
 )
 
 

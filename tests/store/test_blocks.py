@@ -11,7 +11,7 @@ from blofin_agent.core.blocks import BARS, Block, length_ms, pack, starts
 from blofin_agent.core.candle import DAY, Bar, Candle, Source
 from blofin_agent.core.compare import Difference
 from blofin_agent.core.coverage import Coverage, Span
-from blofin_agent.store import blocks, candles, verifications
+from blofin_agent.store import block_rows, blocks, candles, verifications
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.url import parse
@@ -78,9 +78,7 @@ def claimed(store, bar=Bar.M1):
 
 def counted(store, keys, bar=Bar.M1):
     """What they would be if they were made of the candles now."""
-    return {
-        key: store.read_here(lambda db, key=key: blocks._counted(db, bar, *key)) for key in keys
-    }
+    return store.read_here(lambda db: blocks._counted(db, bar, list(keys)))
 
 
 # -- whoever writes -------------------------------------------------------------------------------
@@ -306,10 +304,10 @@ def test_blocks_of_many_symbols_are_found_by_their_key(store, other, steps, end)
     """Never by going through the table."""
     span = Span(end - DAY, end)
     other(f"INSERT INTO coverage_blocks VALUES ('1m', {span.start // DAY * DAY}, 'A', '', '')")
-    few = steps(lambda db: blocks._read(db, Bar.M1, starts(Bar.M1, span), SYMBOLS))
+    few = steps(lambda db: block_rows.read(db, Bar.M1, starts(Bar.M1, span), SYMBOLS))
     these = [f"('1m', {day * DAY}, 'S{n}', '', '')" for day in range(40) for n in range(100)]
     other(f"INSERT INTO coverage_blocks VALUES {', '.join(these)}")
-    many = steps(lambda db: blocks._read(db, Bar.M1, starts(Bar.M1, span), SYMBOLS))
+    many = steps(lambda db: block_rows.read(db, Bar.M1, starts(Bar.M1, span), SYMBOLS))
     assert many < few + 20
 
 
