@@ -12,7 +12,18 @@ from pathlib import Path
 from benchmarks.figure import Figure
 from benchmarks.report import write
 
-NAMES = ("fill", "least", "throttled", "live", "scrape", "steady", "start", "rows", "server")
+NAMES = (
+    "fill",
+    "least",
+    "throttled",
+    "live",
+    "scrape",
+    "steady",
+    "start",
+    "rows",
+    "server",
+    "fleet",
+)
 """The modules, each with a docstring that says what is measured and a `run() -> list[Figure]`."""
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -56,9 +56,9 @@ class Agent:
 
 
 @contextmanager
-def simulator(symbols: int) -> Iterator[dict[str, str]]:
+def simulator(symbols: int, *options: str) -> Iterator[dict[str, str]]:
     """Run a BloFin of so many symbols; yield the settings that lead to it."""
-    command = [*COMMAND, "simulate", "--port", "0", "--symbols", str(symbols)]
+    command = [*COMMAND, "simulate", "--port", "0", "--symbols", str(symbols), *options]
     process = subprocess.Popen(command, env=_clean(), stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout

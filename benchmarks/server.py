@@ -9,6 +9,7 @@ ten years of partitions. Medians.
 """
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ _TABLE = """CREATE TABLE plain (symbol text, bar text, open_time bigint, open fl
 
 def run() -> list[Figure]:
     """Measure, for some minutes."""
-    with _server() as server:
+    with postgresql() as server:
         return [
             *_ways(server),
             *_widths(server),
@@ -54,8 +55,10 @@ def run() -> list[Figure]:
 
 
 @contextmanager
-def _server() -> Iterator[Any]:
-    server = Server.make(fsync="on", shared_buffers="256MB")  # type: ignore[no-untyped-call]
+def postgresql() -> Iterator[Any]:
+    """Run a server of its own, which ends with the block; see `tests.postgres.Server`."""
+    where, on = tempfile.gettempdir(), "on"
+    server = Server.make(where, fsync=on, autovacuum=on, shared_buffers="256MB")  # type: ignore[no-untyped-call]
     try:
         server.start()
         yield server

@@ -60,9 +60,9 @@ class Server:
     count: int = 0
 
     @classmethod
-    def make(cls, **settings):
-        """Make a new one, which is not started yet."""
-        folder = Path(tempfile.mkdtemp(prefix="pg", dir=_in_memory()))
+    def make(cls, under=None, **settings):
+        """Make a new one, which is not started yet. `under`: a folder, if not one in memory."""
+        folder = Path(tempfile.mkdtemp(prefix="pg", dir=under or _in_memory()))
         if os.geteuid() == 0:
             shutil.chown(folder, USER)
         server = cls(folder, settings=settings)
