@@ -3,6 +3,7 @@
 from grafana_foundation_sdk.builders import dashboard
 
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
+from deploy.grafana.fleet import fleet
 from deploy.grafana.frame import assemble
 from deploy.grafana.panels import COVERAGE, ZERO_IS_GOOD, Panel, lines, number, states, suspended
 from deploy.grafana.promql import agent, how_many, increase, lowest, named, of_agents, rate, symbols
@@ -14,6 +15,7 @@ _RATIO = symbols("coverage_ratio")
 _MISSING = symbols("candles_missing")
 _UNAVAILABLE = symbols("candles_unavailable")
 _WORST = f"min({_RATIO})"
+_EACH = f"min by (symbol) ({_RATIO})"
 _UP = of_agents(named("up"), seen="1d")
 _ALLOWED = f"min({agent('api_suspended_until_timestamp_seconds')} <= bool time())"
 _CANDLE_FEED = agent("feed_connected", 'connection!~"trades-.+"')
@@ -35,6 +37,7 @@ def build() -> dashboard.Dashboard:
             ("Which symbols?", [symbol_table(), _coverage_over_time(), _gaps()]),
             ("Why?", [_why(), suspended().height(8)]),
             ("Will it heal by itself, and when?", _healing()),
+            ("Fleet: who keeps which symbols?", fleet()),
         ],
     )
 
@@ -60,7 +63,7 @@ def _is_it_bad() -> list[Panel]:
             "Worst symbol",
             "The least complete symbol and its coverage: candles held over candles expected.",
             "percentunit",
-            f"bottomk(1, min by (symbol) ({_RATIO}))",
+            f"bottomk(1, {_EACH})",
             COVERAGE,
             legend="{{symbol}}",
         ),
@@ -108,14 +111,14 @@ def _is_it_bad() -> list[Panel]:
             f"Symbols below {good}",
             "How many symbols are not GOOD. The table below has them on top.",
             "short",
-            how_many(_RATIO, f"< {GOOD_COVERAGE}"),
+            how_many(_EACH, f"< {GOOD_COVERAGE}"),
             ((None, "green"), (1, "orange")),
         ),
         number(
             f"Symbols below {warn}",
             "How many symbols are CRITICAL. The table below has them on top.",
             "short",
-            how_many(_RATIO, f"< {WARN_COVERAGE}"),
+            how_many(_EACH, f"< {WARN_COVERAGE}"),
             ((None, "green"), (1, "red")),
         ),
         number(
@@ -191,7 +194,7 @@ def _coverage_over_time() -> Panel:
         "A line that falls: something is not arriving. A line that stays low: see what is in the "
         "way. The coloured lines are the bounds of WARN and CRITICAL.",
         "percentunit",
-        (lowest(f"min by (symbol) ({_RATIO})"), "{{symbol}}"),
+        (lowest(_EACH), "{{symbol}}"),
         span=24,
         colors=COVERAGE,
     )

@@ -97,9 +97,10 @@ def _requests() -> list[Panel]:
         lines(
             "Budget used",
             "Requests in each window over what the agent allows itself, 95 % of BloFin's limit or "
-            "less after a 429, summed over all processes on the store. At 100 % requests wait.",
+            "less after a 429, summed over all processes on the store that use the address; of "
+            "several addresses that of the worst. At 100 % requests wait.",
             "percentunit",
-            (f"max by (window) ({used}) / max by (window) ({limit} > 0)", "{{window}}"),
+            (f"max by (window) ({used} / ({limit} > 0))", "{{window}}"),
             span=8,
         ),
         lines(

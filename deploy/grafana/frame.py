@@ -31,6 +31,8 @@ def assemble(
 ) -> dashboard.Dashboard:
     """Return a dashboard: variables, annotations and links, then rows of panels."""
     chosen = 'job=~"$job",instance=~"$instance"'
+    # Alerts of a fleet have no instance, and most have no symbol.
+    or_none = 'job=~"$job",instance=~"$instance|",symbol=~"$symbol|"'
     made = (
         dashboard.Dashboard(title)
         .uid(uid)
@@ -57,13 +59,11 @@ def assemble(
         )
         .annotation(
             dashboard.AnnotationQuery()
-            .name("Alerts firing")  # of the chosen symbols, and those that are of none
+            .name("Alerts firing")
             .datasource(SOURCE)
             .enable(True)  # noqa: FBT003 - as the library has it
             .icon_color("red")
-            .expr(
-                f'ALERTS{{alertname=~"Blofin.+",alertstate="firing",{chosen},symbol=~"$symbol|"}}'
-            )
+            .expr(f'ALERTS{{alertname=~"Blofin.+",alertstate="firing",{or_none}}}')
             .title_format("{{alertname}}")
             .text_format("{{symbol}} {{severity}} {{instance}}")
             .tag_keys("severity,symbol")

@@ -35,7 +35,8 @@ def symbol_table() -> table.Panel:
         table.Panel()
         .title("Symbols, worst first")
         .description(
-            "Click a symbol for its feed and its requests. Newest candle and last push are ages. A "
+            "Click a symbol for its feed and its requests. Newest candle and last push are ages. "
+            "Where agents share the symbols, each stands once, under the agent that keeps it. A "
             "column can be filtered at its head."
         )
         .datasource(SOURCE)
@@ -63,7 +64,7 @@ def symbol_table() -> table.Panel:
         .override_by_name("Symbol", [dm.DynamicConfigValue(id_val="links", value=[_link()])])
     )
     for position, (name, expr, unit) in enumerate(_COLUMNS):
-        panel = panel.with_target(instant(position, f"max by (job, instance, symbol) ({expr})"))
+        panel = panel.with_target(instant(position, _of_those_who_keep_it(expr)))
         values = [dm.DynamicConfigValue(id_val="unit", value=unit)]
         if name == _COVERAGE:
             values.append(dm.DynamicConfigValue(id_val="decimals", value=2))
@@ -71,6 +72,12 @@ def symbol_table() -> table.Panel:
             values += _colored(colors)
         panel = panel.override_by_name(name, values)
     return panel
+
+
+def _of_those_who_keep_it(expr: str) -> str:
+    """Return the column without what an agent still tells of symbols that others took over."""
+    by = "(job, instance, symbol)"
+    return f"max by {by} ({expr}) and on {by} {symbols('coverage_ratio')}"
 
 
 def _colored(colors: Iterable[Color]) -> list[dm.DynamicConfigValue]:

@@ -1,7 +1,8 @@
 """The whole chain in real processes: simulator -> agents -> Prometheus -> Alertmanager -> webhook.
 
-The rule files are loaded as they are, so an alert takes its own minutes. The chain starts when the
-suite does, plays its story in a thread, and the tests that look at it run last.
+One agent has a SQLite file, two share a PostgreSQL database and with it the symbols. The rule files
+are loaded as they are, so an alert takes its own minutes. The chain starts when the suite does,
+plays its story in a thread, and the tests that look at it run last.
 """
 
 import http.server
@@ -18,7 +19,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.processes import Place, end, settings, start_agent, start_simulator, until
+from tests import postgres
+from tests.processes import Agent, Place, end, settings, start_agent, start_simulator, until
 
 ROOT = Path(__file__).parent.parent.parent
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -37,6 +39,11 @@ class Chain:
     notices: list[dict] = field(default_factory=list)
     """The alerts as Alertmanager sent them, with `at`, the time (s) they came, and `path`."""
     webhook: http.server.ThreadingHTTPServer | None = None
+    server: postgres.Server | None = None
+    fleet: list[Agent] = field(default_factory=list)
+    """The two that share the symbols."""
+    killed: Agent | None = None
+    """The one of them that had the symbol that is not given."""
     problem: BaseException | None = None
     started: threading.Event = field(default_factory=threading.Event)
     """Set once every server answers."""
@@ -64,17 +71,27 @@ class Chain:
         self.processes.append(self.simulator.process)
         self.withhold("PUT", since=0)
         self.agent = start_agent(place, started=self.processes)
-        second = Place(self._made("second"), place.env | {"BLOFIN_SYMBOLS": "ETH-USDT"})
-        self.second = start_agent(second, started=self.processes)
+        self.server = postgres.Server.make()
+        self.server.start()
+        database = {"BLOFIN_DATABASE_URL": self.server.url(self.server.database())}
+        for name in ("first", "second"):
+            one = Place(self._made(name), place.env | database)
+            self.fleet.append(start_agent(one, started=self.processes))
         self._serve_webhook()
         self._start_alertmanager()
         self._start_prometheus()
 
     def _story(self) -> None:
-        until(lambda: len(self.query(f'blofin_coverage_ratio{{symbol="{WITHHELD}"}}')) == 1)
-        until(lambda: len(self.query('up{job="blofin-agent"} == 1')) == 2)
-        self.second.process.kill()
-        self.wait_for("BlofinCoverageLow", "firing", within_s=500, severity="critical")
+        until(lambda: len(self.query('up{job="blofin-agent"} == 1')) == 3)
+        until(lambda: len(self.query("blofin_fleet_agents == 2")) == 2)
+        until(lambda: self.query("sum(blofin_fleet_symbols_owned) == 3"))
+        until(lambda: len(self.query(f'blofin_coverage_ratio{{symbol="{WITHHELD}"}}')) == 2)
+        kept = f'blofin_coverage_ratio{{symbol="{WITHHELD}"}} and on (instance) blofin_fleet_agents'
+        (owner,) = (one["metric"]["instance"] for one in self.query(kept))
+        (self.killed,) = (one for one in self.fleet if instance(one) == owner)
+        self.killed.process.kill()
+        for whose in ({"instance": instance(self.agent)}, {"bar": "60"}):
+            self.wait_for("BlofinCoverageLow", "firing", 500, severity="critical", **whose)
         self.withhold("DELETE")
 
     def wait_for(self, alertname: str, status: str, within_s: float = 60, **labels) -> dict:
@@ -113,6 +130,8 @@ class Chain:
     def stop(self) -> None:
         """End every process."""
         end(self.processes)
+        if self.server is not None:
+            self.server.remove()
         if self.webhook is not None:
             self.webhook.shutdown()
             self.webhook.server_close()
@@ -177,11 +196,11 @@ class Chain:
         config["rule_files"] = [str(PROMETHEUS / path) for path in config["rule_files"]]
         found = self._made("agents")
         (job,) = [one for one in config["scrape_configs"] if one["job_name"] == "blofin-agent"]
-        job["static_configs"][0]["targets"] = [urllib.parse.urlsplit(self.agent.url).netloc]
+        job["static_configs"][0]["targets"] = [instance(self.agent)]
         (several,) = job["file_sd_configs"]
         several["files"] = [str(found / Path(name).name) for name in several["files"]]
-        target = {"targets": [urllib.parse.urlsplit(self.second.url).netloc]}
-        (found / "second.yml").write_text(yaml.safe_dump([target]))
+        targets = {"targets": [*map(instance, self.fleet)]}
+        (found / "fleet.yml").write_text(yaml.safe_dump([targets]))
         (manager,) = config["alerting"]["alertmanagers"]
         manager["static_configs"][0]["targets"] = [self._alertmanager]
         port = _free_port()
@@ -202,11 +221,17 @@ class Chain:
 
 def begin() -> Chain | None:
     """Start the chain and its story; None where Debian's programs are not installed."""
-    if not all(map(shutil.which, ("prometheus", "prometheus-alertmanager"))):
+    programs = ("prometheus", "prometheus-alertmanager")
+    if not all(map(shutil.which, programs)) or not postgres.is_there():
         return None
     chain = Chain(Path(tempfile.mkdtemp(prefix="blofin-chain-")))
     threading.Thread(target=chain.play, daemon=True).start()
     return chain
+
+
+def instance(agent: Agent) -> str:
+    """Return the name by which Prometheus knows an agent."""
+    return urllib.parse.urlsplit(agent.url).netloc
 
 
 def _free_port() -> int:

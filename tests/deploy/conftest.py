@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from tests import postgres
 from tests.deploy import chain as chains
 from tests.deploy import shipping
 from tests.processes import until
@@ -47,6 +48,8 @@ def chain(request, debian):
     """The running chain; left out without Debian's programs."""
     debian("prometheus")
     debian("prometheus-alertmanager")
+    if not postgres.is_there():
+        debian("initdb")
     chain = request.session.stash[CHAIN]
     until(lambda: chain.started.is_set() or chain.problem)
     return chain

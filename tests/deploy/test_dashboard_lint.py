@@ -7,6 +7,7 @@ import pytest
 
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
 from deploy.grafana.__main__ import FOLDER
+from deploy.grafana.fleet import NO_FLEET
 from deploy.grafana.queries import queries, substitute
 from tests.series import SERIES
 
@@ -127,6 +128,14 @@ def test_panel_no_targets_rule(panel):
 
 
 @every_panel
+def test_a_panel_without_data_says_why(panel):
+    """An agent on SQLite has no fleet, which is not the same as an agent that is silent."""
+    of_fleets = all("blofin_fleet_" in target["expr"] for target in panel["targets"])
+    assert of_fleets == any("blofin_fleet_" in target["expr"] for target in panel["targets"])
+    assert (panel["fieldConfig"]["defaults"]["noValue"] == NO_FLEET) == of_fleets
+
+
+@every_panel
 def test_what_shows_one_moment_asks_for_one(panel):
     """A figure or a table over a day of points would cost a thousand times as much."""
     for target in panel["targets"]:
@@ -136,9 +145,10 @@ def test_what_shows_one_moment_asks_for_one(panel):
 
 @every_query
 def test_target_job_and_instance_rules(expr):
-    """In every selector, that literal."""
+    """In every selector, that literal; an annotation also shows alerts that have no instance."""
     for name, matchers in re.findall(r"(\w+)\{([^}]*)\}", expr):
-        assert {'job=~"$job"', 'instance=~"$instance"'} <= set(matchers.split(",")), name
+        instance = 'instance=~"$instance|"' if name == "ALERTS" else 'instance=~"$instance"'
+        assert {'job=~"$job"', instance} <= set(matchers.split(",")), name
     bare = re.sub(r"\{[^}]*\}", "{}", expr)
     assert not re.search(r"\b(blofin_\w+|process_\w+|up)\b(?!\{)(?!=)", bare)
 

@@ -123,8 +123,12 @@ LACKS = {
 }
 
 
-def symbol(name, values):
-    return {f'blofin_coverage_ratio{{job="a",instance="a:1",symbol="{name}"}}': values}
+def symbol(name, values, instance="a:1"):
+    return {f'blofin_coverage_ratio{{job="a",instance="{instance}",symbol="{name}"}}': values}
+
+
+def of_agents(name, **values):
+    return {f'blofin_{name}{{job="a",instance="{one}:1"}}': each for one, each in values.items()}
 
 
 @pytest.mark.debian
@@ -145,6 +149,21 @@ def symbol(name, values):
         ("Heals by itself", LACKS | dict.fromkeys([*LACKS][2:3], "9999+0x59"), 2),
         ("Heals by itself", LACKS | dict.fromkeys([*LACKS][3:4], "0+0x59"), 2),
         ("Heals by itself", LACKS | dict.fromkeys([*LACKS][5:], "0+10x59"), 2),
+        # While it passes from one agent to another, both may tell of it.
+        ("Symbols below 97 %", symbol("A", "0.9+0x59") | symbol("A", "0.9+0x59", "b:1"), 1),
+        # One may be cut off, one not have joined yet.
+        ("Agents that share the symbols", of_agents("fleet_agents", a="3+0x59", b="2+0x59"), 2),
+        ("Agents that share the symbols", of_agents("fleet_agents", a="3+0x59", b="0+0x59"), 3),
+        (
+            "Symbols that nobody keeps",
+            of_agents("fleet_symbols_orphaned", a="0+0x59", b="2+0x59"),
+            2,
+        ),
+        (
+            "Budget needed",
+            of_agents("fleet_budget_load_ratio", a="0.5+0x59", b="1.5+0x59"),
+            1.5,
+        ),
         (
             "Last good backfill",
             RUNS
@@ -170,6 +189,45 @@ def test_a_figure_says_what_it_says_it_does(title, series, value, debian, tmp_pa
 def test_nothing_tells_of_an_agent_that_is_gone_that_all_is_well(query, debian, tmp_path):
     """Where there are no series at all there is no figure, not a green 0."""
     _play(debian, tmp_path, {f"up{OTHER}": "1+0x59"}, substitute(query.expr), None)
+
+
+@pytest.mark.debian
+@pytest.mark.parametrize(
+    "query", [one for one in queries() if one.title.startswith("Symbols, worst first")]
+)
+def test_a_symbol_stands_in_the_table_once(query, debian, tmp_path):
+    """Under b, to which it passed, though a was cut off and still tells of its feed."""
+    series = symbol("A", "1+0x59", "b:1") | {'up{instance="b:1"}': "1+0x59"}
+    for name in re.findall(r"blofin_\w+", query.expr):
+        if name != "blofin_coverage_ratio":
+            for one in ("a:1", "b:1"):
+                series[f'{name}{{job="a",instance="{one}",symbol="A"}}'] = "1+0x59"
+    expr = substitute(query.expr)
+    _play(debian, tmp_path, series, f"count({expr})", 1)
+    _play(debian, tmp_path, series, f'count(({expr}) and on (instance) up{{instance="b:1"}})', 1)
+
+
+@pytest.mark.debian
+def test_an_agent_that_is_cut_off_keeps_nothing(debian, tmp_path):
+    """Whatever it kept last."""
+    (query,) = [one for one in queries() if one.title == "Symbols by agent"]
+    series = of_agents("fleet_symbols_owned", a="5+0x59", b="7+0x59", c="0+0x59")
+    series |= of_agents("store_up", a="0+0x59", b="1+0x59", c="1+0x59")
+    expr = substitute(query.expr)
+    _play(debian, tmp_path, series, f"count({expr})", 2)
+    _play(debian, tmp_path, series, f"sum({expr})", 7)
+
+
+@pytest.mark.debian
+def test_of_several_addresses_the_budget_of_the_worst_is_shown(debian, tmp_path):
+    """Not the highest use over the highest limit: those may be of two."""
+    (query,) = [one for one in queries() if one.title == "Budget used"]
+    series = {}
+    for one, used, limit in (("a", 90, 475), ("b", 40, 47.5), ("c", 0, 0)):
+        where = f'{{job="a",instance="{one}:1",window="60s"}}'
+        series[f"blofin_rate_budget_used{where}"] = f"{used}+0x59"
+        series[f"blofin_rate_budget_limit{where}"] = f"{limit}+0x59"
+    _play(debian, tmp_path, series, f"max({substitute(query.expr)})", 40 / 47.5)
 
 
 @pytest.mark.debian

@@ -101,7 +101,7 @@ def test_one_inhibition_hushes_the_warning_beside_the_critical():
     assert {
         "source_matchers": ["severity = critical"],
         "target_matchers": ['severity =~ "warning|info"'],
-        "equal": ["alertname", "job", "instance", "symbol"],
+        "equal": ["alertname", "job", "instance", "bar", "symbol"],
     } in config["inhibit_rules"]
     named = set(re.findall(r"Blofin\w+", str(config["inhibit_rules"]))) - {"Blofin"}
     assert named <= {alert["alert"] for alert in ALERTS}
@@ -123,10 +123,20 @@ def test_an_alert_is_named_graded_explained_and_linked(alert):
     assert notes["runbook_url"] == f"http://127.0.0.1:8780/runbook#{name.lower()}"
     url = urlsplit(notes["dashboard_url"])
     assert url.path in ("/d/blofin-coverage", "/d/blofin-feed-api")
-    for variable, (value,) in parse_qs(url.query).items():
-        label = variable.removeprefix("var-")
+    for label, value in linked(url).items():
         assert value == f"{{{{ $labels.{label} }}}}"
         assert label in labels_of(alert["expr"]), "the alert has no such label"
+    # Where only agents that are no fleet have it. Without a value Grafana would look for that.
+    assert notes["dashboard_url"].count(FOR_AGENTS) == (len(branches(alert["expr"])) > 1)
+
+
+FOR_AGENTS = "{{ with $labels.instance }}&var-instance={{ . }}{{ end }}"
+
+
+def linked(url):
+    """Return what a link's variables are set to, for those that every such alert sets."""
+    query = url.query.replace(FOR_AGENTS, "")
+    return {name.removeprefix("var-"): value for name, (value,) in parse_qs(query).items()}
 
 
 @every_alert
@@ -135,21 +145,31 @@ def test_an_alert_about_a_symbol_links_to_that_symbol(alert):
     if "absent(" in alert["expr"]:
         return
     wanted = labels_of(alert["expr"]) & {"job", "instance", "symbol"}
-    assert {f"var-{label}" for label in wanted} <= set(
-        parse_qs(urlsplit(alert["annotations"]["dashboard_url"]).query)
-    )
+    assert wanted <= set(linked(urlsplit(alert["annotations"]["dashboard_url"])))
+
+
+def branches(expr):
+    """Return what is said of each agent, and what of a fleet, which has other labels."""
+    found = re.split(r"\nor\n(?=.*job_bar_symbol:)", expr, flags=re.DOTALL)
+    assert len(found) <= 2
+    return found
 
 
 def labels_of(expr):
-    """Return the labels that a rule's result has, as its first selector or `by` has them."""
+    """Return the labels that every result of a rule has."""
+    return set.intersection(*map(_labels_of, branches(expr)))
+
+
+def _labels_of(expr):
+    """Return those that the first selector or `by` has."""
     by = re.match(r"\(?\s*\w+ by \(([\w, ]+)\)", expr)
     if by:
         return set(by[1].split(", "))
     if expr.startswith(("vector", "absent")):
         return set()
     first = next(iter(selectors(expr)))
-    if first.startswith("job_instance:"):
-        return {"job", "instance"}
+    if ":" in first:
+        return set(first.partition(":")[0].split("_"))
     known = {"up": set()} | {name: labels for name, (_, labels) in SERIES.items()}
     return {"job", "instance"} | known[first]
 
@@ -191,8 +211,9 @@ def test_counters_are_only_read_as_rates(rule):
 def test_a_recording_is_named_by_level_metric_and_operation(record):
     """The level says which labels are left."""
     level, metric, operation = record["record"].split(":")
-    left = re.search(r"by \(([\w, ]+)\)", record["expr"])[1]
-    assert level == left.replace(", ", "_")
+    left = re.search(r"by \(([\w, ]+)\)", record["expr"])[1].split(", ")
+    left += re.findall(r'^count_values by [^"]*"(\w+)"', record["expr"])
+    assert level == "_".join(left)
     assert metric.startswith("blofin_")
     assert operation == record["expr"].split()[0] or operation.startswith("rate")
 
@@ -207,30 +228,53 @@ def test_the_bounds_are_those_of_the_agent():
         for alert in ALERTS
         if alert["alert"] == "BlofinCoverageLow"
     }
-    assert low == {
-        "critical": f"max_over_time(blofin_coverage_ratio[5m]) < {WARN_COVERAGE}",
-        "warning": f"max_over_time(blofin_coverage_ratio[5m]) < {GOOD_COVERAGE}",
+    assert {severity: re.findall(r"0\.\d+", expr) for severity, expr in low.items()} == {
+        "critical": [str(WARN_COVERAGE)] * 2,
+        "warning": [str(GOOD_COVERAGE)] * 2,
     }
+    assert low["critical"].replace(str(WARN_COVERAGE), str(GOOD_COVERAGE)) == low["warning"]
+
+
+CASES = [case for path in TESTS for case in read(path)["tests"]]
 
 
 @pytest.mark.parametrize("name", sorted({alert["alert"] for alert in ALERTS} - {"Watchdog"}))
 def test_every_alert_has_its_three_cases(name):
-    """And the one that fires names every label and annotation."""
-    cases = {
-        case["name"].partition(": ")[2]: case["alert_rule_test"]
-        for path in TESTS
-        for case in read(path)["tests"]
-        if case["name"].startswith(f"{name}:")
-    }
-    assert set(cases) == {"not yet", "firing", "must not fire"}
-    for case, checks in cases.items():
-        assert checks
+    """And those that fire name every label and annotation."""
+    found = [case for case in CASES if case["name"].startswith(f"{name}:")]
+    kinds = set()
+    for case in found:
+        kind = case["name"].partition(": ")[2].partition(",")[0]
+        kinds.add(kind)
+        checks = case["alert_rule_test"]
+        assert any(check["exp_alerts"] for check in checks) == (kind == "firing")
         for check in checks:
             assert check["alertname"] == name
-            assert bool(check["exp_alerts"]) == (case == "firing")
             for alert in check["exp_alerts"]:
                 assert set(alert["exp_labels"]) >= {"severity", "job"}
                 assert len(alert["exp_annotations"]) == 4
+    assert kinds == {"not yet", "firing", "must not fire"}
+
+
+@pytest.mark.parametrize(
+    "alert", [one for one in ALERTS if len(branches(one["expr"])) > 1], ids=names
+)
+def test_what_is_said_of_a_symbol_is_said_of_a_fleet_and_of_agents_without_one(alert):
+    """Each by itself, never twice; and what a fleet does to it is a case."""
+    agents, fleet = branches(alert["expr"])
+    assert re.search(r"unless on \(job, instance\) \S*blofin_fleet_agents", agents)
+    assert all(name.startswith("job_bar") for name in selectors(fleet))
+    played = {case["name"] for case in CASES}
+    assert {
+        f"{alert['alert']}: {kind}, in a fleet" for kind in ("firing", "must not fire")
+    } <= played
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=names)
+def test_every_recording_has_a_case(record):
+    """Which says what it holds."""
+    asked = {check["expr"] for case in CASES for check in case.get("promql_expr_test", ())}
+    assert record["record"] in asked
 
 
 # -- reading expressions -----------------------------------------------------------------------

@@ -27,7 +27,8 @@ PERMISSIVE = {
 
 OTHERWISE = {
     "certifi": {"MPL-2.0"},
-    **dict.fromkeys(("psycopg", "psycopg-binary"), {"LGPL-3.0-only"}),
+    "psycopg": {"LGPL-3.0-only"},
+    "psycopg-binary": {"LGPL-3.0-only"},
 }
 """The list of certificate authorities, whose licence asks for changes to its own files alone, and
 PostgreSQL's driver, a library that is used as it is, and only by those who ask for it."""
