@@ -118,6 +118,7 @@ def _fleet(settings: Settings, store: Store, parts: Parts, bound: socket.socket)
     )
     parts.roster.owned = frozenset()
     fleet = Fleet(store, me, parts.roster)
+    parts.throttle.allowance.neighbours = lambda: fleet.neighbours
     interval_s, allowance = settings.backfill_interval_minutes * 60, parts.throttle.allowance
     parts.watch.crew = lambda: fleet.crew(interval_s, allowance.limits()[-1])
     return fleet

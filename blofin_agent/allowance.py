@@ -34,6 +34,8 @@ class Allowance:
 
     def __init__(self, store: Store, clock: Callable[[], int], egress: str = "") -> None:
         self.egress = egress
+        self.neighbours: Callable[[], int] = lambda: 1
+        """Tells how many agents send their requests from that address, this one among them."""
         self.starts: list[int] = []
         """When the requests of all processes were let go that still count (ms), oldest first."""
         self.suspension = Suspension()
@@ -57,6 +59,10 @@ class Allowance:
     def share(self) -> float:
         """Return how much of the limits is ours now, 0 to 1; less than 1 after others' use."""
         return self.suspension.share_at(self._clock())
+
+    def part(self) -> float:
+        """Return this agent's part of the limits, 0 to 1, when all behind the address have one."""
+        return self.share() / max(1, self.neighbours())
 
     def limits(self) -> Sequence[Limit]:
         """Return the limits in force."""

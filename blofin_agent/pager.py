@@ -84,8 +84,8 @@ class Pager:
 
     @property
     def share(self) -> float:
-        """How much of BloFin's limits is ours now, 0 to 1."""
-        return self._throttle.allowance.share()
+        """How much of BloFin's limits is this agent's now, 0 to 1."""
+        return self._throttle.allowance.part()
 
     async def fetch(
         self,

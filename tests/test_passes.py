@@ -156,6 +156,15 @@ async def test_the_time_left_is_told_by_the_share_of_the_limits_that_is_ours(hou
     assert place.passes.eta() == pytest.approx(2 * before, rel=0.2)
 
 
+async def test_the_time_left_is_told_by_how_many_agents_share_the_address(house):
+    """Each of them has its own symbols to fill, from one budget."""
+    place = house(hours=168, watched=[f"S{number}-USDT" for number in range(300)])
+    before = place.passes.eta()
+    place.allowance.neighbours = lambda: 2
+    assert place.passes.eta() == pytest.approx(2 * before, rel=0.2)
+    assert place.allowance.share() == 1
+
+
 async def test_symbols_that_failed_are_tried_again_sooner(house, exchange):
     """After a minute, then ever less soon, and only they; the full pass keeps its time."""
     place = house(hours=1, watched=("A-USDT", "B-USDT"), tries=1)
