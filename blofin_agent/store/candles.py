@@ -186,11 +186,13 @@ def stream(
 ) -> Iterator[Sequence[Stored]]:
     """Yield the stored candles of the span, oldest first, so many rows at a time.
 
-    They are read as they are taken: the whole is never in memory.
+    They are read as they are taken: the whole is never in memory, and no cursor is left open where
+    they are not taken to the end.
     """
-    query = _stored(symbol, bar, span).execution_options(yield_per=rows)
-    for part in connection.execute(query).partitions():
-        yield [Stored._make(row) for row in part]
+    left = span
+    while part := page(connection, symbol, bar, left, rows):
+        yield part
+        left = Span(part[-1].open_time + 1, span.end)
 
 
 def newest_before(connection: sa.Connection, symbol: str, bar: Bar, time: int) -> Stored | None:
