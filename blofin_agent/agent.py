@@ -191,6 +191,9 @@ async def _produce(
         nursery.start_soon(parts.roster.run, changed, asked)
         # Before BloFin was asked when its symbols were listed, too much would be called missing.
         await asked.wait()
+        if fleet is not None:
+            # A pass over no symbol would be called a success.
+            await fleet.settled.wait()
         nursery.start_soon(healer.run)
         nursery.start_soon(parts.passes.run, settings.backfill_interval_minutes * 60)
 

@@ -58,6 +58,8 @@ class Fleet:
         self.owned: frozenset[str] = frozenset()
         """The symbols that are ours to keep complete."""
         self.members: list[Member] = []
+        self.settled = trio.Event()
+        """Set once we have our share of the symbols for the first time."""
         self.orphaned = 0
         """Symbols that somebody wants and nobody who lives keeps."""
         self._store = store
@@ -66,7 +68,6 @@ class Fleet:
         self._keep: Keep = _keep_none
         self._kept: frozenset[str] | None = None
         """What `keep` was called with last."""
-        self._joined = False
         self._known = False
         self._steady = trio.lowlevel.current_clock().current_time
         self._until = -1.0
@@ -91,7 +92,7 @@ class Fleet:
     @property
     def joined(self) -> bool:
         """Whether we have our share of the symbols."""
-        return self._joined
+        return self.settled.is_set()
 
     @property
     def neighbours(self) -> int:
@@ -152,7 +153,7 @@ class Fleet:
         if owned != self._kept:
             await self._keep(owned)
             self._kept = owned
-            self._joined = True
+            self.settled.set()
 
     async def leave(self) -> None:
         """Give all back, so that others need not wait for the end of our lease."""
