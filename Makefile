@@ -34,7 +34,7 @@ endif
 # their report follows when they are done.
 PYTEST := $(BIN)/coverage run -m pytest
 # What is tried in fast time, or with a deadline of its own, wants the machine for itself.
-FAULTS := tests/laws tests/integration/faults
+FAULTS := tests/laws tests/integration/faults tests/integration/fleet
 BESIDE := tests/browser $(patsubst %,tests/integration/test_%.py,agent api restart ticks)
 
 test-parts:
