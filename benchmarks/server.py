@@ -239,12 +239,12 @@ def _years(server: Any) -> list[Figure]:
             )
 
             def page(turn: int) -> None:
-                rows = [Rows(f"A{turn}", Source.FILL, _page(end))]
+                rows = [Rows(f"SIM{turn}-USDT", Source.FILL, _page(end))]
                 _in_transaction(store, lambda db: candles.insert(db, Bar.M1, rows))
 
             def read(turn: int) -> None:
                 span = Span(end, end + DAY)
-                store.read_here(lambda db: candles.page(db, f"A{turn}", Bar.M1, span, PAGE))
+                store.read_here(lambda db: candles.page(db, f"SIM{turn}-USDT", Bar.M1, span, PAGE))
 
             page(-1)
             found[weeks] = _median_ms(page), _median_ms(read)
@@ -271,14 +271,10 @@ def _years(server: Any) -> list[Figure]:
 def _bytes_a_candle(connection: sa.Connection) -> float:
     taken = connection.exec_driver_sql(
         "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits "
-        "WHERE inhparent = to_regclass('candles') "
-        "AND EXISTS (SELECT FROM pg_class WHERE oid = inhrelid AND relpages >= 0)"
-    ).scalar_one()
-    empty = connection.exec_driver_sql(
-        "SELECT count(*) * 8192 FROM pg_inherits WHERE inhparent = to_regclass('candles')"
+        "WHERE inhparent = to_regclass('candles') AND pg_relation_size(inhrelid) > 0"
     ).scalar_one()
     rows = connection.exec_driver_sql("SELECT count(*) FROM candles").scalar_one()
-    return float(taken - empty) / float(rows)
+    return float(taken) / float(rows)
 
 
 # -- more agents ----------------------------------------------------------------------------------
