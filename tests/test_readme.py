@@ -15,7 +15,9 @@ from tests.series import SERIES
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
-PAPERS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("deploy/**/*.md"))]
+PAPERS = [
+    path for folder in ("*.md", "deploy/**/*.md", "docs/*.md") for path in sorted(ROOT.glob(folder))
+]
 
 
 def test_every_metric_is_in_the_readme():
