@@ -49,6 +49,9 @@ class StoreTrouble(Trouble):
         now, self._tried = time.monotonic(), True
         if done.problem is None:
             over = [done.operation, *_ENDS.get(done.operation, READS)]
+            if done.reading:
+                # The budget is read under the name by which it is written: a lock lets that be.
+                over = [name for name in over if name not in SMALL_WRITES]
             if now - self._full_at >= FULL_S:
                 over.append(_FULL)
             self.gone(*over)

@@ -53,3 +53,12 @@ def test_it_is_not_up_while_another_database_is_counted():
     judged(trouble, "beat")
     trouble.recounting = lambda: True
     assert trouble.up() == 0
+
+
+def test_a_read_does_not_end_the_trouble_of_writes_of_the_same_name():
+    """The budget is read while another program keeps it from being written."""
+    trouble = StoreTrouble()
+    assert judged(trouble, "budget", StoreUnavailable("locked")) == 0
+    assert judged(trouble, "budget", reading=True) == 0
+    assert judged(trouble, "load", reading=True) == 0
+    assert judged(trouble, "budget") == 1

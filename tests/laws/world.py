@@ -84,6 +84,6 @@ async def world(
             )
             nursery.start_soon(parts.writer.run)
             board = SimpleNamespace(links=None)
-            nursery.start_soon(agent._produce, settings, store, parts, board, None)
+            nursery.start_soon(agent._produce, settings, store, parts, board, None, None)
             yield World(wall, simulator, store, parts)
             nursery.cancel_scope.cancel()
