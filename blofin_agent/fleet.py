@@ -149,11 +149,33 @@ class Fleet:
         return stored.beat(connection, self._me, known=self._known)
 
     async def _follow(self, owned: frozenset[str]) -> None:
+        """Keep these from now on. Raises StoreUnavailable."""
         self.owned = owned
-        if owned != self._kept:
-            await self._keep(owned)
-            self._kept = owned
-            self.settled.set()
+        if owned == self._kept:
+            return
+        problem = None
+        async with trio.open_nursery() as nursery:
+            # To read what is stored of many symbols may take longer than the lease lasts.
+            nursery.start_soon(self._live_on)
+            try:
+                await self._keep(owned)
+            except StoreUnavailable as error:
+                problem = error
+            nursery.cancel_scope.cancel()
+        if problem is not None:
+            raise problem
+        self._kept = owned
+        self.settled.set()
+
+    async def _live_on(self) -> None:
+        """Say that we live, for ever. What is ours in an unbroken lease stays so."""
+        while True:
+            await trio.sleep(BEAT_S)
+            begun = self._steady()
+            with suppress(StoreUnavailable, Superseded):
+                await self._store.write("beat", self._beat)
+                if begun < self._until:
+                    self._until = begun + LEASE_S
 
     async def leave(self) -> None:
         """Give all back, so that others need not wait for the end of our lease."""

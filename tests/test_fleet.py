@@ -212,6 +212,21 @@ async def test_a_symbol_is_let_go_of_before_another_takes_it(crew):
     assert let_go <= comer.kept[1][0] <= let_go + AGAIN_S
 
 
+async def test_one_that_takes_longer_than_a_lease_to_begin_or_to_let_go_is_not_taken_for_gone(
+    crew, lines
+):
+    """As with a window of years: it says all the time that it lives."""
+    one, two = crew.join("a", "b")
+    one.slow_s = two.slow_s = 2 * LEASE_S
+    await trio.sleep(3 * LEASE_S)
+    crew.join("c")
+    await trio.sleep(12 * LEASE_S)
+    assert crew.whole()
+    assert lines("warning") == []
+    for each in (one, two):
+        assert each.fleet.joined
+
+
 async def test_only_those_who_want_a_symbol_get_it(crew):
     """Patterns, names, all; one to whom nothing falls has joined all the same, and is quiet."""
     some = crew.join("a", wanted=("SIM1*", "SIM2-USDT"))[0]

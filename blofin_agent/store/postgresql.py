@@ -20,9 +20,10 @@ PING_S = 5.0
 """A connection over which the server does not answer within so long is cut off, and made anew."""
 READING = {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
 """How a transaction is that only reads: all its statements see the same moment."""
-IDLE_S = 30
+IDLE_S = 15
 """A transaction whose agent is not heard of for so long is ended by the server: it may hold locks
-that others wait for. One that reads at leisure is not: what it writes to may be slow."""
+that others wait for, who are to say that they live before their leases are over. One that reads at
+leisure is not: what it writes to may be slow."""
 _SILENT_MS = 15_000
 """What was sent and is not acknowledged for so long was sent to nobody."""
 

@@ -8,8 +8,10 @@ import pytest
 
 from blofin_agent.core.candle import DAY, Bar
 from blofin_agent.core.fleet import Member
+from blofin_agent.fleet import AGAIN_S, BEAT_S
 from blofin_agent.store import fleet, ledger
 from blofin_agent.store.fleet import LEASE_MS, Me, Superseded
+from blofin_agent.store.postgresql import IDLE_S
 
 T = 1_790_000_000_000
 A, B, C = (
@@ -131,6 +133,11 @@ def test_who_is_gone_for_a_week_is_forgotten_when_another_comes(store, clock):
     join(store, C)
     assert [one.service for one in roll(store).members] == ["b:8780", "c:8780"]
     assert write(store, ledger.last_beat, "backfill") == T
+
+
+def test_one_that_is_cut_off_in_the_middle_of_a_beat_costs_nobody_else_the_lease():
+    """One at a time is in there; it is put out before the lease of any other is over."""
+    assert IDLE_S + BEAT_S + AGAIN_S < LEASE_MS / 1000
 
 
 # -- who owns -------------------------------------------------------------------------------------
