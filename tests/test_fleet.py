@@ -10,6 +10,7 @@ import trio
 
 from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import Bar
+from blofin_agent.core.errors import RateLimited
 from blofin_agent.core.fleet import share_out
 from blofin_agent.core.history import History
 from blofin_agent.core.instruments import Instrument
@@ -522,6 +523,30 @@ async def test_no_page_is_asked_for_of_a_symbol_that_was_given_away(house, excha
     assert place.rows("SELECT requests, status, note FROM gap_fill_runs") == [
         (3, "partial", GIVEN_UP)
     ]
+
+
+async def test_nothing_is_counted_any_more_of_a_symbol_that_was_given_away(house, exchange):
+    """Its series have vanished, and an answer that was on its way does not bring them back."""
+    place = house(hours=1)
+    pages = "blofin_backfill_requests_total"
+    assert place.figure(pages, symbol="BTC-USDT") == 0
+
+    def give(rows):
+        given_away(place)(rows)
+        place.metrics.remove_symbol("BTC-USDT")
+        raise RateLimited("slow down", 1.0)
+
+    exchange.script = [give]
+    history = place.watch.histories["BTC-USDT"]
+    await place.filler.fill(history, place.watch.window(), Trigger.START)
+    assert len(exchange.log) > 1
+    left = [
+        family.name
+        for family in place.metrics.registry.collect()
+        for sample in family.samples
+        if sample.labels.get("symbol") == "BTC-USDT"
+    ]
+    assert left == []
 
 
 async def test_a_pass_comes_to_no_symbol_that_was_given_away_meanwhile(house, exchange):
