@@ -10,13 +10,9 @@ import trio
 
 from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.errors import RateLimited
 from blofin_agent.core.fleet import share_out
-from blofin_agent.core.history import History
 from blofin_agent.core.instruments import Instrument
-from blofin_agent.core.run import Status, Trigger
 from blofin_agent.fleet import AGAIN_S, BEAT_S, LEASE_S, Fleet
-from blofin_agent.notes import GIVEN_UP
 from blofin_agent.store import fleet as stored
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.errors import StoreUnavailable
@@ -492,68 +488,3 @@ async def test_who_comes_is_told_once(crew, lines):
         "a is there: the symbols are shared by 2 agents",
         "b is there: the symbols are shared by 2 agents",
     ]
-
-
-# -- what is under way ----------------------------------------------------------------------------
-
-
-def given_away(place, symbol="BTC-USDT", *, and_back=False):
-    """Return what happens while a page is on its way: the symbol goes to another agent."""
-
-    def give(rows):
-        history = place.watch.histories.pop(symbol)
-        if and_back:
-            place.watch.histories[symbol] = History(symbol, history.bar, history.list_time)
-        return rows
-
-    return give
-
-
-@pytest.mark.parametrize("and_back", [False, True])
-async def test_no_page_is_asked_for_of_a_symbol_that_was_given_away(house, exchange, and_back):
-    """The run says so, and does not say that BloFin lacks what it did not ask for."""
-    exchange.longest = 100
-    place = house(hours=24)
-    exchange.script = [None, None, given_away(place, and_back=and_back)]
-    history = place.watch.histories["BTC-USDT"]
-    run = await place.filler.fill(history, place.watch.window(), Trigger.START)
-    assert run.requests == len(exchange.log) == 3
-    assert place.rows("SELECT count(*) FROM candles") == [(run.rows_inserted,)]
-    assert (run.status, run.note) == (Status.PARTIAL, GIVEN_UP)
-    assert place.rows("SELECT requests, status, note FROM gap_fill_runs") == [
-        (3, "partial", GIVEN_UP)
-    ]
-
-
-async def test_nothing_is_counted_any_more_of_a_symbol_that_was_given_away(house, exchange):
-    """Its series have vanished, and an answer that was on its way does not bring them back."""
-    place = house(hours=1)
-    pages = "blofin_backfill_requests_total"
-    assert place.figure(pages, symbol="BTC-USDT") == 0
-
-    def give(rows):
-        given_away(place)(rows)
-        place.metrics.remove_symbol("BTC-USDT")
-        raise RateLimited("slow down", 1.0)
-
-    exchange.script = [give]
-    history = place.watch.histories["BTC-USDT"]
-    await place.filler.fill(history, place.watch.window(), Trigger.START)
-    assert len(exchange.log) > 1
-    left = [
-        family.name
-        for family in place.metrics.registry.collect()
-        for sample in family.samples
-        if sample.labels.get("symbol") == "BTC-USDT"
-    ]
-    assert left == []
-
-
-async def test_a_pass_comes_to_no_symbol_that_was_given_away_meanwhile(house, exchange):
-    """Nor to one that is back: what it knows of that is old, and another pass follows."""
-    place = house(hours=1, watched=("BTC-USDT", "ETH-USDT", "SOL-USDT"))
-    gone, back = given_away(place, "ETH-USDT"), given_away(place, "SOL-USDT", and_back=True)
-    exchange.script = [lambda rows: back(gone(rows))]
-    done = await place.passes.once(place.watch.window(), Trigger.PERIODIC)
-    assert [run.symbol for run in done.runs] == ["BTC-USDT"]
-    assert len(exchange.log) == 1
