@@ -86,5 +86,4 @@ class CandleIntake(Intake):
 
     def show(self, symbol: str, subscriptions: Subscriptions) -> None:
         """Show whether the symbol's candles are subscribed."""
-        if symbol in self._watch.histories:
-            self._metrics.feed_subscribed.set(symbol, to=subscriptions.standing(symbol))
+        self._metrics.feed_subscribed.set(symbol, to=subscriptions.standing(symbol))

@@ -52,20 +52,25 @@ class Family(Collector):
         registry.register(self)
 
     def add(self, *values: str) -> None:
-        """Make the figure with these labels exist, at 0."""
-        self.inc(*values, by=0)
+        """Make the figure with these labels exist, at 0, where it does not."""
+        if values not in self._samples:
+            self._show(values, 0)
 
     def remove(self, *values: str) -> None:
         """Make it vanish."""
         self._samples.pop(values, None)
 
     def inc(self, *values: str, by: float = 1) -> None:
-        """Add to it."""
-        before = self._samples.get(values)
-        self.set(*values, to=by + (before.value if before else 0))
+        """Add to it, where it exists: what was removed is not brought back by what comes late."""
+        if (before := self._samples.get(values)) is not None:
+            self._show(values, before.value + by)
 
     def set(self, *values: str, to: float) -> None:
-        """Set it."""
+        """Set it, likewise."""
+        if values in self._samples:
+            self._show(values, to)
+
+    def _show(self, values: tuple[str, ...], to: float) -> None:
         name = _sample_name(self._kind, self._name)
         self._samples[values] = Sample(name, labels(self._names, values), to)
 

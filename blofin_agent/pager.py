@@ -15,7 +15,6 @@ from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import ExchangeError, RateLimited, Refused, Stopped
 from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
-from blofin_agent.families import Family
 from blofin_agent.leader import Leader
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
@@ -161,7 +160,7 @@ class Pager:
 
     async def _ask(self, history: History, page: Page, window: Span, tally: Tally) -> Answer:
         tally.requests += 1
-        self._count(self._metrics.requests, history.symbol)
+        self._metrics.requests.inc(history.symbol)
         try:
             return await self._throttle.ask(
                 "candles",
@@ -176,13 +175,8 @@ class Pager:
             )
         except RateLimited:
             tally.rate_limited += 1
-            self._count(self._metrics.rate_limited, history.symbol)
+            self._metrics.rate_limited.inc(history.symbol)
             raise
-
-    def _count(self, family: Family, symbol: str) -> None:
-        """Count something of a symbol, unless it is another agent's by now."""
-        if symbol in self._metrics.watch.histories:
-            family.inc(symbol)
 
     async def _judge(
         self,

@@ -220,9 +220,8 @@ class Passes:
         if result.succeeded:
             self._metrics.last_success.set(now)
         for run in result.runs:
-            if run.symbol in self._watch.histories:
-                self._metrics.last_pass_requests.set(run.symbol, to=run.requests)
-                self._metrics.last_pass_rate_limited.set(run.symbol, to=run.rate_limited)
+            self._metrics.last_pass_requests.set(run.symbol, to=run.requests)
+            self._metrics.last_pass_rate_limited.set(run.symbol, to=run.rate_limited)
 
 
 async def _not_told(_done: Pass) -> None:

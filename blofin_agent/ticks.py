@@ -105,8 +105,7 @@ class Ticks:
         for _ in some:
             self._waiting.popleft()
         for symbol, new in inserted.items():
-            if symbol in self._watch.histories:
-                self._metrics.ticks_written.inc(symbol, by=new)
+            self._metrics.ticks_written.inc(symbol, by=new)
 
     async def _keep_forgetting(self) -> None:
         await trio.sleep(FORGET_AFTER_S)

@@ -25,6 +25,7 @@ def test_a_counter_is_there_at_0_and_rises(registry):
     assert lines(registry) == ['pages_total{source="rest",symbol="A"} 0.0']
     pages.inc("A", "rest")
     pages.inc("A", "rest", by=41)
+    pages.add("B", "rest")
     pages.inc("B", "rest")
     assert lines(registry) == [
         'pages_total{source="rest",symbol="A"} 42.0',
@@ -35,6 +36,7 @@ def test_a_counter_is_there_at_0_and_rises(registry):
 def test_what_counted_is_not_put_back_to_0_by_adding_it_again(registry):
     """A symbol may be made known twice."""
     pages = Family("counter", "pages", "Pages.", ("symbol",), registry)
+    pages.add("A")
     pages.inc("A", by=7)
     pages.add("A")
     assert lines(registry) == ['pages_total{symbol="A"} 7.0']
@@ -43,6 +45,8 @@ def test_what_counted_is_not_put_back_to_0_by_adding_it_again(registry):
 def test_a_gauge_shows_what_it_was_set_to(registry):
     """True and False as 1 and 0, as Prometheus has them."""
     stands = Family("gauge", "stands", "Whether it stands.", ("symbol",), registry)
+    for one in ("A", "B"):
+        stands.add(one)
     stands.set("A", to=True)
     stands.set("B", to=2.5)
     stands.set("B", to=False)
@@ -50,11 +54,14 @@ def test_a_gauge_shows_what_it_was_set_to(registry):
 
 
 def test_what_is_removed_vanishes_and_begins_at_0_again(registry):
-    """To remove what is not there does nothing."""
+    """To remove what is not there does nothing, nor does what comes late of what was removed."""
     pages = Family("counter", "pages", "Pages.", ("symbol",), registry)
+    pages.add("A")
     pages.inc("A")
     pages.remove("A")
     pages.remove("B")
+    pages.inc("A")
+    pages.set("A", to=3)
     assert lines(registry) == []
     pages.add("A")
     assert lines(registry) == ['pages_total{symbol="A"} 0.0']
