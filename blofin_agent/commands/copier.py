@@ -19,8 +19,8 @@ from blofin_agent.core.likeness import Row, by_source, compare, reach, spread, t
 from blofin_agent.core.naming import is_symbol
 from blofin_agent.store import candles, copying
 from blofin_agent.store.candles import Rows
-from blofin_agent.store.copying import Series
 from blofin_agent.store.partitions import WEEK
+from blofin_agent.store.series import Series, next_series
 
 BLOCKS = 7
 """Blocks that are read and written together: 10,080 bars, a week of 1m bars."""
@@ -52,7 +52,7 @@ async def find(source: Patient, wanted: Sequence[str] | None) -> list[Series]:
     """Return what the source holds candles of. Raises StoreUnavailable."""
     found: list[Series] = []
     after: tuple[str, str] | None = None
-    while one := await source.read(partial(copying.next_series, after=after)):
+    while one := await source.read(partial(next_series, after=after)):
         after = one.symbol, one.bar
         if is_wanted(one.symbol, wanted):
             found.append(one)

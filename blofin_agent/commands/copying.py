@@ -13,9 +13,9 @@ from blofin_agent.commands.patience import Patient
 from blofin_agent.core.symbols import needs_listing
 from blofin_agent.stopping import Stop, until_signal
 from blofin_agent.store import copying, ledger
-from blofin_agent.store.copying import Series
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.series import Series
 
 
 class CopyError(Failed):

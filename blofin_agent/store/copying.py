@@ -5,11 +5,10 @@ Each function is what one transaction does; see `Store.read`. None of them reads
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.core.candle import LATEST_MS, Bar
+from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.likeness import Row
 from blofin_agent.store import postgresql, sqlite
@@ -29,43 +28,12 @@ _PLACE = (
 )
 
 
-class Series(NamedTuple):
-    """The candles of a symbol and a bar, by the bar's name, and the first and last open time (ms).
-
-    Both are None when no candle lies in the time that a calendar has.
-    """
-
-    symbol: str
-    bar: str
-    first: int | None
-    last: int | None
-
-
 def place(connection: sa.Connection) -> tuple[object, ...]:
     """Return what tells this database from every other one, by whatever name it is reached."""
     if connection.dialect.name == "sqlite":
         found = Path(connection.exec_driver_sql(_MAIN).scalar_one()).stat()
         return (found.st_dev, found.st_ino)
     return tuple(connection.exec_driver_sql(_PLACE).one())
-
-
-def next_series(connection: sa.Connection, after: tuple[str, str] | None) -> Series | None:
-    """Return the series that comes after this symbol and bar, the first one after None."""
-    query = sa.select(_c.symbol, _c.bar).order_by(_c.symbol, _c.bar).limit(1)
-    if after is not None:
-        query = query.where(sa.tuple_(_c.symbol, _c.bar) > sa.tuple_(*after))
-    found = connection.execute(query).first()
-    if found is None:
-        return None
-    symbol, bar = found
-    times = (
-        sa.select(_c.open_time)
-        .where(_c.symbol == symbol, _c.bar == bar, _c.open_time.between(0, LATEST_MS))
-        .limit(1)
-    )
-    first = connection.scalar(times.order_by(_c.open_time))
-    last = connection.scalar(times.order_by(_c.open_time.desc()))
-    return Series(symbol, bar, first, last)
 
 
 def next_time(connection: sa.Connection, symbol: str, bar: Bar, since: int) -> int | None:

@@ -83,7 +83,9 @@ def drop_before(connection: sa.Connection, before_ms: int) -> int:
     """
     connection.exec_driver_sql("LOCK TABLE coverage_blocks IN SHARE ROW EXCLUSIVE MODE")
     if timescale.is_hypertable(connection):
-        return timescale.drop_before(connection, before_ms)
+        if dropped := timescale.drop_before(connection, before_ms):
+            _drop_blocks(connection, 0, week_of(before_ms))
+        return dropped
     alone(connection, "partitions")
     old = [one for one in found(connection) if one.end <= before_ms]
     for one in old:
@@ -96,8 +98,8 @@ def drop_before(connection: sa.Connection, before_ms: int) -> int:
 
 def is_partitioned(connection: sa.Connection) -> bool:
     """Return whether the candles are in partitions of ours."""
-    kind = "SELECT relkind FROM pg_class WHERE oid = to_regclass('candles')"
-    return bool(connection.exec_driver_sql(kind).scalar() in ("p", b"p"))
+    divided = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass('candles')"
+    return bool(connection.exec_driver_sql(divided).scalar())
 
 
 class Partition(NamedTuple):

@@ -15,6 +15,7 @@ from blofin_agent.store.schema import (
     unavailable,
     verifications,
 )
+from blofin_agent.store.series import Series, next_series
 
 MOST_ROWS = 5_000
 """Rows that one transaction takes away, about."""
@@ -44,19 +45,13 @@ def forget_candles(connection: sa.Connection, before_ms: int) -> int:
     of what is left of it goes, too; the agent makes it anew.
     """
     if connection.dialect.name == "postgresql":
-        dropped = partitions.drop_before(connection, before_ms)
-        if dropped:
-            # No trigger tells of what is dropped. Where no block is, the candles are looked at.
-            before = sa.delete(coverage_blocks).where(coverage_blocks.c.start < before_ms)
-            connection.execute(before)
-        return dropped
-    taken = 0
-    day = before_ms // DAY * DAY
-    for bar in Bar:
-        for symbol in _symbols(connection, bar, day):
-            taken += _forget(connection, symbol, bar, day)
-            if taken >= MOST_ROWS:
-                return taken
+        return partitions.drop_before(connection, before_ms)
+    taken, day = 0, before_ms // DAY * DAY
+    one = next_series(connection, None)
+    while one is not None and taken < MOST_ROWS:
+        if one.first is not None and one.first < day:
+            taken += _forget(connection, one, day)
+        one = next_series(connection, (one.symbol, one.bar))
     return taken
 
 
@@ -77,25 +72,9 @@ def forget_rest(connection: sa.Connection, before_ms: int) -> int:
     return taken
 
 
-def _symbols(connection: sa.Connection, bar: Bar, before_ms: int) -> list[str]:
-    """Return the symbols with a candle of this bar before a time: a look for each, no scan."""
+def _forget(connection: sa.Connection, one: Series, before_ms: int) -> int:
     c = candles.c
-    found = []
-    symbol: str | None = ""
-    while (
-        symbol := connection.scalar(
-            sa.select(c.symbol).where(c.symbol > symbol).order_by(c.symbol).limit(1)
-        )
-    ) is not None:
-        old = (c.symbol == symbol, c.bar == bar.value, c.open_time < before_ms)
-        if connection.scalar(sa.select(c.symbol).where(*old).limit(1)):
-            found.append(symbol)
-    return found
-
-
-def _forget(connection: sa.Connection, symbol: str, bar: Bar, before_ms: int) -> int:
-    c = candles.c
-    ours = (c.symbol == symbol, c.bar == bar.value)
+    ours = (c.symbol == one.symbol, c.bar == one.bar)
     oldest = sa.select(c.open_time).where(*ours).order_by(c.open_time)
     past = connection.scalar(oldest.offset(MOST_ROWS).limit(1))
     end = before_ms if past is None else min(past, before_ms)

@@ -44,6 +44,7 @@ from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.schema import metadata
+from blofin_agent.store.series import next_series
 from blofin_agent.store.verifications import Verification
 from tests.processes import COMMAND, settings
 
@@ -176,7 +177,7 @@ def sums(url):
 
     def look(db):
         found, after = {}, None
-        while one := copying.next_series(db, after):
+        while one := next_series(db, after):
             after = one.symbol, one.bar
             bar, whole = Bar(one.bar), Span(one.first, one.last + 1)
             rows = copying.read(db, one.symbol, bar, whole)
