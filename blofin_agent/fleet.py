@@ -130,7 +130,7 @@ class Fleet:
             # What one agent was told all know: they are to reckon alike.
             self._kept = None
         mine = await self._reckon()
-        self.orphaned = max(0, len(self._shares.all) - found.claimed)
+        self.orphaned = len(self._shares.all - found.claimed)
         ours = found.ours
         give, take = ours - mine, mine - ours
         if not self.owned <= ours & mine:

@@ -478,6 +478,20 @@ async def test_rows_of_owners_that_somebody_took_away_are_there_again_soon(crew)
     }
 
 
+async def test_a_row_of_what_nobody_wants_hides_no_symbol_that_nobody_keeps(crew):
+    """As many owners as symbols wanted do not mean that each has one."""
+    first, *_ = await crew.three()
+    store, lost = crew.open(), min(SYMBOLS - first.fleet.owned)
+    forget = sa.text("UPDATE symbol_owners SET symbol = 'OLD-USDT' WHERE symbol = :lost")
+    await store.write("beat", lambda db: db.execute(forget, {"lost": lost}))
+    await first.fleet.turn()
+    assert first.fleet.orphaned == 1
+    await trio.sleep(BEAT_S + LOOK_S)
+    assert crew.whole()
+    await first.fleet.turn()
+    assert first.fleet.orphaned == 0
+
+
 async def test_who_comes_is_told_once(crew, lines):
     """To those who were there; it is told of them, too."""
     crew.join("a")

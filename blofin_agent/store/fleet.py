@@ -54,8 +54,8 @@ class Beat(NamedTuple):
     ours: frozenset[str]
     """The symbols that are ours. Fewer than before if our lease was over and others took some, or
     if the database is one that knows less: a standby, a copy."""
-    claimed: int
-    """How many symbols have an owner who lives."""
+    claimed: frozenset[str]
+    """The symbols that have an owner who lives."""
     listed_at: int
     """When BloFin's instruments were last read by one of those on this store (ms), 0 when never."""
 
@@ -103,19 +103,17 @@ def beat(connection: sa.Connection, me: Me, *, known: bool) -> Beat:
             sa.select(_h.service, _h.egress, _h.wanted, _h.page).where(*living).order_by(_h.service)
         )
     ]
-    claimed = connection.scalar(
-        sa.select(sa.func.count())
-        .select_from(symbol_owners)
-        .where(
-            _o.bar == me.bar.value,
-            _o.service.in_(sa.select(_h.service).where(*living)),
+    owners = {
+        row.symbol: row.service
+        for row in connection.execute(
+            sa.select(_o.symbol, _o.service).where(
+                _o.bar == me.bar.value, _o.service.in_([member.service for member in members])
+            )
         )
-    )
-    ours = connection.scalars(
-        sa.select(_o.symbol).where(_o.bar == me.bar.value, _o.service == me.service)
-    )
+    }
+    ours = frozenset(symbol for symbol, service in owners.items() if service == me.service)
     listed_at = connection.scalar(sa.select(sa.func.max(instruments.c.seen)))
-    return Beat(members, frozenset(ours), claimed or 0, listed_at or 0)
+    return Beat(members, ours, frozenset(owners), listed_at or 0)
 
 
 def _be_patient(connection: sa.Connection, bar: Bar, now: int) -> None:

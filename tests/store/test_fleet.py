@@ -106,20 +106,20 @@ def test_those_who_keep_candles_of_another_bar_are_no_members(store):
     join(store, A, other)
     claim(store, other, FOUR)
     assert living(store) == ["a:8780"]
-    assert beat(store, A).claimed == 0
+    assert beat(store, A).claimed == frozenset()
     assert claim(store, A, FOUR) == FOUR
 
 
 def test_what_has_an_owner_who_lives_is_counted(store, clock):
-    """So that it is known how many have none."""
+    """So that it is known which have none."""
     join(store, A, B)
     claim(store, A, ["BTC-USDT"])
     claim(store, B, ["ETH-USDT", "SOL-USDT"])
-    assert beat(store, A).claimed == 3
+    assert beat(store, A).claimed == {"BTC-USDT", "ETH-USDT", "SOL-USDT"}
     clock.now += LEASE_MS - 1
-    assert beat(store, A).claimed == 3
+    assert beat(store, A).claimed == {"BTC-USDT", "ETH-USDT", "SOL-USDT"}
     clock.now += 1
-    assert beat(store, A).claimed == 1
+    assert beat(store, A).claimed == {"BTC-USDT"}
 
 
 def test_who_is_gone_for_a_week_is_forgotten_when_another_comes(store, clock):
@@ -179,7 +179,7 @@ def test_one_that_now_keeps_another_bar_keeps_none_of_the_bar_before(store):
     join(store, A, B)
     claim(store, A, FOUR)
     join(store, A._replace(bar=Bar.H1, token="new"))
-    assert beat(store, B).claimed == 0
+    assert beat(store, B).claimed == frozenset()
     assert claim(store, B, FOUR) == FOUR
 
 
@@ -189,7 +189,7 @@ def test_who_leaves_gives_all_back_at_once(store):
     claim(store, A, FOUR)
     leave(store, A)
     assert living(store, B) == ["b:8780"]
-    assert beat(store, B).claimed == 0
+    assert beat(store, B).claimed == frozenset()
     assert claim(store, B, FOUR) == FOUR
 
 
