@@ -52,7 +52,7 @@ async def find(source: Patient, wanted: Sequence[str] | None) -> list[Series]:
     """Return what the source holds candles of. Raises StoreUnavailable."""
     found: list[Series] = []
     after: tuple[str, str] | None = None
-    while one := await source.read(partial(next_series, after=after)):
+    while one := await source.read("copy", partial(next_series, after=after)):
         after = one.symbol, one.bar
         if is_wanted(one.symbol, wanted):
             found.append(one)
@@ -83,7 +83,7 @@ class Copier:
         bar = _bar_of(series)
         if bar is None or series.first is None or series.last is None:
             count = partial(copying.count, symbol=series.symbol, bar=series.bar)
-            told.candles = told.refused = await self._source.read(count)
+            told.candles = told.refused = await self._source.read("copy", count)
             return
         symbol, at, end = series.symbol, series.first, series.last + bar.ms
         following: int | None = at
@@ -91,11 +91,11 @@ class Copier:
             at, span = following, reach(following, bar, BLOCKS)
             read = partial(copying.read, symbol=symbol, bar=bar, span=span)
             following = span.end
-            if rows := await self._source.read(read):
+            if rows := await self._source.read("copy", read):
                 await self._stretch(told, bar, span, rows)
             else:
                 next_time = partial(copying.next_time, symbol=symbol, bar=bar, since=span.end)
-                following = await self._source.read(next_time)
+                following = await self._source.read("copy", next_time)
             self._tell.advanced((min(following or end, end) - at) // bar.ms)
 
     async def _stretch(self, told: Copied, bar: Bar, span: Span, rows: Sequence[Row]) -> None:
@@ -104,13 +104,13 @@ class Copier:
         told.candles += len(rows)
         told.refused += len(rows) - len(ours)
         look = partial(copying.read, symbol=told.symbol, bar=bar, span=span)
-        before = after = compare(ours, await self._target.read(look), bar)
+        before = after = compare(ours, await self._target.read("copy", look), bar)
         lacking = [row for day in before for row in day.lacking]
         if lacking:
             for part in spread(lacking, LONGEST_MS):
                 insert = partial(_insert, symbol=told.symbol, bar=bar, rows=part)
-                told.copied += await self._target.write(insert)
-            after = compare(ours, await self._target.read(look), bar)
+                told.copied += await self._target.write("copy", insert)
+            after = compare(ours, await self._target.read("copy", look), bar)
         told.compared(before, after)
         for day in after:
             self._report.keep(told, day)

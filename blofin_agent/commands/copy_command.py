@@ -7,34 +7,22 @@ from functools import partial
 
 import click
 
-from blofin_agent import clock, config
+from blofin_agent import clock
 from blofin_agent.commands import copying, show
 from blofin_agent.commands.console import FAILED, INCOMPLETE, WrongUse, read_settings
 from blofin_agent.commands.copy_show import CopyShow, summary_lines
 from blofin_agent.commands.copying import Order
+from blofin_agent.commands.looking import json_option
+from blofin_agent.commands.options import copied_option
 from blofin_agent.store.engine import Store, open_store
 from blofin_agent.store.errors import WrongUrl
-
-
-def _names(
-    _ctx: click.Context, _param: click.Parameter, value: str | None
-) -> tuple[str, ...] | None:
-    try:
-        return None if value is None else config.parse_symbols(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 @click.command("copy")
 @click.option("--from", "source", required=True, metavar="URL", help="The store to copy from.")
 @click.option("--to", "target", required=True, metavar="URL", help="The store to copy into.")
-@click.option(
-    "--symbols",
-    callback=_names,
-    metavar="LIST",
-    help="These alone, e.g. BTC-USDT,ETH-USDT or '*-USDC'. All without it.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and no lines.")
+@copied_option
+@json_option
 def copy_command(
     source: str, target: str, symbols: tuple[str, ...] | None, *, as_json: bool
 ) -> None:

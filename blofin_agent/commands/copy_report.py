@@ -26,8 +26,26 @@ class Kept(NamedTuple):
     """Of that one, what differs: as the source has it, and the target."""
 
 
+@dataclass(kw_only=True, slots=True)
+class Outcome:
+    """What came of some rows."""
+
+    copied: int = 0
+    different: int = 0
+    """Rows of which the target has others, with other figures: these were kept."""
+    refused: int = 0
+    """Rows that the target cannot hold as they are."""
+    lacking: int = 0
+    """Rows that were written, and were not there when they were read again."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing of the source is lost."""
+        return not (self.different or self.refused or self.lacking)
+
+
 @dataclass(slots=True)
-class Copied:
+class Copied(Outcome):
     """What came of the candles of one symbol and bar."""
 
     symbol: str
@@ -38,22 +56,10 @@ class Copied:
     """Days with candles in the source: each was compared by count and checksum."""
     equal: int = 0
     """Days that were equal before, so that nothing of them was written."""
-    copied: int = 0
-    different: int = 0
-    """Candles that the target has with other figures: they were kept."""
     renamed: int = 0
     """Candles that it has with the same figures from another source (`source`): likewise."""
     extra: int = 0
     """Candles of these days that it has and the source has not."""
-    refused: int = 0
-    """Candles that the target cannot hold as they are."""
-    lacking: int = 0
-    """Candles that were written, and were not there when they were read again."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether each candle of the source is in the target, with its figures."""
-        return not (self.different or self.refused or self.lacking)
 
     def compared(self, before: list[Likeness], after: list[Likeness]) -> None:
         """Enter days that were compared before and after what the target lacked was written."""
@@ -67,26 +73,14 @@ class Copied:
 
 
 @dataclass(slots=True)
-class Table:
+class Table(Outcome):
     """What came of the rows of another table."""
 
     table: str
     rows: int = 0
     """Those of the source."""
-    copied: int = 0
     kept: int = 0
     """Rows that were left out, as what the target knows of the same is as good."""
-    different: int = 0
-    """Rows of which the target has others that go by the same key: these were kept."""
-    refused: int = 0
-    """Rows that the target cannot hold as they are."""
-    lacking: int = 0
-    """Rows that were written, and were not there when they were read again."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing of the source is lost."""
-        return not (self.different or self.refused or self.lacking)
 
 
 @dataclass(slots=True)
@@ -108,16 +102,17 @@ class Report:
     @property
     def complete(self) -> bool:
         """Whether all that the source had is in the target."""
-        series = all(one.complete for one in self.series)
-        return series and all(one.complete for one in self.tables) and not self.stopped
+        return self.losses().complete and not self.stopped
 
     def total(self, name: str) -> int:
         """Return the sum of a figure over all symbols."""
         return sum(getattr(one, name) for one in self.series)
 
-    def everywhere(self, name: str) -> int:
-        """Return the sum of a figure over all symbols and tables."""
-        return sum(int(getattr(one, name)) for one in (*self.series, *self.tables))
+    def losses(self) -> Outcome:
+        """Return what came of all of it: of candles and of the rows of other tables."""
+        every = (*self.series, *self.tables)
+        names = [one.name for one in fields(Outcome)]
+        return Outcome(**{name: sum(getattr(one, name) for one in every) for name in names})
 
     def keep(self, told: Copied, day: Likeness) -> None:
         """Note a day with candles that the target has with other figures."""

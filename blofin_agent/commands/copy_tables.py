@@ -58,7 +58,7 @@ class Tables:
     async def _rows(self, kind: Kind, told: Table) -> None:
         after: Values | None = None
         read = partial(copying_rows.part, kind=kind, most=ROWS, symbols=self._symbols)
-        while part := await self._source.read(partial(read, after=after)):
+        while part := await self._source.read("copy", partial(read, after=after)):
             after = part.last
             rows = [row for row in part.rows if copying_rows.takes(self._engine, kind, row)]
             told.rows += len(part.rows)
@@ -71,8 +71,8 @@ class Tables:
         # Where a key forbids two of a kind there are no others to be counted.
         ours = rows
         if not kind.one_of_each:
-            ours = await self._source.read(partial(look, up_to=last))
-        theirs = await self._target.read(look)
+            ours = await self._source.read("copy", partial(look, up_to=last))
+        theirs = await self._target.read("copy", look)
 
         def add(connection: sa.Connection) -> int:
             # Once more, now that no other copy adds any.
@@ -82,8 +82,8 @@ class Tables:
             return len(lacking)
 
         if copying_rows.lacking(kind, rows, ours, theirs):
-            told.copied += await self._target.write(add)
-            theirs = await self._target.read(look)
+            told.copied += await self._target.write("copy", add)
+            theirs = await self._target.read("copy", look)
             told.lacking += len(copying_rows.lacking(kind, rows, ours, theirs))
         if kind.one_of_each:
             there = {kind.mark(row): row for row in theirs}
@@ -96,31 +96,33 @@ class Tables:
     async def _proofs(self) -> None:
         told = self._begin(PROOFS.table.name)
         after: tuple[str, str] | None = None
-        while after := await self._source.read(partial(copying_state.next_proven, after=after)):
+        while after := await self._source.read(
+            "copy", partial(copying_state.next_proven, after=after)
+        ):
             symbol, bar = after
             if self._symbols is not None and symbol not in self._symbols:
                 continue
             look = partial(copying_state.proven, symbol=symbol, bar=bar)
-            every = await self._source.read(look)
+            every = await self._source.read("copy", look)
             found = [
                 one for one in every if copying_rows.takes(self._engine, PROOFS, (*after, *one))
             ]
-            there = await self._target.read(look)
+            there = await self._target.read("copy", look)
             lacking = copying_state.unproven(found, there)
             told.rows += len(every)
             told.refused += len(every) - len(found)
             told.kept += len(found) - len(lacking) - len(set(found) & set(there))
             if lacking:
                 add = partial(copying_state.add_proven, symbol=symbol, bar=bar, found=lacking)
-                await self._target.write(add)
-                left = copying_state.unproven(lacking, await self._target.read(look))
+                await self._target.write("copy", add)
+                left = copying_state.unproven(lacking, await self._target.read("copy", look))
                 told.copied += len(lacking) - len(left)
                 told.lacking += len(left)
 
     async def _instruments(self) -> None:
         """Take over BloFin's list as a whole where the source read it later."""
         told = self._begin("instruments")
-        found = await self._source.read(ledger.load_instruments)
+        found = await self._source.read("copy", ledger.load_instruments)
         told.rows = len(found.instruments)
 
         def take_over(connection: sa.Connection) -> bool:
@@ -129,8 +131,8 @@ class Tables:
             ledger.save_instruments(connection, found.instruments.values(), found.seen)
             return True
 
-        there = await self._target.read(ledger.load_instruments)
-        if there.seen < found.seen and await self._target.write(take_over):
+        there = await self._target.read("copy", ledger.load_instruments)
+        if there.seen < found.seen and await self._target.write("copy", take_over):
             told.copied = told.rows
         elif there.instruments != found.instruments:
             told.kept = told.rows
@@ -139,14 +141,15 @@ class Tables:
         """Take over when a backfill last succeeded, where the source knows of a later one."""
         told = self._begin("service_heartbeats")
         look = partial(copying_state.last_beat, service=SERVICE)
-        found, there = await self._source.read(look), await self._target.read(look)
+        found, there = await self._source.read("copy", look), await self._target.read("copy", look)
         if found is None:
             return
         told.rows = 1
         if there is None or there.beat < found.beat:
             started, beat, note = found
             await self._target.write(
-                partial(ledger.beat, service=SERVICE, started=started, now_ms=beat, note=note)
+                "copy",
+                partial(ledger.beat, service=SERVICE, started=started, now_ms=beat, note=note),
             )
             told.copied = 1
         elif there != found:
@@ -160,7 +163,10 @@ class Tables:
         )
         look = partial(copying_state.accounts, names=self._names)
         theirs = partial(copying_state.accounts, names={}, all_of_them=True)
-        found, there = await self._source.read(look), await self._target.read(theirs)
+        found, there = (
+            await self._source.read("copy", look),
+            await self._target.read("copy", theirs),
+        )
         bans.rows = sum(one.suspension != NOTHING.suspension for one in found.values())
         requests.rows = sum(one.requests.total() for one in found.values())
         lacking = {
@@ -170,10 +176,10 @@ class Tables:
         }
         if not lacking:
             return
-        await self._target.write(partial(copying_state.add_accounts, found=lacking))
-        after = await self._target.read(theirs)
+        await self._target.write("copy", partial(copying_state.add_accounts, found=lacking))
+        after = await self._target.read("copy", theirs)
         # What is too old by now may be gone.
-        for egress, account in (await self._source.read(look)).items():
+        for egress, account in (await self._source.read("copy", look)).items():
             before, now = there.get(egress, NOTHING), after.get(egress, NOTHING)
             requests.copied += (account.requests - before.requests).total()
             requests.lacking += (account.requests - now.requests).total()

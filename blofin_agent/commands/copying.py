@@ -68,7 +68,7 @@ async def copy(order: Order, tell: Teller) -> Report:
 
 async def _copy(order: Order, report: Report, tell: Teller) -> None:
     source, target, wanted = order.source, order.target, order.wanted
-    if await source.read(copying.place) == await target.read(copying.place):
+    if await source.read("copy", copying.place) == await target.read("copy", copying.place):
         raise WrongUse(f"--from and --to name the same database, {report.source}")
     found = await find(source, wanted)
     symbols = None if wanted is None else await _symbols(source, wanted, found)
@@ -86,5 +86,5 @@ async def _symbols(source: Patient, wanted: Sequence[str], found: Sequence[Serie
         raise WrongUse(
             f"--symbols names {', '.join(unknown)}, of which {source.store.where} holds no candle"
         )
-    listed = (await source.read(ledger.load_instruments)).instruments
+    listed = (await source.read("copy", ledger.load_instruments)).instruments
     return held | {symbol for symbol in listed if is_wanted(symbol, wanted)}

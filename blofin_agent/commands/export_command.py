@@ -3,15 +3,14 @@
 import errno
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import click
 import sqlalchemy as sa
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from blofin_agent.clock import wall_ms
 from blofin_agent.commands import export as engine
@@ -25,7 +24,7 @@ from blofin_agent.commands.options import (
     symbols_option,
     until_option,
 )
-from blofin_agent.commands.show import print_above
+from blofin_agent.commands.show import TerminalBar
 from blofin_agent.config import Settings
 from blofin_agent.core.coverage import Span, window
 from blofin_agent.core.naming import is_symbol
@@ -183,13 +182,21 @@ def _write(store: Store, wanted: Wanted, symbols: list[str], output: str) -> lis
             raise NotADirectoryError(errno.ENOTDIR, "it is no folder", output) from None
         work = partial(engine.to_folder, folder=folder)
     entries = []
-    with _progress(len(symbols) * wanted.span.bars(wanted.bar)) as (step, line):
+    shown = TerminalBar(
+        TextColumn("rows"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f}, left"),
+        TimeRemainingColumn(),
+        aside=True,
+    )
+    shown.total(len(symbols) * wanted.span.bars(wanted.bar))
+    with shown:
         for symbol in symbols:
             if not is_symbol(symbol):
                 raise click.UsageError(f"{symbol!r} cannot be the name of a file")
-            entry = store.read_here(partial(work, wanted=wanted, symbol=symbol, step=step))
+            entry = store.read_here(partial(work, wanted=wanted, symbol=symbol, step=shown.advance))
             entries.append(entry)
-            line(_told(entry))
+            shown.line(_told(entry))
     return entries
 
 
@@ -204,28 +211,3 @@ def _told(entry: Entry) -> str:
         return text
     several = f"{entry.files[0].file} to {entry.files[-1].file}"
     return f"{text} -> {entry.files[0].file if len(entry.files) == 1 else several}"
-
-
-@contextmanager
-def _progress(bars: int) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
-    """Show a bar on a terminal; give functions to move it, and to say a line on standard error."""
-    console = Console(stderr=True)
-    shown = Progress(
-        TextColumn("rows"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f}, left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    task = shown.add_task("", total=bars)
-
-    def line(text: str) -> None:
-        if shown.disable:
-            click.echo(text, err=True)
-        else:
-            print_above(shown, text)
-
-    with shown:
-        yield (lambda rows: shown.advance(task, rows)), line

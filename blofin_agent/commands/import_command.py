@@ -21,6 +21,7 @@ from blofin_agent.commands.import_report import Report
 from blofin_agent.commands.import_runs import import_runs
 from blofin_agent.commands.import_show import ImportShow, report_lines
 from blofin_agent.commands.importer import Importer
+from blofin_agent.commands.looking import json_option
 from blofin_agent.commands.patience import Patient
 from blofin_agent.stopping import Stop, until_signal
 from blofin_agent.store import old_file
@@ -32,7 +33,7 @@ from blofin_agent.store.old_file import OldFile
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Say what there is, and store nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and no lines.")
+@json_option
 def import_command(file: Path, *, dry_run: bool, as_json: bool) -> None:
     """Import the SQLite file of the old scripts, as far as it can be trusted.
 
@@ -92,9 +93,9 @@ async def _import(old: OldFile, store: Store, report: Report, shown: ImportShow)
     async with until_signal(stop):
         try:
             if "ticks" in old.tables:
-                await Importer(old, Patient(store), report, clock.wall_ms(), shown.step).run()
+                await Importer(old, Patient(store), report, clock.wall_ms(), shown.advance).run()
             if "gap_fill_runs" in old.tables:
-                await import_runs(old, Patient(store), report, shown.step)
+                await import_runs(old, Patient(store), report, shown.advance)
         except (StoreError, Failed) as error:
             problem = error
     stop.done()

@@ -32,7 +32,9 @@ async def look_up(found: Found, store: Patient, over: int) -> None:
     for at in range(0, len(days), DAYS):
         some = days[at : at + DAYS]
         for day, known in zip(
-            some, await store.read(partial(_days, symbol=found.symbol, days=some)), strict=True
+            some,
+            await store.read("import", partial(_days, symbol=found.symbol, days=some)),
+            strict=True,
         ):
             touched = found.bits[day]
             missing = touched & ~known.stored & ~found.new.get(day, 0)

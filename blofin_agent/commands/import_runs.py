@@ -62,10 +62,10 @@ async def _store(store: Patient, rows: list[Values], *, dry_run: bool) -> int:
         copying_rows.add(connection, _KIND, new)
         return len(new)
 
-    new = await store.read(lacking)
+    new = await store.read("import", lacking)
     if dry_run or not new:
         return len(new)
-    return await store.write(add)
+    return await store.write("import", add)
 
 
 def _values(run: Run) -> Values:

@@ -1,12 +1,11 @@
 """What an import prints: a line a symbol, what was left and why, and what to do next."""
 
 from datetime import UTC, datetime
-from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from blofin_agent.commands.import_report import Difference, Found, Report, Runs
+from blofin_agent.commands.show import TerminalBar
 from blofin_agent.text import minute_text, plural
 
 MOST_LINES = 20
@@ -15,31 +14,16 @@ MOST_SYMBOLS = 10
 """So many symbols are named in the command that fetches what is missing."""
 
 
-class ImportShow:
-    """Shows on a terminal's stderr how many rows were read, unless `quiet`."""
+class ImportShow(TerminalBar):
+    """Shows how many rows were read."""
 
     def __init__(self, *, quiet: bool) -> None:
-        console = Console(stderr=True)
-        self._bar = Progress(
+        super().__init__(
             BarColumn(),
             TextColumn("{task.completed:,.0f} rows read"),
             TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=quiet or not console.is_terminal,
+            quiet=quiet,
         )
-        self._task = self._bar.add_task("", total=None)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def step(self, rows: int) -> None:
-        """Count rows that were read."""
-        self._bar.advance(self._task, rows)
 
 
 def symbol_line(found: Found, *, dry_run: bool) -> str:

@@ -123,7 +123,7 @@ class Importer:
                     found.ticks += 1
                     trades.append((symbol, tick))
         if trades and not self._report.dry_run:
-            stored = await self._store.write(partial(ticks.insert, found=trades))
+            stored = await self._store.write("import", partial(ticks.insert, found=trades))
             for symbol, count in stored.items():
                 self._report.found(symbol).ticks_stored += count
 
@@ -173,7 +173,7 @@ class Importer:
         for (symbol, week), some in groupby(closes, lambda one: (one.symbol, one.time // WEEK)):
             span = Span(week * WEEK, (week + 1) * WEEK)
             look = partial(copying.read, symbol=symbol, bar=Bar.M1, span=span)
-            stored = {row[0]: row[4] for row in await self._store.read(look)}
+            stored = {row[0]: row[4] for row in await self._store.read("import", look)}
             found, new = self._report.found(symbol), []
             for time, these in groupby(some, lambda one: one.time):
                 candle = self._judge(found, list(these), stored.get(time))
@@ -181,7 +181,7 @@ class Importer:
                     new.append(candle)
             if new and not self._report.dry_run:
                 insert = partial(_insert, symbol=symbol, found=new)
-                found.candles_stored += await self._store.write(insert)
+                found.candles_stored += await self._store.write("import", insert)
             elif new:
                 found.candles_stored += len(new)
                 for candle in new:

@@ -73,6 +73,12 @@ symbols_option = click.option(
     metavar="LIST",
     help="Instead of BLOFIN_SYMBOLS, e.g. BTC-USDT,ETH-USDT.",
 )
+copied_option = click.option(
+    "--symbols",
+    callback=_read_by(config.parse_symbols),
+    metavar="LIST",
+    help="These alone, e.g. BTC-USDT,ETH-USDT or '*-USDC'. All without it.",
+)
 lookback_option = click.option(
     "--lookback-hours",
     type=click.IntRange(1),

@@ -1,6 +1,6 @@
 """Patience: a database that is away for a moment is waited for, for a while."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,21 +22,24 @@ class Patient:
     store: Store
     patience_s: float = STORE_PATIENCE_S
 
-    async def read(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run one transaction that only reads. Raises StoreUnavailable."""
-        return await self._run(work, reading=True)
+    async def read(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
+        """Run one transaction that only reads; see `Store.read`. Raises StoreUnavailable."""
+        return await self._run(self.store.read, operation, work)
 
-    async def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run one that writes. Raises StoreUnavailable."""
-        return await self._run(work, reading=False)
+    async def write(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
+        """Run one that writes; see `Store.write`. Raises StoreUnavailable."""
+        return await self._run(self.store.write, operation, work)
 
-    async def _run(self, work: Callable[[sa.Connection], T], *, reading: bool) -> T:
+    async def _run(
+        self,
+        run: Callable[[str, Callable[[sa.Connection], T]], Awaitable[T]],
+        operation: str,
+        work: Callable[[sa.Connection], T],
+    ) -> T:
         backoff, give_up_at = Backoff(longest_s=5), trio.current_time() + self.patience_s
         while True:
             try:
-                if reading:
-                    return await self.store.read("copy", work)
-                return await self.store.write("copy", work)
+                return await run(operation, work)
             except StoreUnavailable:
                 if trio.current_time() > give_up_at:
                     raise

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -62,27 +63,21 @@ def _coverage(count: Count) -> str:
     return f"{percent(count.ratio)} ({count.present}/{count.expected})"
 
 
-class PageBar:
-    """Tells how a command goes that asks for pages: lines on stdout, a bar on a terminal's stderr.
+class TerminalBar:
+    """A progress bar on a terminal's stderr, and lines above it; without a bar they are plain.
 
-    Without a bar, and without lines where `quiet`.
+    Neither where `quiet`. `aside`: plain lines go to stderr, as stdout is for something else.
     """
 
-    def __init__(self, *, verbose: bool, quiet: bool) -> None:
-        self.verbose = verbose
+    def __init__(self, *columns: ProgressColumn, quiet: bool = False, aside: bool = False) -> None:
         self._quiet = quiet
-        self._err = Console(stderr=True)
+        self._aside = aside
+        console = Console(stderr=True)
         self._bar = Bar(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("pages"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self._err,
+            *columns,
+            console=console,
             transient=True,
-            disable=quiet or not self._err.is_terminal,
+            disable=quiet or not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=None)
 
@@ -94,29 +89,48 @@ class PageBar:
         self._bar.stop()
 
     def line(self, text: str) -> None:
-        """Print a line above the bar."""
-        if not self._quiet:
-            if self._bar.disable:
-                print_lines([text])
-            else:
-                print_above(self._bar, text)
+        """Print a line, as it is: nothing in it is Rich's markup or the name of a sign."""
+        if self._quiet:
+            return
+        if self._bar.disable:
+            print_lines([text], error=self._aside)
+        else:
+            text = one_line(text)
+            self._bar.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def describe(self, text: str) -> None:
-        """Say what is asked for now."""
+        """Say what is worked at now."""
         self._bar.update(self._task, description=text)
 
-    def total(self, pages: int) -> None:
-        """Say how many pages it takes in all."""
-        self._bar.update(self._task, total=pages)
+    def total(self, count: int) -> None:
+        """Say how much there is in all."""
+        self._bar.update(self._task, total=count)
 
-    def advance(self) -> None:
-        """Count a page."""
-        self._bar.advance(self._task)
+    def advance(self, count: int = 1) -> None:
+        """Count what was done."""
+        self._bar.advance(self._task, count)
 
     @property
     def done(self) -> int:
-        """How many pages have come."""
+        """How much was done."""
         return int(self._bar.tasks[0].completed)
+
+
+class PageBar(TerminalBar):
+    """Tells how a command goes that asks for pages."""
+
+    def __init__(self, *, verbose: bool, quiet: bool) -> None:
+        super().__init__(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("pages"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            quiet=quiet,
+        )
+        self.verbose = verbose
 
 
 class BackfillShow(PageBar):
@@ -153,11 +167,6 @@ class BackfillShow(PageBar):
                 self.line(done_line(run, self._expected[run.symbol]))
 
         return Progress(begin, page, finished)
-
-
-def print_above(bar: Bar, text: str) -> None:
-    """Print a line above a bar, as it is: nothing in it is Rich's markup or the name of a sign."""
-    bar.print(one_line(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def page_line(symbol: str, page: Page, answer: Answer) -> str:

@@ -4,16 +4,16 @@ What does not agree is asked for again, in a page of its own with rows around it
 answer is no mismatch, and never costs a stored candle.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-import sqlalchemy as sa
 import structlog
 import trio
 
 from blofin_agent import notes
+from blofin_agent.commands.patience import Patient
 from blofin_agent.commands.verify_report import Found, Mismatch, Telling
 from blofin_agent.core import plan
 from blofin_agent.core.answers import Answer
@@ -24,11 +24,9 @@ from blofin_agent.core.doubts import Doubts
 from blofin_agent.core.errors import ExchangeError, Invalid, Refused
 from blofin_agent.core.history import History
 from blofin_agent.pager import Pager
-from blofin_agent.retry import Backoff
 from blofin_agent.stopping import DRAIN_S
 from blofin_agent.store import verifications
 from blofin_agent.store.engine import Store
-from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.verifications import Outcome, Repair
 from blofin_agent.text import plural
 from blofin_agent.writer import Writer
@@ -69,11 +67,10 @@ class Verifier:
         repair: bool,
     ) -> None:
         self.pager = pager
-        self._store = store
+        self._store = Patient(store, patience_s)
         self._writer = writer
         self._clock = clock
         self._tries = tries
-        self._patience_s = patience_s
         self._repair = repair
 
     async def verify(self, work: Work, targets: Sequence[Span]) -> None:
@@ -101,7 +98,7 @@ class Verifier:
         if told.status is not Outcome.FAILED:
             _judge(work.found)
         record = partial(verifications.record, verification=told)
-        await self._patiently(self._store.write, "run", record)
+        await self._store.write("run", record)
 
     async def _rounds(self, work: Work, targets: Sequence[Span]) -> None:
         for again, rows_around in enumerate(AROUND):
@@ -149,7 +146,7 @@ class Verifier:
         read = partial(
             verifications.stored, symbol=symbol, bar=bar, span=Span(asked[0].start, asked[-1].end)
         )
-        page = compare(await self._patiently(self._store.read, "load", read), answer, asked, bar)
+        page = compare(await self._store.read("load", read), answer, asked, bar)
         agreed = work.doubts.settle(page)
         differing = [one for one in agreed if one.given is not None]
         told.compared += len(page.equal) + len(differing)
@@ -178,29 +175,13 @@ class Verifier:
             missing=missing,
             now_ms=self._clock(),
         )
-        done = await self._patiently(self._store.write, "insert", mend)
+        done = await self._store.write("insert", mend)
         if done.replaced:
             # At this level it does not tear the progress bar: the report says what was replaced.
             log.debug(f"{history.symbol}: replaced {plural(len(done.replaced), 'candle')}")
         if history.hold(candle.open_time for candle in missing):
             await self._writer.save_proofs(history.symbol)
         return done
-
-    async def _patiently(
-        self,
-        run: Callable[[str, Callable[[sa.Connection], T]], Awaitable[T]],
-        operation: str,
-        work: Callable[[sa.Connection], T],
-    ) -> T:
-        """Wait for a database that is locked or full, for a while. Raises StoreUnavailable."""
-        backoff, give_up_at = Backoff(longest_s=5), trio.current_time() + self._patience_s
-        while True:
-            try:
-                return await run(operation, work)
-            except StoreUnavailable:
-                if trio.current_time() > give_up_at:
-                    raise
-                await trio.sleep(backoff.next())
 
 
 def _judge(found: Found) -> None:

@@ -3,24 +3,37 @@
 import io
 
 from rich.console import Console
-from rich.progress import Progress, TextColumn
+from rich.progress import TextColumn
 
 from blofin_agent.commands import tables
-from blofin_agent.commands.show import print_above, print_lines
+from blofin_agent.commands.show import TerminalBar
 from blofin_agent.core.run import Run, Status, Trigger
 
 HOSTILE = ":boom: [red]x[/red] [/] \x1b[2J\nforged"
 SHOWN = ":boom: [red]x[/red] [/] \\x1b[2J\\nforged"
 
 
-def test_a_line_is_shown_as_it_is(capsys):
+def test_a_line_is_shown_as_it_is(capsys, monkeypatch):
     """Plain, and above a bar on a terminal."""
-    print_lines([HOSTILE])
-    assert capsys.readouterr().out == SHOWN + "\n"
+    with TerminalBar(TextColumn("x")) as bar:
+        bar.line(HOSTILE)
+    assert capsys.readouterr() == (SHOWN + "\n", "")
     out = io.StringIO()
-    with Progress(TextColumn("x"), console=Console(file=out, width=200)) as bar:
-        print_above(bar, HOSTILE)
+    terminal = Console(file=out, width=200, force_terminal=True)
+    monkeypatch.setattr("blofin_agent.commands.show.Console", lambda **_: terminal)
+    with TerminalBar(TextColumn("x")) as bar:
+        bar.line(HOSTILE)
     assert SHOWN in out.getvalue()
+
+
+def test_plain_lines_go_where_they_disturb_nothing(capsys):
+    """To stderr while stdout has the data, and nowhere where only JSON is wanted."""
+    with TerminalBar(TextColumn("x"), aside=True) as bar:
+        bar.line("beside")
+    assert capsys.readouterr() == ("", "beside\n")
+    with TerminalBar(TextColumn("x"), quiet=True) as bar:
+        bar.line("not at all")
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_note_is_shown_as_it_is(capsys):
