@@ -24,7 +24,8 @@ NAMES = (
     "server",
     "fleet",
 )
-"""The modules, each with a docstring that says what is measured and a `run() -> list[Figure]`."""
+"""The modules, each with a docstring that says what is measured and a `run() -> list[Figure]`. Of
+one that needs more than Python has, `lacking() -> str` says what is not there."""
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
@@ -37,6 +38,9 @@ def main(names: Sequence[str]) -> int:
     for name in names or NAMES:
         module = import_module(f"benchmarks.{name}")
         print(f"{name}: {_title(module.__doc__)}", flush=True)
+        if lacking := getattr(module, "lacking", _nothing)():
+            print(f"  left out: {lacking}", flush=True)
+            continue
         begun = time.perf_counter()
         figures = _figures(module.run)
         found[name] = (module.__doc__ or "", figures)
@@ -54,6 +58,10 @@ def _figures(run: Callable[[], list[Figure]]) -> list[Figure]:
         print(f"{mark} {one.what}: {one.value:.4g}{one.unit} ({one.target or 'no target'})")
         print(f"    {one.detail}", flush=True)
     return figures
+
+
+def _nothing() -> str:
+    return ""
 
 
 def _title(text: str | None) -> str:

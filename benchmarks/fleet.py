@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks import postgres
 from benchmarks.figure import Figure, at_least
 from benchmarks.running import Agent, agent, simulator
-from benchmarks.server import postgresql
 from blofin_agent.core import budget
+
+lacking = postgres.lacking
 
 SYMBOLS = 240
 PAGES = 7
@@ -51,7 +53,7 @@ def run() -> list[Figure]:
 def _fill(addresses: int) -> tuple[float, int]:
     """Return how long it took (s), and how many symbols the busiest address had."""
     with (
-        postgresql() as server,
+        postgres.postgresql() as server,
         simulator(SYMBOLS, "--no-limits") as exchange,
         tempfile.TemporaryDirectory() as name,
         ExitStack() as stack,

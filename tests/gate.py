@@ -6,19 +6,18 @@ come from one address, whoever they are.
 
 import json
 import math
-import threading
 import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from urllib.parse import urlsplit
 
 import trio
 
+from tests.between import CLOSED, Between
+
 BOT = "a-bot-of-somebody-else"
-CLOSED = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 @dataclass
@@ -33,8 +32,8 @@ class Arrival:
 
 
 @dataclass
-class Gate:
-    """Listens on a free port of 127.0.0.1 from `open` to `close`. `target`: the simulator's URL."""
+class Gate(Between):
+    """`target`: the simulator's URL."""
 
     target: str
     rules: tuple[tuple[int, float, float], ...] = ((500, 60, 300), (1_500, 300, 3_600))
@@ -50,7 +49,6 @@ class Gate:
     """When the firewall's ban ends."""
     no_websockets: bool = False
     """Refused with 403, while requests are passed on."""
-    port: int = 0
     _counted: list[float] = field(default_factory=list)
 
     @property
@@ -90,27 +88,6 @@ class Gate:
                 pass
 
     # -- the gate ----------------------------------------------------------------------------------
-
-    def open(self):
-        ready = threading.Event()
-        self._thread = threading.Thread(target=trio.run, args=(self._serve, ready), daemon=True)
-        self._thread.start()
-        assert ready.wait(10)
-        return self
-
-    def close(self):
-        self._token.run_sync_soon(self._scope.cancel)
-        self._thread.join(10)
-
-    async def _serve(self, ready):
-        self._token = trio.lowlevel.current_trio_token()
-        with trio.CancelScope() as self._scope:
-            async with trio.open_nursery() as nursery:
-                listeners = await nursery.start(
-                    partial(trio.serve_tcp, host="127.0.0.1"), self._client, 0
-                )
-                self.port = listeners[0].socket.getsockname()[1]
-                ready.set()
 
     async def _client(self, stream):
         url = urlsplit(self.target)

@@ -1,27 +1,21 @@
 """Cable: a way to a server that can be pulled out, or go dead without anybody being told."""
 
-import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 
 import trio
 
-CLOSED = (trio.BrokenResourceError, trio.ClosedResourceError)
+from tests.between import CLOSED, Between
 
 
 @dataclass
-class Cable:
-    """Listens on a free port of 127.0.0.1 from `open` to `close`, and passes bytes on.
-
-    `target`: the server's port.
-    """
+class Cable(Between):
+    """Passes bytes on. `target`: the server's port."""
 
     target: int
     name: str = ""
     """Whose it is, where that matters."""
-    port: int = 0
     heard: list[tuple[float, str]] = field(default_factory=list)
     """What was asked for over HTTP, and when, by `time.monotonic`."""
     _ends: set[trio.CancelScope] = field(default_factory=set)
@@ -43,22 +37,6 @@ class Cable:
 
     # -- the cable ---------------------------------------------------------------------------------
 
-    def open(self):
-        ready = threading.Event()
-        self._thread = threading.Thread(target=trio.run, args=(self._serve, ready), daemon=True)
-        self._thread.start()
-        assert ready.wait(10)
-        return self
-
-    def close(self):
-        self._token.run_sync_soon(self._scope.cancel)
-        self._thread.join(10)
-
-    def _do(self, change):
-        done = threading.Event()
-        self._token.run_sync_soon(lambda: (change(), done.set()))
-        assert done.wait(10)
-
     def _pull(self):
         self._pulled = True
         for scope in self._ends:
@@ -69,16 +47,9 @@ class Cable:
         self._passing.set()
 
     async def _serve(self, ready):
-        self._token = trio.lowlevel.current_trio_token()
         self._passing = trio.Event()
         self._passing.set()
-        with trio.CancelScope() as self._scope:
-            async with trio.open_nursery() as nursery:
-                listeners = await nursery.start(
-                    partial(trio.serve_tcp, host="127.0.0.1"), self._client, 0
-                )
-                self.port = listeners[0].socket.getsockname()[1]
-                ready.set()
+        await super()._serve(ready)
 
     async def _client(self, stream):
         if self._pulled:
