@@ -10,6 +10,7 @@ from blofin_agent.core.candle import MINUTE
 from blofin_agent.core.errors import Banned, RateLimited
 from blofin_agent.exchange.feed import FeedLost, Timing
 from blofin_agent.ingest import CONNECT_EVERY_S, PER_CONNECTION, Ingest
+from blofin_agent.store import budget
 
 STORED = "SELECT symbol, open_time, source FROM candles ORDER BY symbol, open_time"
 
@@ -334,6 +335,26 @@ async def test_connections_are_opened_a_second_apart(house, peer):
     assert apart == pytest.approx([n * CONNECT_EVERY_S for n in (1, 2, 3)])
     assert sorted(symbol for _, some in peer.subscribed() for symbol in some) == sorted(names)
     assert max(len(some) for _, some in peer.subscribed()) == 8
+
+
+async def test_a_connection_waits_for_those_of_other_agents_behind_the_address(house, peer):
+    """Each takes its turn in the store, and comes so long after the one before."""
+    place = house(hours=1)
+    begun = trio.current_time()
+    for _ in range(4):
+        await place.store.write("budget", lambda db: budget.connect_at(db, "", place.wall(), 1_250))
+    await run(live(place), 10)
+    (at,) = peer.connects
+    assert at - begun == pytest.approx(4 * CONNECT_EVERY_S)
+
+
+async def test_a_database_that_is_away_holds_no_connection_up(house, peer, locker):
+    """Candles that come meanwhile wait for it in memory."""
+    place = house(hours=1)
+    locker.execute("BEGIN IMMEDIATE")
+    await run(live(place), 10)
+    assert len(peer.connects) == 1
+    locker.execute("ROLLBACK")
 
 
 async def test_symbols_that_come_later_join_a_connection_that_has_room(house, peer):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import trio
 
 from blofin_agent import __version__
-from blofin_agent.commands.stored import read_crews
+from blofin_agent.commands.stored import read_fleets
 from blofin_agent.config import Settings, bare_url
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.frames import channel
@@ -82,7 +82,7 @@ def _page(settings: Settings) -> Finding:
 
 async def _agent(store: Store) -> Finding:
     if store.engine.dialect.name != "sqlite":
-        living = [one for crew in await store.read("beat", read_crews) for one in crew.living]
+        living = [one for each in await store.read("beat", read_fleets) for one in each.living]
         names = ", ".join(one.service for one in living)
         text = f"{plural(len(living), 'agent')} on this database: {names}" if living else "none"
         return Finding("agents", ok=True, text=text)

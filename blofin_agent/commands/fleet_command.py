@@ -14,7 +14,7 @@ from blofin_agent.commands.console import (
 )
 from blofin_agent.commands.looking import json_option
 from blofin_agent.commands.options import symbols_option
-from blofin_agent.commands.stored import Crew, read_crews
+from blofin_agent.commands.stored import Fleet, read_fleets
 
 
 @click.command("fleet")
@@ -38,22 +38,22 @@ def fleet(symbols: tuple[str, ...] | None, *, as_json: bool) -> None:
                 f"the database {store.where} is a file of SQLite, for one agent; several share one "
                 "of PostgreSQL: see BLOFIN_DATABASE_URL"
             )
-        crews = store.read_here(read_crews)
+        fleets = store.read_here(read_fleets)
     if symbols is not None:
-        crews = [crew.only(symbols) for crew in crews]
+        fleets = [each.only(symbols) for each in fleets]
     if as_json:
-        click.echo(json.dumps({"fleets": [crew.as_json() for crew in crews]}))
-    elif crews:
-        tables.print_table(tables.fleet_table(crews))
-        for crew in crews:
-            _tell_orphans(crew)
-    if not any(crew.living for crew in crews):
+        click.echo(json.dumps({"fleets": [each.as_json() for each in fleets]}))
+    elif fleets:
+        tables.print_table(tables.fleet_table(fleets))
+        for each in fleets:
+            _tell_orphans(each)
+    if not any(each.living for each in fleets):
         raise Failed("no agent lives on this database; `blofin-agent run` starts one")
-    if any(crew.orphaned for crew in crews):
+    if any(each.orphaned for each in fleets):
         raise click.exceptions.Exit(INCOMPLETE)
 
 
-def _tell_orphans(crew: Crew) -> None:
-    if crew.orphaned:
-        names = ", ".join(crew.orphaned)
-        click.echo(f"{crew.bar}: nobody keeps {names}")
+def _tell_orphans(each: Fleet) -> None:
+    if each.orphaned:
+        names = ", ".join(each.orphaned)
+        click.echo(f"{each.bar}: nobody keeps {names}")

@@ -42,7 +42,7 @@ def read_coverage(
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class Fleet:
     """The agents that keep candles of one bar. Times in ms since the epoch."""
 
     bar: str
@@ -56,7 +56,7 @@ class Crew:
         """Those whose lease is not over."""
         return [one for one in self.members if one.lease > self.now]
 
-    def only(self, symbols: Collection[str]) -> "Crew":
+    def only(self, symbols: Collection[str]) -> "Fleet":
         """Return the same, of these symbols alone."""
         members = [
             one._replace(symbols=[name for name in one.symbols if name in symbols])
@@ -79,11 +79,11 @@ class Crew:
         return {"bar": self.bar, "now": self.now, "agents": agents, "orphaned": self.orphaned}
 
 
-def read_crews(connection: sa.Connection) -> list[Crew]:
+def read_fleets(connection: sa.Connection) -> list[Fleet]:
     """Return the fleets of the store, one for each bar that agents keep."""
     found = fleet_rows.roll(connection)
     listed = ledger.load_instruments(connection).instruments
-    crews = []
+    fleets = []
     for bar, these in groupby(found.members, lambda one: one.bar):
         members = list(these)
         living = [one for one in members if one.lease > found.now]
@@ -93,5 +93,5 @@ def read_crews(connection: sa.Connection) -> list[Crew]:
             listed,
         ).all
         kept = {symbol for one in living for symbol in one.symbols}
-        crews.append(Crew(bar, found.now, members, sorted(wanted - kept)))
-    return crews
+        fleets.append(Fleet(bar, found.now, members, sorted(wanted - kept)))
+    return fleets

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from blofin_agent.commands.stored import Crew
+from blofin_agent.commands.stored import Fleet
 from blofin_agent.core.foreign import one_line
 from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
 from blofin_agent.core.run import Run, Status
@@ -110,13 +110,13 @@ def runs_table(runs: Iterable[Run]) -> Table:
     return table
 
 
-def fleet_table(crews: Iterable[Crew]) -> Table:
+def fleet_table(fleets: Iterable[Fleet]) -> Table:
     """Return the table of `blofin-agent fleet`."""
     table = _table(["agent", "bar", "address", "state"], ["kept"], ["page"], "symbols")
-    for crew in crews:
-        for one in crew.members:
-            ago = duration_text(max(0, crew.now - one.beat) / 1000)
-            alive = one.lease > crew.now
+    for each in fleets:
+        for one in each.members:
+            ago = duration_text(max(0, each.now - one.beat) / 1000)
+            alive = one.lease > each.now
             table.add_row(
                 _plain(one.service),
                 _plain(one.bar),

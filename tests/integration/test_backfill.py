@@ -187,6 +187,9 @@ def test_coverage_and_check_tell_what_is_there(place, simulate):
     good = place.run("check")
     assert (good.returncode, "FAILED" in good.stdout) == (0, False), good.stdout
     assert "page      127.0.0.1:0, for this machine alone" in good.stdout
+    alone = place.url.startswith("sqlite")
+    nobody = "agent     has not run on this database yet" if alone else "agents    none"
+    assert f"ok      {nobody}" in good.stdout
     wide = place.run("check", API_HOST="0.0.0.0")
     assert wide.returncode == 1
     assert "FAILED  page      API_HOST=0.0.0.0 lets other machines ask" in wide.stdout

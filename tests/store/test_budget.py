@@ -257,3 +257,22 @@ def test_a_database_of_before_is_upgraded_with_its_suspension_and_its_ledger(old
         assert let_go(store, T + HOUR).entered
     assert sql(url, "SELECT version_num FROM alembic_version") == [(migrate.HEAD,)]
     assert sql(url, "SELECT * FROM instruments") == [("A", 7, "live", 8)]
+
+
+def test_websocket_connections_of_an_address_take_turns(store, reopened):
+    """Whichever process asks; those of another address wait for nobody."""
+    other = reopened()
+    turns = [
+        write(one, budget.connect_at, "here", T, 1_250) for one in (store, other, store, other)
+    ]
+    assert turns == [T, T + 1_250, T + 2_500, T + 3_750]
+    assert write(other, budget.connect_at, "there", T, 1_250) == T
+    assert write(store, budget.connect_at, "here", T + 60_000, 1_250) == T + 60_000
+
+
+def test_a_turn_that_a_clock_gone_wrong_took_keeps_nobody_waiting(store):
+    """So far ahead nobody waits; but for the turn before one does, though it be minutes."""
+    write(store, budget.connect_at, "here", T + DAY, 1_250)
+    assert write(store, budget.connect_at, "here", T, 1_250) == T
+    turns = [write(store, budget.connect_at, "here", T, 1_250) for _ in range(150)]
+    assert turns[-1] == T + 150 * 1_250
