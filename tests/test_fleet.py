@@ -114,9 +114,9 @@ class Crew:
         return came
 
     async def three(self):
-        """Let three come, and wait until they have their shares."""
+        """Let three come, and wait until they have their shares; nobody beats just then."""
         came = self.join("a", "b", "c")
-        await trio.sleep(SETTLED_S)
+        await trio.sleep(SETTLED_S + LOOK_S / 2)
         self.longest_s = 0.0
         return came
 
