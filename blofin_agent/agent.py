@@ -82,7 +82,7 @@ async def run(
         create_app, parts.metrics.registry, board, archive, access(settings, bound)
     )
     fleet = _fleet(settings, store, parts, bound)
-    stop, stopped = Stop(), trio.Event()
+    stop, stopped = Stop(store.lines.cut_all), trio.Event()
     async with trio.open_nursery() as servers:
         async with until_signal(stop) as producers:
             await servers.start(serve, site.app, bound, stopped.wait)

@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -14,30 +14,39 @@ log = structlog.get_logger()
 
 DRAIN_S = 4.0
 """After a signal: so long may the last candles take into the store."""
+CUT_S = 5.0
+"""After a signal: then what a database server does not answer is waited for no more."""
 STOP_S = 9.5
 """After a signal: then the process ends, whatever still runs."""
 
 
 @dataclass(slots=True)
 class Stop:
-    """Whether a signal came, and the deadline that it set."""
+    """Whether a signal came, and the deadlines that it set.
 
+    `cut`: ends what hangs in the database, in a thread of its own.
+    """
+
+    cut: Callable[[], None]
     came: bool = False
-    _overdue: threading.Timer = field(init=False)
+    _timers: list[threading.Timer] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._overdue = threading.Timer(STOP_S, _give_up)
-        self._overdue.daemon = True
+        self._timers = [threading.Timer(CUT_S, self.cut), threading.Timer(STOP_S, _give_up)]
+        for timer in self._timers:
+            timer.daemon = True
 
     def heed(self, number: int) -> None:
         """Note the signal: from here the process has `STOP_S` seconds."""
         log.info(f"{signal.Signals(number).name}: stopping")
         self.came = True
-        self._overdue.start()
+        for timer in self._timers:
+            timer.start()
 
     def done(self) -> None:
-        """Take the deadline back: everything has ended."""
-        self._overdue.cancel()
+        """Take the deadlines back: everything has ended."""
+        for timer in self._timers:
+            timer.cancel()
 
 
 @asynccontextmanager

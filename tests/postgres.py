@@ -116,12 +116,16 @@ class Server:
 
     def freeze(self):
         """Let it do nothing, and keep all connections, until `thaw`."""
-        for pid in self.processes():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self):
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number):
         for pid in self.processes():
-            os.kill(pid, signal.SIGCONT)
+            # One of its children may have ended meanwhile.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def processes(self):
         """Return the ids of its processes, its own first; none when it does not run."""

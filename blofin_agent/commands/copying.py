@@ -43,6 +43,11 @@ class Order:
         """Return the order to copy one store into another."""
         return cls(Patient(source), Patient(target), wanted, addresses or {})
 
+    def cut(self) -> None:
+        """End what hangs in one of them. May be called in any thread."""
+        for one in (self.source, self.target):
+            one.store.lines.cut_all()
+
 
 async def copy(order: Order, tell: Teller) -> Report:
     """Copy once. Raises CopyError and WrongUse.
@@ -50,7 +55,7 @@ async def copy(order: Order, tell: Teller) -> Report:
     SIGINT and SIGTERM end it after the transaction that is under way, and the report says so.
     """
     report = Report(order.source.store.where, order.target.store.where)
-    begun, stop = trio.current_time(), Stop()
+    begun, stop = trio.current_time(), Stop(order.cut)
     problem: Exception | None = None
     async with until_signal(stop):
         try:

@@ -87,7 +87,7 @@ def _judge(old: OldFile) -> None:
 
 async def _import(old: OldFile, store: Store, report: Report, shown: ImportShow) -> None:
     """Import all of it; a signal ends it after the transaction that is under way."""
-    begun, stop = trio.current_time(), Stop()
+    begun, stop = trio.current_time(), Stop(store.lines.cut_all)
     problem: StoreError | Failed | None = None
     old.heed(lambda: stop.came)
     async with until_signal(stop):

@@ -62,7 +62,7 @@ async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: 
     """
     settle()
     parts = _assemble(order, store, client)
-    begun, stop = trio.current_time(), Stop()
+    begun, stop = trio.current_time(), Stop(store.lines.cut_all)
     window = parts.watch.window()
     runs: list[Run] = []
     problem: Exception | None = None

@@ -63,7 +63,7 @@ async def verify(order: Order, store: Store, client: httpx.AsyncClient, tell: Te
     parts.roster.aloud = not order.named
     if order.since is not None or order.until is not None:
         parts.watch.fixed = fixed(parts.watch, order.since, order.until)
-    begun, stop = trio.current_time(), Stop()
+    begun, stop = trio.current_time(), Stop(store.lines.cut_all)
     window = parts.watch.window()
     report = Report(window, order.sample, None if order.sample is None else order.seed, 0.0)
     problem: Exception | None = None

@@ -23,6 +23,7 @@ from blofin_agent.store.errors import (
 )
 from blofin_agent.store.file import DatabaseFile
 from blofin_agent.store.keeper import Keeper
+from blofin_agent.store.lines import Lines
 from blofin_agent.store.server_clock import ServerClock
 from blofin_agent.store.sqlite import driver_of
 from blofin_agent.store.url import describe, parse, path_of
@@ -63,6 +64,7 @@ class Store:
     """The keeper of a file that is only looked at here: it is neither made nor migrated."""
     late: bool = False
     """Whether a server was not to be reached when it was opened: its schema is looked at later."""
+    lines: Lines = field(default_factory=Lines)
     clock: ServerClock = field(default_factory=ServerClock)
     limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
     _waiting: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
@@ -109,8 +111,8 @@ class Store:
 
         On SQLite each opens the file for itself, so that none has it open while it is replaced.
         """
-        pooling = NullPool if self.keeper else QueuePool
-        return Store(_engine(self.engine.url, pooling), self.where, looks_at=self.keeper)
+        engine = _engine(self.engine.url, self.lines, NullPool if self.keeper else QueuePool)
+        return Store(engine, self.where, looks_at=self.keeper, lines=self.lines)
 
     def close(self) -> None:
         """Close all connections; on SQLite that folds the write-ahead log into the file."""
@@ -157,7 +159,7 @@ class Store:
         with (
             told(self.where),
             self.engine.connect().execution_options(**options) as connection,
-            postgresql.bounded(connection),
+            postgresql.bounded(connection, self.lines),
         ):
             with connection.begin():
                 result = work(connection)
@@ -180,7 +182,7 @@ def open_store(
     where = describe(parsed)
     path = path_of(parsed, where, existing=existing or read_only)
     try:
-        engine = _engine(parsed)
+        engine = _engine(parsed, lines := Lines())
     except sa.exc.NoSuchModuleError:
         raise WrongUrl(
             f"BLOFIN_DATABASE_URL names {parsed.drivername!r}, which SQLAlchemy does not know"
@@ -204,14 +206,14 @@ def open_store(
         engine.dispose()
         if not patient or isinstance(error, StoreDamaged | StoreClosed):
             raise StoreUnusable(str(error)) from None
-        return Store(engine, where, keeper, late=keeper is None)
+        return Store(engine, where, keeper, late=keeper is None, lines=lines)
     except StoreUnusable:
         engine.dispose()
         raise
-    return Store(engine, where, keeper)
+    return Store(engine, where, keeper, lines=lines)
 
 
-def _engine(url: sa.URL, pooling: type[sa.Pool] = QueuePool) -> sa.Engine:
+def _engine(url: sa.URL, lines: Lines, pooling: type[sa.Pool] = QueuePool) -> sa.Engine:
     """Return an engine of one connection. Raises what SQLAlchemy does for a driver it lacks."""
     sizes = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 60} if pooling is QueuePool else {}
     if url.get_backend_name() == "sqlite":
@@ -219,7 +221,7 @@ def _engine(url: sa.URL, pooling: type[sa.Pool] = QueuePool) -> sa.Engine:
         _listen(engine)
     else:
         engine = sa.create_engine(url, poolclass=pooling, **sizes, **postgresql.options(url))
-        postgresql.listen(engine)
+        postgresql.listen(engine, lines)
     return engine
 
 

@@ -1,12 +1,13 @@
 """What is asked of PostgreSQL itself: connections that notice when they are cut, and locks."""
 
-import socket
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
+from blofin_agent.store.lines import CutOff, Lines
 
 if TYPE_CHECKING:
     import psycopg
@@ -56,11 +57,19 @@ def options(url: sa.URL) -> dict[str, Any]:
     return {"connect_args": wanted}
 
 
-def listen(engine: sa.Engine) -> None:
+def listen(engine: sa.Engine, lines: Lines) -> None:
     """Set each new connection up, and see that one still works before it is used again.
 
     SQLAlchemy's own `pool_pre_ping` would wait for ever for a server that is frozen.
     """
+
+    @sa.event.listens_for(engine, "do_connect")
+    def _do_connect(dialect: Any, _record: Any, args: Any, options: Any) -> "psycopg.Connection":
+        try:
+            return lines.connected(partial(dialect.connect, *args, **options))
+        except CutOff:
+            problem = "the process is about to end"
+            raise dialect.loaded_dbapi.OperationalError(problem) from None
 
     @sa.event.listens_for(engine, "connect")
     def _connect(connection: "psycopg.Connection", record: Any) -> None:
@@ -68,7 +77,7 @@ def listen(engine: sa.Engine) -> None:
         waits = (("lock_timeout", LOCK_S), ("idle_in_transaction_session_timeout", IDLE_S))
         pairs = [*((name, f"{round(seconds * 1000)}ms") for name, seconds in waits), *_SESSION]
         calls = ", ".join("set_config(%s, %s, false)" for _ in pairs)
-        with _cut_after(connection, PING_S), connection.cursor() as cursor:
+        with lines.cut_after(connection, PING_S), connection.cursor() as cursor:
             cursor.execute(f"SELECT {calls}", [part for pair in pairs for part in pair])
             connection.commit()
 
@@ -77,7 +86,7 @@ def listen(engine: sa.Engine) -> None:
         if record.info.pop(_NEW, False):
             return
         try:
-            with _cut_after(connection, PING_S):
+            with lines.cut_after(connection, PING_S):
                 engine.dialect.do_ping(connection)
         except engine.dialect.loaded_dbapi.Error as error:
             # The pool makes it anew then.
@@ -98,7 +107,7 @@ def driver_of(connection: sa.Connection) -> "psycopg.Connection":
 
 
 @contextmanager
-def bounded(connection: sa.Connection) -> Iterator[None]:
+def bounded(connection: sa.Connection, lines: Lines) -> Iterator[None]:
     """Cut the connection off when the block takes longer than STUCK_S, unless it is `at_leisure`.
 
     A timeout of the server's would not do: one that ends while a commit waits for a standby tells
@@ -107,33 +116,12 @@ def bounded(connection: sa.Connection) -> Iterator[None]:
     if connection.dialect.name == "sqlite" or _at_leisure(connection):
         yield
         return
-    with _cut_after(driver_of(connection), STUCK_S):
+    with lines.cut_after(driver_of(connection), STUCK_S):
         yield
 
 
 def _at_leisure(connection: sa.Connection) -> bool:
     return bool(connection.get_execution_options().get("at_leisure"))
-
-
-@contextmanager
-def _cut_after(connection: "psycopg.Connection", seconds: float) -> Iterator[None]:
-    """Cut the connection off when the block takes longer: the driver would wait for ever."""
-    timer = threading.Timer(seconds, _cut, [connection.fileno()])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _cut(fileno: int) -> None:
-    with suppress(OSError), socket.socket(fileno=fileno) as line:
-        try:
-            line.shutdown(socket.SHUT_RDWR)
-        finally:
-            # It is the driver's to close.
-            line.detach()
 
 
 def alone(connection: sa.Connection, what: str) -> None:

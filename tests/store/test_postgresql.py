@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
+import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -234,6 +235,48 @@ async def test_a_transaction_that_hangs_is_cut_off(store, monkeypatch):
     await store.write("beat", beat)
     assert await store.read("load", beats) == 1
     assert store.read_here(lambda db: db.exec_driver_sql("SELECT pg_sleep(0.6), 7").one()[1]) == 7
+
+
+async def test_when_all_is_cut_off_nothing_is_waited_for_any_more(store):
+    """As when the process is to end: neither a transaction, nor that of one who only looks."""
+    reader = store.reader()
+    await reader.read("load", beats)
+    begun = time.monotonic()
+    ended = []
+
+    async def hang(one):
+        with pytest.raises(StoreUnavailable):
+            await one.read("load", lambda db: db.exec_driver_sql("SELECT pg_sleep(30)"))
+        ended.append(one)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hang, store)
+        nursery.start_soon(hang, reader)
+        await trio.sleep(0.3)
+        assert ended == []
+        store.lines.cut_all()
+    with pytest.raises(StoreUnavailable, match="the process is about to end"):
+        await store.write("beat", beat)
+    assert time.monotonic() - begun < 15
+    reader.close()
+
+
+async def test_a_connection_that_is_on_its_way_when_all_is_cut_off_is_left_alone(database, server):
+    """A frozen server takes it, and says nothing."""
+    with closing(open_store(database)) as store:
+        store.engine.dispose()
+        server.freeze()
+        begun = time.monotonic()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cut_soon, store.lines)
+            with pytest.raises(StoreUnavailable, match="the process is about to end"):
+                await store.write("beat", beat)
+        assert time.monotonic() - begun < 3
+
+
+async def cut_soon(lines):
+    await trio.sleep(0.3)
+    lines.cut_all()
 
 
 async def test_a_commit_that_waits_for_a_standby_is_cut_off_and_not_done_twice(
