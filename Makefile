@@ -23,28 +23,26 @@ test: .venv/dev  ## the whole suite, and how much of the code it runs; ARGS='tes
 ifdef ARGS
 	$(PYTEST) $(ARGS)
 else
-	$(MAKE) --no-print-directory -j2 test-parts test-processes
-	$(MAKE) --no-print-directory test-faults
+	$(MAKE) --no-print-directory -j3 test-parts test-processes test-faults
 endif
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='blofin_agent/core/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=90
 
-# A running agent waits for the next minute most of the time: its tests run beside the others, and
-# their report follows when they are done.
+# A running agent waits most of the time: for the next minute, or until it is noticed that another is
+# gone. Its tests run beside the others, and their reports follow when they are done.
 PYTEST := $(BIN)/coverage run -m pytest
-# What is tried in fast time, or with a deadline of its own, wants the machine for itself.
-FAULTS := tests/laws tests/integration/faults tests/integration/fleet
-BESIDE := tests/browser $(patsubst %,tests/integration/test_%.py,agent api restart ticks)
+PROCESSES := tests/browser $(patsubst %,tests/integration/test_%.py,agent api restart ticks) tests/integration/fleet
+FAULTS := tests/laws tests/integration/faults
 
 test-parts:
-	$(PYTEST) $(BESIDE:%=--ignore=%) $(FAULTS:%=--ignore=%)
+	$(PYTEST) $(patsubst %,--ignore=%,$(PROCESSES) $(FAULTS))
 
 test-processes:
-	@$(PYTEST) $(BESIDE) >.test-processes.log 2>&1; code=$$?; cat .test-processes.log; exit $$code
+	@$(PYTEST) $(PROCESSES) >.$@.log 2>&1; code=$$?; cat .$@.log; exit $$code
 
 test-faults:
-	$(PYTEST) $(FAULTS)
+	@$(PYTEST) $(FAULTS) >.$@.log 2>&1; code=$$?; cat .$@.log; exit $$code
 
 soak: .venv/dev  ## the laws under any mix of faults, in virtual time: HOURS=24 SEEDS=7,8
 	SOAK_HOURS=$(HOURS) SOAK_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/laws
