@@ -5,10 +5,11 @@ The ways to store a page of 1,440 candles take turns on a plain table with the s
 is a COPY straight into it, which cannot leave out what is there already. Then the agent's own
 store: a page, the end of a minute of all symbols, what a start reads, a sign of life in a fleet,
 and the sharing out of the symbols, with 500, 5,000 and 50,000 symbols; a page and a read beside
-ten years of partitions. Medians.
+ten years of partitions; what a pass leaves behind that had nothing to do. Medians.
 """
 
 import time
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +24,8 @@ from blofin_agent.core.candle import DAY, MINUTE, Bar, Source
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.fleet import Member, share_out
 from blofin_agent.core.instruments import Instrument
-from blofin_agent.store import blocks, candles, fleet, partitions
+from blofin_agent.core.run import Run, Trigger
+from blofin_agent.store import blocks, candles, fleet, partitions, runs
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import Store
 from blofin_agent.store.fleet import Me
@@ -33,6 +35,8 @@ lacking = postgres.lacking
 WIDTHS = (500, 5_000, 50_000)
 CREWS = (3, 10, 50)
 YEARS = 10
+PASSES = 48
+"""A day of them, at the default interval."""
 
 
 def run() -> list[Figure]:
@@ -42,6 +46,7 @@ def run() -> list[Figure]:
             *ways(server),
             *_widths(server),
             *_years(server),
+            _passes(server),
             *_shares(),
         ]
 
@@ -132,6 +137,23 @@ def _years(server: Any) -> list[Figure]:
         ),
         Figure("bytes a candle", size, "table and key, pages of days", " B"),
     ]
+
+
+def _passes(server: Any) -> Figure:
+    now = wall_ms()
+    with store_of(server) as store:
+        for minute in range(0, DAY, DAY // PASSES):
+            in_transaction(store, partial(_pass, at=now + minute))
+        size = "SELECT pg_total_relation_size('gap_fill_runs')"
+        taken = store.read_here(lambda db: db.exec_driver_sql(size).scalar_one())
+    count = PASSES * WIDTHS[0]
+    return Figure("bytes a run", taken / count, f"{count:,} runs, table and keys", " B")
+
+
+def _pass(connection: sa.Connection, at: int) -> None:
+    for number in range(WIDTHS[0]):
+        run = Run(f"SIM{number}-USDT", "1m", Trigger.PERIODIC, started=at, finished=at)
+        runs.record(connection, run)
 
 
 def _bytes_a_candle(connection: sa.Connection) -> float:
