@@ -6,10 +6,11 @@ MINUTES ?= 15
 PAGE ?= http://127.0.0.1:8780
 FOLDER ?= .
 HOURS ?= 24
+SHAKE_S ?= 240
 SEEDS ?= 7
 BIN := .venv/bin
 
-.PHONY: run demo test test-parts test-processes test-faults fuzz lint format dashboards pictures screens clean
+.PHONY: run demo test test-parts test-processes test-faults fuzz shake lint format dashboards pictures screens clean
 .PHONY: soak bench lock dist audit
 
 run: .venv/run  ## the agent, with SQLite under data/
@@ -46,6 +47,9 @@ test-faults:
 
 soak: .venv/dev  ## the laws under any mix of faults, in virtual time: HOURS=24 SEEDS=7,8
 	SOAK_HOURS=$(HOURS) SOAK_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/laws
+
+shake: .venv/dev  ## a fleet under any mix of kills, cuts and restarts: SHAKE_S=240 SEEDS=7,8
+	SHAKE_S=$(SHAKE_S) SHAKE_SEEDS=$(SEEDS) $(BIN)/python -m pytest -s tests/integration/fleet/shake.py
 
 fuzz: .venv/dev  ## atheris over all that comes from outside, MINUTES=15 in all; SURFACES='frames urls' for some
 	$(BIN)/python -m pip install -qq --group fuzz
