@@ -7,7 +7,6 @@ answer is no mismatch, and never costs a stored candle.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
 
 import structlog
 import trio
@@ -30,8 +29,6 @@ from blofin_agent.store.engine import Store
 from blofin_agent.store.verifications import Outcome, Repair
 from blofin_agent.text import plural
 from blofin_agent.writer import Writer
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ class CutOff(Exception):
 
 
 class Lines:
-    """The connections to one database on which something is waited for."""
+    """The connections to one database on which something is waited for; SQLite has none."""
 
     def __init__(self) -> None:
         self._cut_off: Future[None] = Future()

@@ -261,6 +261,14 @@ async def test_when_all_is_cut_off_nothing_is_waited_for_any_more(store):
     reader.close()
 
 
+async def test_once_all_is_cut_off_no_connection_is_used_any_more(store):
+    """Though the server would answer: who ends has no time to find out."""
+    await store.write("beat", beat)
+    store.lines.cut_all()
+    with pytest.raises(StoreUnavailable, match="the process is about to end"):
+        await store.write("beat", beat)
+
+
 async def test_a_connection_that_is_on_its_way_when_all_is_cut_off_is_left_alone(database, server):
     """A frozen server takes it, and says nothing."""
     with closing(open_store(database)) as store:

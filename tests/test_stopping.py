@@ -1,0 +1,58 @@
+"""Laws of stopping: what hangs is cut off first, and the process ends in any case."""
+
+import os
+import signal
+import threading
+
+import pytest
+import trio
+
+from blofin_agent import stopping
+from blofin_agent.stopping import Stop, until_signal
+
+
+@pytest.fixture
+def happened(monkeypatch):
+    """What happens after a signal, sooner than it would."""
+    monkeypatch.setattr(stopping, "CUT_S", 0.1)
+    monkeypatch.setattr(stopping, "STOP_S", 0.9)
+    return []
+
+
+@pytest.fixture
+def ended(happened, monkeypatch):
+    """Set when the process would have ended."""
+    ended = threading.Event()
+
+    def end(code):
+        happened.append(f"exit {code}")
+        ended.set()
+
+    monkeypatch.setattr(os, "_exit", end)
+    return ended
+
+
+async def signalled(stop):
+    """Come out of a block that a signal ends."""
+    async with until_signal(stop):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await trio.sleep_forever()
+
+
+async def test_what_hangs_after_a_signal_is_cut_off_and_then_the_process_ends(happened, ended):
+    """Aloud: that is no success."""
+    stop = Stop(lambda: happened.append("cut"))
+    assert not stop.came
+    await signalled(stop)
+    assert stop.came
+    assert ended.wait(30)
+    assert happened == ["cut", "exit 1"]
+
+
+async def test_who_has_ended_in_time_is_left_alone(happened, ended):
+    """Neither cut off nor ended."""
+    stop = Stop(lambda: happened.append("cut"))
+    await signalled(stop)
+    stop.done()
+    assert not ended.wait(1.2)
+    assert happened == []
