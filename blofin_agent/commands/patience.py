@@ -41,6 +41,6 @@ class Patient:
             try:
                 return await run(operation, work)
             except StoreUnavailable:
-                if trio.current_time() > give_up_at:
+                if trio.current_time() > give_up_at or self.store.lines.are_cut:
                     raise
                 await trio.sleep(backoff.next())

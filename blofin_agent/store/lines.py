@@ -26,6 +26,11 @@ class Lines:
         self._busy: dict[object, int] = {}
         self._lock = threading.Lock()
 
+    @property
+    def are_cut(self) -> bool:
+        """Whether all were cut off, so that to try again is of no use."""
+        return self._cut_off.done()
+
     @contextmanager
     def cut_after(self, connection: "psycopg.Connection", seconds: float) -> Iterator[None]:
         """Cut the connection off when the block takes longer, or when all are."""
@@ -36,7 +41,7 @@ class Lines:
         with self._lock:
             self._busy[token] = connection.fileno()
         timer.start()
-        if self._cut_off.done():
+        if self.are_cut:
             self._cut(token)
         try:
             yield
@@ -55,13 +60,13 @@ class Lines:
             except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
                 made.set_exception(error)
 
-        if self._cut_off.done():
+        if self.are_cut:
             raise CutOff
         # Nobody can end what the driver does before it has a connection: it is left alone.
         threading.Thread(target=here, daemon=True).start()
         either: list[Future[Any]] = [made, self._cut_off]
         wait(either, return_when=FIRST_COMPLETED)
-        if self._cut_off.done():
+        if self.are_cut:
             made.add_done_callback(_close)
             raise CutOff
         return made.result()
@@ -69,7 +74,7 @@ class Lines:
     def cut_all(self) -> None:
         """Cut off what is under way; from now on nothing is begun. May be called in any thread."""
         with self._lock:
-            if not self._cut_off.done():
+            if not self.are_cut:
                 self._cut_off.set_result(None)
             busy = list(self._busy)
         for token in busy:

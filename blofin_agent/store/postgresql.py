@@ -68,7 +68,7 @@ def listen(engine: sa.Engine, lines: Lines) -> None:
         try:
             return lines.connected(partial(dialect.connect, *args, **options))
         except CutOff:
-            problem = "the process is about to end"
+            problem = "it did not answer in time after the signal to stop"
             raise dialect.loaded_dbapi.OperationalError(problem) from None
 
     @sa.event.listens_for(engine, "connect")

@@ -12,6 +12,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from blofin_agent.commands.patience import Patient
 from blofin_agent.core.blocks import starts
 from blofin_agent.core.candle import DAY, MINUTE, Bar, Candle, Source
 from blofin_agent.core.coverage import Coverage, Span
@@ -255,18 +256,19 @@ async def test_when_all_is_cut_off_nothing_is_waited_for_any_more(store):
         await trio.sleep(0.3)
         assert ended == []
         store.lines.cut_all()
-    with pytest.raises(StoreUnavailable, match="the process is about to end"):
+    with pytest.raises(StoreUnavailable, match="after the signal to stop"):
         await store.write("beat", beat)
     assert time.monotonic() - begun < 15
     reader.close()
 
 
 async def test_once_all_is_cut_off_no_connection_is_used_any_more(store):
-    """Though the server would answer: who ends has no time to find out."""
+    """Though the server would answer: who ends has no time to find out, nor to be patient."""
     await store.write("beat", beat)
     store.lines.cut_all()
-    with pytest.raises(StoreUnavailable, match="the process is about to end"):
-        await store.write("beat", beat)
+    for one in (store, Patient(store, 3_600)):
+        with pytest.raises(StoreUnavailable, match="after the signal to stop"):
+            await one.write("beat", beat)
 
 
 async def test_a_connection_that_is_on_its_way_when_all_is_cut_off_is_left_alone(database, server):
@@ -277,7 +279,7 @@ async def test_a_connection_that_is_on_its_way_when_all_is_cut_off_is_left_alone
         begun = time.monotonic()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cut_soon, store.lines)
-            with pytest.raises(StoreUnavailable, match="the process is about to end"):
+            with pytest.raises(StoreUnavailable, match="after the signal to stop"):
                 await store.write("beat", beat)
         assert time.monotonic() - begun < 3
 
