@@ -41,6 +41,8 @@ class Patient:
             try:
                 return await run(operation, work)
             except StoreUnavailable:
+                # Who was told to stop tells of that.
+                await trio.lowlevel.checkpoint_if_cancelled()
                 if trio.current_time() > give_up_at or self.store.lines.are_cut:
                     raise
                 await trio.sleep(backoff.next())

@@ -271,6 +271,19 @@ async def test_once_all_is_cut_off_no_connection_is_used_any_more(store):
             await one.write("beat", beat)
 
 
+async def test_who_is_told_to_stop_meanwhile_tells_of_that_alone(store):
+    """That the database is away is no reason any more."""
+
+    def work(connection):
+        trio.from_thread.run_sync(scope.cancel)
+        store.lines.cut_all()
+        connection.exec_driver_sql("SELECT 1")
+
+    with trio.CancelScope() as scope:
+        await Patient(store, 3_600).read("load", work)
+    assert scope.cancelled_caught
+
+
 async def test_a_connection_that_is_on_its_way_when_all_is_cut_off_is_left_alone(database, server):
     """A frozen server takes it, and says nothing."""
     with closing(open_store(database)) as store:
