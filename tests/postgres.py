@@ -50,6 +50,11 @@ def run(*command, env=None):
     subprocess.run(command, check=True, capture_output=True, timeout=120, env=env, cwd="/", **how)
 
 
+def _wait_until_gone(processes):
+    while any(Path(f"/proc/{pid}").exists() for pid in processes):
+        time.sleep(0.02)
+
+
 @dataclass
 class Server:
     """A server. Nothing of it is safe against a loss of power: it is for tests."""
@@ -104,15 +109,16 @@ class Server:
 
     def stop(self, mode="fast"):
         """End it: `fast` ends all connections, `immediate` is like a loss of power."""
-        if self.processes():
+        if processes := self.processes():
             run(programs() / "pg_ctl", *("-D", self.data, "-m", mode, "-w", "stop"))
+            # It has still its port for an instant when pg_ctl believes it gone.
+            _wait_until_gone(processes)
 
     def kill(self):
         """End it as `kill -9` does; its children end by themselves."""
         processes = self.processes()
         os.kill(processes[0], signal.SIGKILL)
-        while any(Path(f"/proc/{pid}").exists() for pid in processes):
-            time.sleep(0.02)
+        _wait_until_gone(processes)
 
     def freeze(self):
         """Let it do nothing, and keep all connections, until `thaw`."""

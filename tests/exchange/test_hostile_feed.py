@@ -39,7 +39,10 @@ def frame(kind, payload=b"", *, last=True, reserved=0, length=None):
 
 
 async def lost(answer, again=None):
-    """Run a session with a peer that says `answer`, and then `again`; return why it was lost."""
+    """Run a session with a peer that says `answer`; return why it was lost.
+
+    With `again` it says that then, for as long as it is listened to; without, it closes.
+    """
     frames = []
 
     async def peer(stream):
@@ -48,9 +51,8 @@ async def lost(answer, again=None):
             while b"\r\n\r\n" not in request:
                 request += await stream.receive_some(4_096)
             await stream.send_all(answer(request) if callable(answer) else answer)
-            with trio.move_on_after(2):
-                while again is not None:
-                    await stream.send_all(again)
+            while again is not None:
+                await stream.send_all(again)
             await stream.aclose()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
