@@ -38,10 +38,11 @@ def frame(kind, payload=b"", *, last=True, reserved=0, length=None):
     return first + b"\x7f" + struct.pack(">Q", size) + payload
 
 
-async def lost(answer, again=None):
+async def lost(answer, again=None, *, opened=False, seconds=2):
     """Run a session with a peer that says `answer`; return why it was lost.
 
-    With `again` it says that then, for as long as it is listened to; without, it closes.
+    Then it says `again` for so many seconds at most, `opened`: once the agent has said something,
+    as it does when the session is open. In the end it closes.
     """
     frames = []
 
@@ -51,8 +52,11 @@ async def lost(answer, again=None):
             while b"\r\n\r\n" not in request:
                 request += await stream.receive_some(4_096)
             await stream.send_all(answer(request) if callable(answer) else answer)
-            while again is not None:
-                await stream.send_all(again)
+            if opened:
+                await stream.receive_some(4_096)
+            with trio.move_on_after(seconds):
+                while again is not None:
+                    await stream.send_all(again)
             await stream.aclose()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
@@ -173,7 +177,12 @@ async def test_a_flood_fills_no_memory_and_is_noticed(begin, again, reason):
     """A message has a longest size; pings alone are no life."""
     tracemalloc.start()
     try:
-        found, _ = await lost(lambda request: accepted(request) + begin, again)
+        found, _ = await lost(
+            lambda request: accepted(request) + begin,
+            again,
+            opened=True,
+            seconds=2 if reason == "closed" else 60,
+        )
         assert tracemalloc.get_traced_memory()[1] < 30_000_000
     finally:
         tracemalloc.stop()
