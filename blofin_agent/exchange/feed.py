@@ -66,7 +66,7 @@ async def session(
     timing: Timing,
 ) -> None:
     """Run one session until it is lost; always ends by raising FeedLost, or by cancellation."""
-    lost = FeedLost("closed", "the connection ended")
+    lost: FeedLost | None = None
     stream = Bounded(await _connect(url, timing))
     # Ours to close: trio-websocket leaves the socket of a refused handshake open.
     try:
@@ -85,15 +85,16 @@ async def session(
     except* trio.TooSlowError:
         lost = FeedLost("timeout", f"no websocket handshake within {timing.connect_s:g} s")
     except* (HandshakeError, *_BROKEN) as group:
-        lost = FeedLost("closed", f"the connection broke: {_told(_first(group))}")
+        lost = lost or FeedLost("closed", f"the connection broke: {_told(_first(group))}")
     except* Exception:
-        # Up to here the library alone was at work: an answer that is no HTTP makes it fail.
-        if stream.trusted:
+        # The library alone was at work. Before the session an answer that is no HTTP makes it fail,
+        # and while it leaves a ping, which it may not answer any more.
+        if stream.trusted and lost is None:
             raise
-        lost = FeedLost("closed", "what BloFin answers is no websocket handshake")
+        lost = lost or FeedLost("closed", "what BloFin answers is no websocket handshake")
     finally:
         await trio.aclose_forcefully(stream)
-    raise lost
+    raise lost or FeedLost("closed", "the connection ended")
 
 
 async def _connect(url: str, timing: Timing) -> _Stream:

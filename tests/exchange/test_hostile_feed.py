@@ -38,11 +38,11 @@ def frame(kind, payload=b"", *, last=True, reserved=0, length=None):
     return first + b"\x7f" + struct.pack(">Q", size) + payload
 
 
-async def lost(answer, again=None, *, opened=False, seconds=2):
+async def lost(answer, again=None, *, opened=False, seconds=2, then=None):
     """Run a session with a peer that says `answer`; return why it was lost.
 
     Then it says `again` for so many seconds at most, `opened`: once the agent has said something,
-    as it does when the session is open. In the end it closes.
+    as it does when the session is open. It does what `then` does with the stream, and closes.
     """
     frames = []
 
@@ -57,6 +57,8 @@ async def lost(answer, again=None, *, opened=False, seconds=2):
             with trio.move_on_after(seconds):
                 while again is not None:
                     await stream.send_all(again)
+            if then:
+                await then(stream)
             await stream.aclose()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
@@ -159,6 +161,18 @@ async def test_binary_and_fragmented_messages_are_frames_too():
     parts = frame(1, b'{"event":"sub', last=False) + frame(9) + frame(0, b'scribe"}')
     _, frames = await lost(lambda request: accepted(request) + frame(2, b"\x00\xff") + parts)
     assert len(frames) == 2
+
+
+async def test_a_ping_while_the_session_is_left_changes_nothing():
+    """Once the agent has said that it leaves, trio-websocket cannot answer any more."""
+
+    async def pings(stream):
+        while chunk := await stream.receive_some(4_096):
+            if chunk[0] == 0x88:  # a frame that closes
+                await stream.send_all(frame(9))
+
+    found, _ = await lost(accepted, then=pings)
+    assert str(found) == "nothing came for 1 s, not even a pong"
 
 
 @pytest.mark.parametrize(
