@@ -9,6 +9,7 @@ import time
 import pytest
 
 from blofin_agent.core.candle import MINUTE, Bar
+from tests.processes import until
 
 WEEK = 10_080
 
@@ -214,14 +215,15 @@ def test_no_request_goes_past_the_ledger(place, simulate, ended):
 @pytest.mark.sqlite
 def test_a_signal_ends_it_even_while_the_database_is_locked(place, simulate, ended):
     """What was stored is kept; it does not wait for the lock."""
-    simulate()
+    simulator = simulate()
     place.run("backfill", "--lookback-hours", "1")
+    before = simulator.pages()
     with contextlib.closing(
         sqlite3.connect(place.folder / "data/blofin.db", isolation_level=None)
     ) as other:
         process = place.start("backfill", BACKFILL_REQUEST_SLEEP_MS="200")
         ended.append(process)
-        time.sleep(1.5)
+        until(lambda: simulator.pages() > before)
         other.execute("BEGIN IMMEDIATE")
         time.sleep(1)
         process.send_signal(signal.SIGTERM)

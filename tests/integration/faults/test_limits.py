@@ -15,6 +15,9 @@ from tests.processes import until
 UNDER_WAY_S = 0.3
 """What another process had sent before it could know of a suspension has arrived by then."""
 
+NEARLY = 400
+"""So many requests in 60 s are near the limit."""
+
 CONNECTED = 'blofin_feed_connected{connection="1"}'
 
 
@@ -38,7 +41,7 @@ def log_of(place):
     return (place.folder / "err").read_text()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_loop_of_kill_9_and_of_failed_starts_never_passes_a_limit(place, gate, ended):
     """15 starts, without any spacing, over more pages than the limit allows."""
     exchange = gate("32", options=("--page-limit", "300"))
@@ -55,15 +58,20 @@ def test_a_loop_of_kill_9_and_of_failed_starts_never_passes_a_limit(place, gate,
                 continue
             process = place.start("run", **settings)
             ended.append(process)
-            # Now in the middle of its first requests, now when it has sent many, as fast as this
+            # Now in the middle of its first requests, now when it has sent many, however slow this
             # machine is; once the limit holds them back it waits in vain.
-            enough = before + (3, 50, 100)[number % 3]
+            enough = before + ((3, 50, 100)[number % 3] if number else 300)
+            held_back = before and exchange.most(60) > NEARLY
             with contextlib.suppress(pytest.fail.Exception):
-                until(lambda most=enough: len(exchange.rest()) > most, within_s=6, every_s=0.02)
+                until(
+                    lambda most=enough: len(exchange.rest()) > most,
+                    within_s=5 if held_back else 30,
+                    every_s=0.02,
+                )
             process.kill()
             process.wait()
     assert not [one for one in exchange.arrivals if one.status]
-    assert 400 < exchange.most(60) <= 475
+    assert NEARLY < exchange.most(60) <= 475
     entered = place.query("SELECT count(*) FROM request_ledger WHERE endpoint != 'websocket'")
     # Each start may have been killed between the ledger and the wire, once.
     assert 0 <= entered[0][0] - len(exchange.rest()) <= 15
