@@ -6,14 +6,15 @@ from typing import cast
 import trio
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
-MAX_HANDSHAKE_BYTES = 64 * 1024
-"""What may come before the handshake is over; its headers are some hundred bytes."""
 MAX_MESSAGE_BYTES = 1024 * 1024
 """A longer message closes the connection. A push has some hundred bytes."""
 QUEUE = 256
 """Messages that may wait to be taken; they are, at once."""
 RECEIVE_BYTES = 64 * 1024
 """What is taken from the socket at once: the pushes of all symbols come in one go."""
+MAX_HANDSHAKE_BYTES = 3 * RECEIVE_BYTES
+"""What may come before the handshake is over; its headers are some hundred bytes. Of what comes
+right behind them two receipts may be counted, too, before this task knows that they are over."""
 
 
 async def shake_hands(

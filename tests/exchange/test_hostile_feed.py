@@ -163,6 +163,19 @@ async def test_binary_and_fragmented_messages_are_frames_too():
     assert len(frames) == 2
 
 
+@pytest.mark.parametrize("_", range(4))
+async def test_what_comes_right_behind_the_handshake_is_no_part_of_it(_):
+    """However much it is: which of trio's tasks is first is a matter of chance."""
+    behind = frame(10, b"x" * 125) * 5_000 + frame(1, b'{"event":"subscribe"}')
+
+    async def listen(stream):
+        while await stream.receive_some(4_096):
+            pass
+
+    found, frames = await lost(lambda request: accepted(request) + behind, then=listen)
+    assert (found.reason, len(frames)) == ("silent", 1)
+
+
 async def test_a_ping_while_the_session_is_left_changes_nothing():
     """Once the agent has said that it leaves, trio-websocket cannot answer any more."""
 
