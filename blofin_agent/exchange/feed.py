@@ -66,7 +66,7 @@ async def session(
     timing: Timing,
 ) -> None:
     """Run one session until it is lost; always ends by raising FeedLost, or by cancellation."""
-    lost: FeedLost | None = None
+    lost, left = FeedLost("closed", "the connection ended"), None
     stream = Bounded(await _connect(url, timing))
     # Ours to close: trio-websocket leaves the socket of a refused handshake open.
     try:
@@ -75,7 +75,7 @@ async def session(
                 connection = await shake_hands(nursery, stream, _host(url), _resource(url))
             subscriptions.opened(trio.current_time())
             opened()
-            lost = await _talk(connection, channel, subscriptions, handle, per_message, timing)
+            left = await _talk(connection, channel, subscriptions, handle, per_message, timing)
             with trio.move_on_after(timing.leave_s):
                 await connection.aclose()
             nursery.cancel_scope.cancel()
@@ -85,16 +85,16 @@ async def session(
     except* trio.TooSlowError:
         lost = FeedLost("timeout", f"no websocket handshake within {timing.connect_s:g} s")
     except* (HandshakeError, *_BROKEN) as group:
-        lost = lost or FeedLost("closed", f"the connection broke: {_told(_first(group))}")
+        lost = FeedLost("closed", f"the connection broke: {_told(_first(group))}")
     except* Exception:
         # The library alone was at work. Before the session an answer that is no HTTP makes it fail,
         # and while it leaves a ping, which it may not answer any more.
-        if stream.trusted and lost is None:
+        if stream.trusted and left is None:
             raise
-        lost = lost or FeedLost("closed", "what BloFin answers is no websocket handshake")
+        lost = FeedLost("closed", "what BloFin answers is no websocket handshake")
     finally:
         await trio.aclose_forcefully(stream)
-    raise lost or FeedLost("closed", "the connection ended")
+    raise left or lost
 
 
 async def _connect(url: str, timing: Timing) -> _Stream:

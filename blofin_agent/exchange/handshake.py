@@ -6,15 +6,17 @@ from typing import cast
 import trio
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
+MAX_HANDSHAKE_BYTES = 64 * 1024
+"""What may come before the handshake is over; its headers are some hundred bytes."""
 MAX_MESSAGE_BYTES = 1024 * 1024
 """A longer message closes the connection. A push has some hundred bytes."""
 QUEUE = 256
 """Messages that may wait to be taken; they are, at once."""
 RECEIVE_BYTES = 64 * 1024
 """What is taken from the socket at once: the pushes of all symbols come in one go."""
-MAX_HANDSHAKE_BYTES = 3 * RECEIVE_BYTES
-"""What may come before the handshake is over; its headers are some hundred bytes. Of what comes
-right behind them two receipts may be counted, too, before this task knows that they are over."""
+_FIRST_BYTES = 4 * 1024
+"""Before the handshake is over less is taken at once: twice as much may come right behind it before
+`trust` is called, and is no part of it."""
 
 
 async def shake_hands(
@@ -55,7 +57,7 @@ class Bounded(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive what is there. Raises BrokenResourceError when it was too much."""
-        part = await self._stream.receive_some(max_bytes)
+        part = await self._stream.receive_some(max_bytes if self.trusted else _FIRST_BYTES)
         self._left -= len(part)
         if self._left < 0:
             raise trio.BrokenResourceError("the other side says too much")
