@@ -41,7 +41,6 @@ def log_of(place):
     return (place.folder / "err").read_text()
 
 
-@pytest.mark.timeout(300)
 def test_a_loop_of_kill_9_and_of_failed_starts_never_passes_a_limit(place, gate, ended):
     """15 starts, without any spacing, over more pages than the limit allows."""
     exchange = gate("32", options=("--page-limit", "300"))
