@@ -24,6 +24,7 @@ from blofin_agent.listen import listen
 from blofin_agent.loading import loading
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreError, WrongUrl
+from blofin_agent.store.timing import of_environment
 
 MOST_REPEATED = 400
 """Characters of a complaint about the command line, which repeats what is wrong there."""
@@ -43,6 +44,7 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             clock.hasten()
+            of_environment()
         except ValueError as error:
             say(str(error))
             ctx.exit(WRONG_USE)

@@ -28,12 +28,6 @@ from blofin_agent.watch import Crew
 
 log = structlog.get_logger()
 
-BEAT_S = 5.0
-"""Between two signs of life."""
-AGAIN_S = 1.0
-"""After one that the database did not take, and while another agent has yet to let go."""
-LEASE_S = stored.LEASE_MS / 1000
-
 Keep = Callable[[frozenset[str]], Awaitable[None]]
 
 
@@ -63,6 +57,7 @@ class Fleet:
         self.orphaned = 0
         """Symbols that somebody wants and nobody who lives keeps."""
         self._store = store
+        self._timing = store.timing
         self._me = me._replace(token=secrets.token_hex(8))
         self._listing = listing
         self._keep: Keep = _keep_none
@@ -110,7 +105,8 @@ class Fleet:
             settled = False
             with suppress(StoreUnavailable):
                 settled = await self.turn()
-            await trio.sleep(BEAT_S if settled else AGAIN_S)
+            timing = self._timing
+            await trio.sleep(timing.heartbeat_s if settled else timing.heartbeat_retry_s)
 
     async def turn(self) -> bool:
         """Say that we live, and take or give symbols; return whether there was nothing to wait for.
@@ -136,7 +132,7 @@ class Fleet:
         if not self.owned <= ours & mine:
             # Others may have some of them already, or are to have them next.
             await self._follow(self.owned & ours & mine)
-        self._until = begun + LEASE_S
+        self._until = begun + self._timing.lease_s
         if give or take:
             claim = partial(stored.claim, me=self._me, wanted=take, given_back=give)
             ours = await self._store.write("beat", claim)
@@ -146,7 +142,7 @@ class Fleet:
     def _beat(self, connection: sa.Connection) -> stored.Beat:
         # Those who share the symbols go by one clock.
         self._store.clock.measure(connection)
-        return stored.beat(connection, self._me, known=self._known)
+        return stored.beat(connection, self._me, known=self._known, timing=self._timing)
 
     async def _follow(self, owned: frozenset[str]) -> None:
         """Keep these from now on. Raises StoreUnavailable."""
@@ -170,12 +166,12 @@ class Fleet:
     async def _live_on(self) -> None:
         """Say that we live, for ever. What is ours in an unbroken lease stays so."""
         while True:
-            await trio.sleep(BEAT_S)
+            await trio.sleep(self._timing.heartbeat_s)
             begun = self._steady()
             with suppress(StoreUnavailable, Superseded):
                 await self._store.write("beat", self._beat)
                 if begun < self._until:
-                    self._until = begun + LEASE_S
+                    self._until = begun + self._timing.lease_s
 
     async def leave(self) -> None:
         """Give all back, so that others need not wait for the end of our lease."""

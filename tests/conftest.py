@@ -6,12 +6,11 @@ worker thread is at work. So the real store, in its threads, runs in exact virtu
 
 import json
 import math
-import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import hypothesis
@@ -38,12 +37,16 @@ from blofin_agent.passes import Passes, Policy
 from blofin_agent.reconcile import Reconciler
 from blofin_agent.roster import Roster
 from blofin_agent.store.engine import Store, open_store
+from blofin_agent.store.timing import DEFAULT, StoreTiming
 from blofin_agent.throttle import Throttle
 from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
+from tests import postgres as servers
+from tests import programs, shared
 from tests.postgres import Server
-from tests.postgres import is_there as postgres_is_there
+
+pytest_plugins = ["tests.suite"]
 
 hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
@@ -103,15 +106,7 @@ def debian() -> Callable[[str], str]:
 
     Where BLOFIN_REQUIRE_DEBIAN is set, as in CI, the test fails instead.
     """
-
-    def find(program: str) -> str:
-        path = shutil.which(program)
-        if path is None:
-            missing = f"{program} is not installed"
-            (pytest.fail if os.environ.get("BLOFIN_REQUIRE_DEBIAN") else pytest.skip)(missing)
-        return path
-
-    return find
+    return programs.find
 
 
 @pytest.fixture(scope="session")
@@ -135,23 +130,20 @@ def database(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Server]:
-    """Run a PostgreSQL server. Without one the test is left out, or fails where CI wants it."""
-    if not postgres_is_there():
-        missing = "PostgreSQL is not installed"
-        (pytest.fail if os.environ.get("BLOFIN_REQUIRE_DEBIAN") else pytest.skip)(missing)
-    server = Server.make()
-    server.start()
-    yield server
-    server.remove()
+def postgres(tmp_path_factory, worker_id: str) -> Server:
+    """Return the PostgreSQL server of all workers; nobody may stop it or change its settings.
+
+    Without one the test is left out, or fails where CI wants it.
+    """
+    if not servers.is_there():
+        programs.needs("initdb")
+    return shared.server(shared.folder(tmp_path_factory), worker_id)
 
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres: Server) -> str:
     """Return the name of a database with our schema and nothing in it."""
-    name = postgres.database()
-    open_store(postgres.url(name)).close()
-    return name
+    return postgres.with_schema()
 
 
 @pytest.fixture
@@ -163,17 +155,23 @@ def postgres_database(postgres: Server, postgres_template: str) -> Iterator[str]
 
 
 @pytest.fixture
-def store(database: str) -> Iterator[Store]:
-    store = open_store(database)
+def timing(request: pytest.FixtureRequest) -> StoreTiming:
+    """Return how long the store waits: as always, or as the test's marker `timing` says."""
+    marker = request.node.get_closest_marker("timing")
+    changes = {"busy_s": 0, "lock_s": 0.1} if "impatient" in request.fixturenames else {}
+    return replace(DEFAULT, **changes | (marker.kwargs if marker else {}))
+
+
+@pytest.fixture
+def store(database: str, timing: StoreTiming) -> Iterator[Store]:
+    store = open_store(database, timing=timing)
     yield store
     store.close()
 
 
 @pytest.fixture
-def impatient(monkeypatch) -> None:
+def impatient() -> None:
     """Let the store give up at once when another program keeps the database locked."""
-    monkeypatch.setattr("blofin_agent.store.engine.BUSY_TIMEOUT_S", 0)
-    monkeypatch.setattr("blofin_agent.store.postgresql.LOCK_S", 0.1)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,9 @@ from pathlib import Path
 
 import psycopg
 
+from blofin_agent.store.engine import open_store
+from tests import ports, programs
+
 USER = "postgres"
 GUEST = "guest"
 """Who is asked for a password, once there is such a role."""
@@ -21,19 +23,13 @@ MOST_BYTES = 2_000_000_000
 GONE_S = 10
 
 
-def programs():
+def folder_of_programs():
     """Return the folder of PostgreSQL's programs, None when it is not installed."""
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
     places = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     newest = max(places, key=lambda path: int(path.parent.parent.name), default=None)
     return newest.parent if newest else None
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 def _in_memory():
@@ -63,8 +59,10 @@ class Server:
     """A server. Nothing of it is safe against a loss of power: it is for tests."""
 
     folder: Path
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=ports.reserve)
     settings: dict[str, str] = field(default_factory=dict)
+    prefix: str = "of_test"
+    """What the names of its databases begin with."""
     count: int = 0
 
     @classmethod
@@ -75,7 +73,7 @@ class Server:
             shutil.chown(folder, USER)
         server = cls(folder, settings=settings)
         run(
-            programs() / "initdb",
+            folder_of_programs() / "initdb",
             *("-D", server.data, "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8"),
             "--locale=C.UTF-8",
         )
@@ -100,20 +98,20 @@ class Server:
             "full_page_writes": "off",
             "autovacuum": "off",
             "max_wal_size": "256MB",
-            "max_connections": "60",
+            "max_connections": "200",
             "shared_buffers": "32MB",
             **self.settings,
         }
         words = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         run(
-            programs() / "pg_ctl",
+            folder_of_programs() / "pg_ctl",
             *("-D", self.data, "-l", self.folder / "log", "-w", "-o", words, "start"),
         )
 
     def stop(self, mode="fast"):
         """End it: `fast` ends all connections, `immediate` is like a loss of power."""
         if processes := self.processes():
-            run(programs() / "pg_ctl", *("-D", self.data, "-m", mode, "-w", "stop"))
+            run(folder_of_programs() / "pg_ctl", *("-D", self.data, "-m", mode, "-w", "stop"))
             # It has still its port for an instant when pg_ctl believes it gone.
             _wait_until_gone(processes)
 
@@ -167,11 +165,17 @@ class Server:
     def database(self, like=None):
         """Make a new database, like another one; return its name."""
         self.count += 1
-        name = f"of_test_{self.count}"
+        name = f"{self.prefix}_{self.count}"
         ((version,),) = self.execute("SHOW server_version_num")
         # Older ones know no other way.
         quickly = " STRATEGY file_copy" if int(version) >= 150_000 else ""
         self.execute(f"CREATE DATABASE {name} TEMPLATE {like or 'template1'}{quickly}")
+        return name
+
+    def with_schema(self):
+        """Make a new database with our schema and nothing in it; return its name."""
+        name = self.database()
+        open_store(self.url(name)).close()
         return name
 
     def drop(self, name):
@@ -180,10 +184,20 @@ class Server:
 
 def is_there():
     """Return whether a server can be run here."""
-    if programs() is None:
+    if folder_of_programs() is None:
         return False
     if os.geteuid() == 0:
         with contextlib.suppress(KeyError):
             return bool(pwd.getpwnam(USER))
         return False
     return True
+
+
+def own_server():
+    """Yield a running server for a fixture, and remove it in the end."""
+    if not is_there():
+        programs.needs("initdb")
+    server = Server.make()
+    server.start()
+    yield server
+    server.remove()

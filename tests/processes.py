@@ -19,7 +19,9 @@ import sqlalchemy as sa
 from blofin_agent.core.candle import Bar, Candle
 from blofin_agent.simulator.market import Market
 from blofin_agent.store.url import parse
+from tests.forkserver import ForkServer
 
+FORKS = ForkServer()
 COMMAND = [sys.executable, "-m", "blofin_agent"]
 WITHIN_S = 60
 DATABASE_AWAY = (sqlite3.Error, sa.exc.SQLAlchemyError)
@@ -66,24 +68,33 @@ class Place:
     env: dict[str, str] = field(default_factory=dict)
     command: list[str] = field(default_factory=COMMAND.copy)
 
-    def run(self, *args, within_s=WITHIN_S, **env):
-        """Run a command to its end."""
+    def run(self, *args, within_s=WITHIN_S, cold=False, **env):
+        """Run a command to its end. `cold`: start Python anew, as users do."""
+        env = self.env | env
+        if not cold and self._forks(env):
+            return FORKS.run(args, cwd=self.folder, env=env, timeout=within_s)
         return subprocess.run(
             [*self.command, *args],
             cwd=self.folder,
-            env=self.env | env,
+            env=env,
             capture_output=True,
             text=True,
             timeout=within_s,
             check=False,
         )
 
-    def start(self, *args, **env):
-        """Start a command that goes on."""
+    def start(self, *args, cold=False, **env):
+        """Start a command that goes on. `cold`: see `run`."""
+        env = self.env | env
         with (self.folder / "out").open("w") as out, (self.folder / "err").open("w") as err:
+            if not cold and self._forks(env):
+                return FORKS.start(args, cwd=self.folder, env=env, stdout=out, stderr=err)
             return subprocess.Popen(
-                [*self.command, *args], cwd=self.folder, env=self.env | env, stdout=out, stderr=err
+                [*self.command, *args], cwd=self.folder, env=env, stdout=out, stderr=err
             )
+
+    def _forks(self, env):
+        return self.command == COMMAND and FORKS.can_start(env)
 
     @property
     def url(self):
@@ -172,16 +183,16 @@ def end(processes):
 
 def start_simulator(place, symbols="BTC-USDT,ETH-USDT", *, seed=1, holes=0.0, options=()):
     """Start a simulator in a process of its own, and point the place's settings at it."""
-    process = subprocess.Popen(
-        [
-            *place.command,
-            *("simulate", "--port", "0", "--symbols", symbols, "--seed", str(seed)),
-            *("--holes", str(holes), *options),
-        ],
-        env=place.env,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    args = ["simulate", "--port", "0", "--symbols", symbols, "--seed", str(seed)]
+    args += ["--holes", str(holes), *options]
+    if place.command == COMMAND and FORKS.can_start(place.env):
+        process = FORKS.start(
+            args, cwd=place.folder, env=place.env, stdout=subprocess.PIPE, stderr=sys.__stderr__
+        )
+    else:
+        process = subprocess.Popen(
+            [*place.command, *args], env=place.env, stdout=subprocess.PIPE, text=True
+        )
     urls = [process.stdout.readline().strip().partition("=")[2] for _ in range(2)]
     place.env |= {"BLOFIN_REST_URL": urls[0], "BLOFIN_WS_URL": urls[1]}
     names = int(symbols) if symbols.isdigit() else symbols.split(",")

@@ -12,16 +12,18 @@ from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.fleet import share_out
 from blofin_agent.core.instruments import Instrument
-from blofin_agent.fleet import AGAIN_S, BEAT_S, LEASE_S, Fleet
+from blofin_agent.fleet import Fleet
 from blofin_agent.store import fleet as stored
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.fleet import Me
+from blofin_agent.store.timing import DEFAULT
 from blofin_agent.watch import Crew as Told
 from tests.conftest import NOW
 
 SYMBOLS = frozenset(f"SIM{number}-USDT" for number in range(24))
 LOOK_S = 0.25
+BEAT_S, AGAIN_S, LEASE_S = DEFAULT.heartbeat_s, DEFAULT.heartbeat_retry_s, DEFAULT.lease_s
 SETTLED_S = 3 * BEAT_S
 """So long until a few who came at once have their shares."""
 
@@ -32,6 +34,7 @@ class Line:
     def __init__(self, store):
         self._store = store
         self.clock = store.clock
+        self.timing = store.timing
         self.cut = False
         self.writes = []
 
@@ -386,7 +389,7 @@ async def test_one_that_did_not_survive_an_outage_is_missed_soon_after_it(crew):
     await trio.sleep(40)
     for one in left:
         one.line.cut = False
-    await trio.sleep(stored.PATIENCE_MS / 1000 + BEAT_S + 2 * AGAIN_S)
+    await trio.sleep(DEFAULT.return_s + BEAT_S + 2 * AGAIN_S)
     assert crew.whole()
 
 

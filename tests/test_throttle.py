@@ -729,11 +729,9 @@ async def test_a_process_that_starts_after_a_step_is_told_what_the_others_know(h
     assert 60_000 <= asked[-1] - asked[0] <= 61_000 + 5_000
 
 
-async def test_a_database_that_was_replaced_is_told_before_a_new_process_asks(
-    house, tmp_path, monkeypatch
-):
+@pytest.mark.timing(file_return_s=0)
+async def test_a_database_that_was_replaced_is_told_before_a_new_process_asks(house, tmp_path):
     """The agent that lives restores the ledger with its next look, once it has made a new one."""
-    monkeypatch.setattr("blofin_agent.store.keeper.GRACE_S", 0)
     place = house()
     question = asking(place)
     for _ in range(475):

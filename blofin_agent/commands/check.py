@@ -23,6 +23,7 @@ from blofin_agent.reconcile import SERVICE
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import Store, open_store
 from blofin_agent.store.errors import StoreError
+from blofin_agent.store.timing import of_environment
 from blofin_agent.text import clock_text, plural
 
 FEED_WITHIN_S = 20.0
@@ -48,7 +49,7 @@ async def check(settings: Settings) -> list[Finding]:
     ]
     findings.append(_page(settings))
     try:
-        store = open_store(settings.blofin_database_url)
+        store = open_store(settings.blofin_database_url, timing=of_environment())
     except StoreError as error:
         return [*findings, Finding("database", ok=False, text=str(error))]
     try:

@@ -11,6 +11,7 @@ from blofin_agent.config import Settings
 from blofin_agent.core.foreign import one_line
 from blofin_agent.store.engine import Store, open_store
 from blofin_agent.store.errors import NoDatabase
+from blofin_agent.store.timing import of_environment
 
 OK, FAILED, WRONG_USE, INCOMPLETE = 0, 1, 2, 3
 """Exit codes: done and complete, failed, wrong use or setting, done but incomplete."""
@@ -56,7 +57,11 @@ def opened(
 ) -> Iterator[Store]:
     """Open the store for the length of a block; see `open_store`. Raises StoreUnusable."""
     store = open_store(
-        settings.blofin_database_url, read_only=read_only, patient=patient, existing=existing
+        settings.blofin_database_url,
+        read_only=read_only,
+        patient=patient,
+        existing=existing,
+        timing=of_environment(),
     )
     try:
         yield store

@@ -16,6 +16,7 @@ from blofin_agent.commands.looking import json_option
 from blofin_agent.commands.options import copied_option
 from blofin_agent.store.engine import Store, open_store
 from blofin_agent.store.errors import WrongUrl
+from blofin_agent.store.timing import of_environment
 
 
 @click.command("copy")
@@ -71,7 +72,7 @@ def copy_command(
 def _opened(url: str, option: str, *, read_only: bool) -> Iterator[Store]:
     """Open a store for the length of a block. Raises StoreUnusable, and WrongUse for its URL."""
     try:
-        store = open_store(url, read_only=read_only)
+        store = open_store(url, read_only=read_only, timing=of_environment())
     except WrongUrl as error:
         raise WrongUse(str(error).replace("BLOFIN_DATABASE_URL", option)) from None
     try:

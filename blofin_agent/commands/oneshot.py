@@ -30,8 +30,6 @@ from blofin_agent.watch import Watch, worst_first
 TRIES = 5
 """How often the one-shot asks for one page before it gives the symbol up."""
 LISTING_TRIES = 3
-STORE_PATIENCE_S = 30.0
-"""How long the one-shot waits for a database that is locked or full."""
 
 
 class BackfillError(Failed):
@@ -167,7 +165,7 @@ def _assemble(order: Order, store: Store, client: httpx.AsyncClient) -> Parts:
         client,
         tries=TRIES,
         what_next="trying again for a little while",
-        store_patience_s=STORE_PATIENCE_S,
+        store_patience_s=store.timing.command_s,
     )
     parts.roster.aloud = not order.named
     if order.since is not None or order.until is not None:

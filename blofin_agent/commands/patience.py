@@ -7,7 +7,6 @@ from typing import TypeVar
 import sqlalchemy as sa
 import trio
 
-from blofin_agent.commands.oneshot import STORE_PATIENCE_S
 from blofin_agent.retry import Backoff
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
@@ -20,7 +19,6 @@ class Patient:
     """A store whose transactions are tried again: they must be such that this does no harm."""
 
     store: Store
-    patience_s: float = STORE_PATIENCE_S
 
     async def read(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
         """Run one transaction that only reads; see `Store.read`. Raises StoreUnavailable."""
@@ -36,7 +34,8 @@ class Patient:
         operation: str,
         work: Callable[[sa.Connection], T],
     ) -> T:
-        backoff, give_up_at = Backoff(longest_s=5), trio.current_time() + self.patience_s
+        backoff = Backoff(longest_s=5)
+        give_up_at = trio.current_time() + self.store.timing.command_s
         while True:
             try:
                 return await run(operation, work)

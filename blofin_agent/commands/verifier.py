@@ -60,11 +60,10 @@ class Verifier:
         clock: Callable[[], int],
         *,
         tries: int,
-        patience_s: float,
         repair: bool,
     ) -> None:
         self.pager = pager
-        self._store = Patient(store, patience_s)
+        self._store = Patient(store)
         self._writer = writer
         self._clock = clock
         self._tries = tries

@@ -8,7 +8,7 @@ import httpx
 import trio
 
 from blofin_agent.commands.console import Failed
-from blofin_agent.commands.oneshot import STORE_PATIENCE_S, TRIES, UnknownSymbolError, fixed
+from blofin_agent.commands.oneshot import TRIES, UnknownSymbolError, fixed
 from blofin_agent.commands.publish import NOWHERE, Targets, publish_verified
 from blofin_agent.commands.verifier import Verifier, Work
 from blofin_agent.commands.verify_report import Found, Report, Teller
@@ -58,7 +58,7 @@ async def verify(order: Order, store: Store, client: httpx.AsyncClient, tell: Te
         client,
         tries=TRIES,
         what_next="trying again for a little while",
-        store_patience_s=STORE_PATIENCE_S,
+        store_patience_s=store.timing.command_s,
     )
     parts.roster.aloud = not order.named
     if order.since is not None or order.until is not None:
@@ -147,7 +147,6 @@ async def _each(
         parts.writer,
         clock,
         tries=TRIES,
-        patience_s=STORE_PATIENCE_S,
         repair=order.repair,
     )
     for number, history in enumerate(histories):

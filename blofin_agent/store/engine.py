@@ -26,6 +26,7 @@ from blofin_agent.store.keeper import Keeper
 from blofin_agent.store.lines import Lines
 from blofin_agent.store.server_clock import ServerClock
 from blofin_agent.store.sqlite import driver_of
+from blofin_agent.store.timing import DEFAULT, StoreTiming
 from blofin_agent.store.url import describe, parse, path_of
 
 T = TypeVar("T")
@@ -43,9 +44,6 @@ class Done(NamedTuple):
 
 Observer = Callable[[Done], None]
 
-BUSY_TIMEOUT_S = 2
-"""How long a transaction waits for another program's lock; shorter than a shutdown may take."""
-
 
 @dataclass(slots=True)
 class Store:
@@ -62,6 +60,7 @@ class Store:
     observer: Observer | None = None
     looks_at: Keeper | None = None
     """The keeper of a file that is only looked at here: it is neither made nor migrated."""
+    timing: StoreTiming = DEFAULT
     late: bool = False
     """Whether a server was not to be reached when it was opened: its schema is looked at later."""
     lines: Lines = field(default_factory=Lines)
@@ -83,7 +82,7 @@ class Store:
         """Run `work` in one writing transaction in a worker thread, and return what it returns.
 
         Never abandoned once begun: a cancelled caller waits until it has committed or failed.
-        `patience_s`: how long it waits for another program's lock, if not BUSY_TIMEOUT_S.
+        `patience_s`: how long it waits for another program's lock, if not `StoreTiming.busy_s`.
         Raises StoreUnavailable when the database cannot be used now.
         """
         options = {"reading": False, "patience_s": patience_s}
@@ -111,8 +110,9 @@ class Store:
 
         On SQLite each opens the file for itself, so that none has it open while it is replaced.
         """
-        engine = _engine(self.engine.url, self.lines, NullPool if self.keeper else QueuePool)
-        return Store(engine, self.where, looks_at=self.keeper, lines=self.lines)
+        pooling = NullPool if self.keeper else QueuePool
+        engine = _engine(self.engine.url, self.lines, self.timing, pooling)
+        return Store(engine, self.where, looks_at=self.keeper, lines=self.lines, timing=self.timing)
 
     def close(self) -> None:
         """Close all connections; on SQLite that folds the write-ahead log into the file."""
@@ -159,7 +159,7 @@ class Store:
         with (
             told(self.where),
             self.engine.connect().execution_options(**options) as connection,
-            postgresql.bounded(connection, self.lines),
+            postgresql.bounded(connection, self.lines, self.timing.transaction_s),
         ):
             with connection.begin():
                 result = work(connection)
@@ -169,7 +169,12 @@ class Store:
 
 
 def open_store(
-    url: str, *, read_only: bool = False, patient: bool = False, existing: bool = False
+    url: str,
+    *,
+    read_only: bool = False,
+    patient: bool = False,
+    existing: bool = False,
+    timing: StoreTiming = DEFAULT,
 ) -> Store:
     """Open the database, make or migrate its schema, and return the Store.
 
@@ -182,7 +187,7 @@ def open_store(
     where = describe(parsed)
     path = path_of(parsed, where, existing=existing or read_only)
     try:
-        engine = _engine(parsed, lines := Lines())
+        engine = _engine(parsed, lines := Lines(), timing)
     except sa.exc.NoSuchModuleError:
         raise WrongUrl(
             f"BLOFIN_DATABASE_URL names {parsed.drivername!r}, which SQLAlchemy does not know"
@@ -195,7 +200,9 @@ def open_store(
             f"the driver for {where} is not installed ({one_line(str(error))}); install it: pip "
             "install 'blofin-agent[postgresql]'"
         ) from None
-    keeper = Keeper(engine, where, DatabaseFile(path)) if path and not read_only else None
+    keeper = None
+    if path and not read_only:
+        keeper = Keeper(engine, where, DatabaseFile(path), timing.file_return_s)
     try:
         if keeper:
             keeper.open()
@@ -206,26 +213,28 @@ def open_store(
         engine.dispose()
         if not patient or isinstance(error, StoreDamaged | StoreClosed):
             raise StoreUnusable(str(error)) from None
-        return Store(engine, where, keeper, late=keeper is None, lines=lines)
+        return Store(engine, where, keeper, late=keeper is None, lines=lines, timing=timing)
     except StoreUnusable:
         engine.dispose()
         raise
-    return Store(engine, where, keeper, lines=lines)
+    return Store(engine, where, keeper, lines=lines, timing=timing)
 
 
-def _engine(url: sa.URL, lines: Lines, pooling: type[sa.Pool] = QueuePool) -> sa.Engine:
+def _engine(
+    url: sa.URL, lines: Lines, timing: StoreTiming, pooling: type[sa.Pool] = QueuePool
+) -> sa.Engine:
     """Return an engine of one connection. Raises what SQLAlchemy does for a driver it lacks."""
     sizes = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 60} if pooling is QueuePool else {}
     if url.get_backend_name() == "sqlite":
         engine = sa.create_engine(url, poolclass=pooling, **sizes)
-        _listen(engine)
+        _listen(engine, timing.busy_s)
     else:
         engine = sa.create_engine(url, poolclass=pooling, **sizes, **postgresql.options(url))
-        postgresql.listen(engine, lines)
+        postgresql.listen(engine, lines, timing)
     return engine
 
 
-def _listen(engine: sa.Engine) -> None:
+def _listen(engine: sa.Engine, busy_s: float) -> None:
     """Set SQLite up on each new connection, and begin transactions ourselves.
 
     Python's sqlite3 begins transactions late and not before DDL; told to keep out of it, a
@@ -235,7 +244,7 @@ def _listen(engine: sa.Engine) -> None:
     @sa.event.listens_for(engine, "connect")
     def _connect(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+        connection.execute(f"PRAGMA busy_timeout = {round(busy_s * 1000)}")
         connection.execute("PRAGMA synchronous = NORMAL")
         # The keeper does it, and leaves nothing in the log.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -244,7 +253,7 @@ def _listen(engine: sa.Engine) -> None:
     def _begin(connection: sa.Connection) -> None:
         options = connection.get_execution_options()
         patience_s = options.get("patience_s")
-        patience_s = BUSY_TIMEOUT_S if patience_s is None else patience_s
+        patience_s = busy_s if patience_s is None else patience_s
         driver = driver_of(connection)
         driver.execute(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
         driver.execute("BEGIN" if options.get("reading") else "BEGIN IMMEDIATE")

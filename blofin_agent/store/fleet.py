@@ -16,13 +16,8 @@ from blofin_agent.core.fleet import Member
 from blofin_agent.store.postgresql import alone
 from blofin_agent.store.schema import instruments, service_heartbeats, symbol_owners
 from blofin_agent.store.server_clock import now_ms
+from blofin_agent.store.timing import DEFAULT, StoreTiming
 
-LEASE_MS = 25_000
-"""So long an agent that says nothing is taken for living: it may be cut off from the database for
-a while, or the database may be on its way to another host."""
-PATIENCE_MS = 15_000
-"""So long those who lived when the database went away are taken for living when it is back: the
-first one to come back does not take over what the others keep."""
 _FORGOTTEN_MS = 7 * DAY
 
 _h, _o = service_heartbeats.c, symbol_owners.c
@@ -64,7 +59,7 @@ class Superseded(Exception):
     """Another process goes by our name."""
 
 
-def beat(connection: sa.Connection, me: Me, *, known: bool) -> Beat:
+def beat(connection: sa.Connection, me: Me, *, known: bool, timing: StoreTiming = DEFAULT) -> Beat:
     """Say that we live. `known`: whether we said so before. Raises Superseded.
 
     At first the name is ours even if another process had it: as a rule that is one that was killed.
@@ -77,11 +72,11 @@ def beat(connection: sa.Connection, me: Me, *, known: bool) -> Beat:
     if known and row is not None and row.token != me.token:
         raise Superseded
     if known and row is not None and row.lease <= now:
-        _be_patient(connection, me.bar, now)
+        _be_patient(connection, me.bar, now, round(timing.return_s * 1000))
     values = {
         "started": me.started,
         "beat": now,
-        "lease": now + LEASE_MS,
+        "lease": now + round(timing.lease_s * 1000),
         "token": me.token,
         "note": me.note,
         "egress": me.egress,
@@ -116,13 +111,13 @@ def beat(connection: sa.Connection, me: Me, *, known: bool) -> Beat:
     return Beat(members, ours, frozenset(owners), listed_at or 0)
 
 
-def _be_patient(connection: sa.Connection, bar: Bar, now: int) -> None:
+def _be_patient(connection: sa.Connection, bar: Bar, now: int, return_ms: int) -> None:
     """Lengthen the leases of those who may come back soon, as we did, if nobody's lasts."""
     ours = _h.bar == bar.value
     last = connection.scalar(sa.select(sa.func.max(_h.lease)).where(ours)) or 0
     if last <= now:
-        lived = sa.update(service_heartbeats).where(ours, _h.lease > last - PATIENCE_MS)
-        connection.execute(lived.values(lease=now + PATIENCE_MS))
+        lived = sa.update(service_heartbeats).where(ours, _h.lease > last - return_ms)
+        connection.execute(lived.values(lease=now + return_ms))
 
 
 def claim(

@@ -28,9 +28,6 @@ log = structlog.get_logger()
 FOLD_BYTES = 16_000_000
 """A write-ahead log longer than this is folded into the file. Each minute writes to the same pages
 again: the more of them a fold finds, the fewer it has to write."""
-GRACE_S = 10.0
-"""So long a file that is gone may come back before a new one is made: a folder was renamed, or
-mounted anew."""
 
 
 _REPLACED = (
@@ -50,10 +47,11 @@ _WHOLE = "was written by another program, and is whole; it was opened anew"
 class Keeper:
     """Opens the file at the path, and opens it anew when it is no longer what it was.
 
+    A file that is gone may come back within `return_s`, see `StoreTiming.file_return_s`.
     All but `close` is called before or after a transaction, in the thread of that.
     """
 
-    def __init__(self, engine: sa.Engine, where: str, file: DatabaseFile) -> None:
+    def __init__(self, engine: sa.Engine, where: str, file: DatabaseFile, return_s: float) -> None:
         self.generation = 0
         """Counts how often the database was opened anew, because its file had changed."""
         self.file = file
@@ -61,6 +59,7 @@ class Keeper:
         """Held while the file is let go and opened; and by who reads it over another engine."""
         self._engine = engine
         self._where = where
+        self._return_s = return_s
         self._open = False
         self._known = False
         """Whether it was open before."""
@@ -180,10 +179,10 @@ class Keeper:
         found = self.file.look()
         if found.file is None and self._known:
             self._gone_since = self._gone_since or time.monotonic()
-            if time.monotonic() - self._gone_since < GRACE_S:
+            if time.monotonic() - self._gone_since < self._return_s:
                 raise StoreUnavailable(
                     f"database {self._where}: the file is gone; if it does not come back within "
-                    f"{GRACE_S:g} s it is made anew"
+                    f"{self._return_s:g} s it is made anew"
                 )
         again, came_back = self._known, self.file.came_back(found)
         try:

@@ -8,23 +8,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from blofin_agent.store.lines import CutOff, Lines
+from blofin_agent.store.timing import StoreTiming
 
 if TYPE_CHECKING:
     import psycopg
 
-LOCK_S = 5
-"""How long a statement waits for a lock that another agent holds."""
-STUCK_S = 20.0
-"""A transaction that takes longer is cut off: the server may be frozen, or wait for a standby that
-is gone. It is tried again, and what it wrote already is not written twice."""
-PING_S = 5.0
-"""A connection over which the server does not answer within so long is cut off, and made anew."""
 READING = {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
 """How a transaction is that only reads: all its statements see the same moment."""
-IDLE_S = 15
-"""A transaction whose agent is not heard of for so long is ended by the server: it may hold locks
-that others wait for, who are to say that they live before their leases are over. One that reads at
-leisure is not: what it writes to may be slow."""
 _SILENT_MS = 15_000
 """What was sent and is not acknowledged for so long was sent to nobody."""
 
@@ -57,7 +47,7 @@ def options(url: sa.URL) -> dict[str, Any]:
     return {"connect_args": wanted}
 
 
-def listen(engine: sa.Engine, lines: Lines) -> None:
+def listen(engine: sa.Engine, lines: Lines, timing: StoreTiming) -> None:
     """Set each new connection up, and see that one still works before it is used again.
 
     SQLAlchemy's own `pool_pre_ping` would wait for ever for a server that is frozen.
@@ -74,10 +64,13 @@ def listen(engine: sa.Engine, lines: Lines) -> None:
     @sa.event.listens_for(engine, "connect")
     def _connect(connection: "psycopg.Connection", record: Any) -> None:
         record.info[_NEW] = True
-        waits = (("lock_timeout", LOCK_S), ("idle_in_transaction_session_timeout", IDLE_S))
+        waits = (
+            ("lock_timeout", timing.lock_s),
+            ("idle_in_transaction_session_timeout", timing.idle_s),
+        )
         pairs = [*((name, f"{round(seconds * 1000)}ms") for name, seconds in waits), *_SESSION]
         calls = ", ".join("set_config(%s, %s, false)" for _ in pairs)
-        with lines.cut_after(connection, PING_S), connection.cursor() as cursor:
+        with lines.cut_after(connection, timing.answer_s), connection.cursor() as cursor:
             cursor.execute(f"SELECT {calls}", [part for pair in pairs for part in pair])
             connection.commit()
 
@@ -86,7 +79,7 @@ def listen(engine: sa.Engine, lines: Lines) -> None:
         if record.info.pop(_NEW, False):
             return
         try:
-            with lines.cut_after(connection, PING_S):
+            with lines.cut_after(connection, timing.answer_s):
                 engine.dialect.do_ping(connection)
         except engine.dialect.loaded_dbapi.Error as error:
             # The pool makes it anew then.
@@ -95,6 +88,7 @@ def listen(engine: sa.Engine, lines: Lines) -> None:
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         if _at_leisure(connection):
+            # What it writes to may be slow.
             with cursor_of(connection) as cursor:
                 cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
@@ -107,8 +101,8 @@ def driver_of(connection: sa.Connection) -> "psycopg.Connection":
 
 
 @contextmanager
-def bounded(connection: sa.Connection, lines: Lines) -> Iterator[None]:
-    """Cut the connection off when the block takes longer than STUCK_S, unless it is `at_leisure`.
+def bounded(connection: sa.Connection, lines: Lines, seconds: float) -> Iterator[None]:
+    """Cut the connection off when the block takes longer, unless it is `at_leisure`.
 
     A timeout of the server's would not do: one that ends while a commit waits for a standby tells
     the driver that all is well, though the standby has nothing of it. Does nothing on SQLite.
@@ -116,7 +110,7 @@ def bounded(connection: sa.Connection, lines: Lines) -> Iterator[None]:
     if connection.dialect.name == "sqlite" or _at_leisure(connection):
         yield
         return
-    with lines.cut_after(driver_of(connection), STUCK_S):
+    with lines.cut_after(driver_of(connection), seconds):
         yield
 
 

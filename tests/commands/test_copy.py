@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from blofin_agent.cli import main
-from blofin_agent.commands import copier, patience
+from blofin_agent.commands import copier
 from blofin_agent.core.blocks import length_ms, starts
 from blofin_agent.core.budget import HORIZON, Suspension
 from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
@@ -326,8 +326,7 @@ def test_broken_off_anywhere_it_goes_on_when_it_is_run_again(new, target, monkey
     here, there = new("sqlite"), new(target)
     fill(here, days=20)
     insert, count = candles.insert, iter(range(100))
-    monkeypatch.setattr(patience, "STORE_PATIENCE_S", 0.0)
-    monkeypatch.setattr(patience.Patient.__init__, "__defaults__", (0.0,))
+    monkeypatch.setenv("BLOFIN_TIMING", "command_s=0")
 
     def fail(*args, **how):
         if next(count) == 3:

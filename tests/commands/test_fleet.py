@@ -12,7 +12,9 @@ from blofin_agent.store import fleet as stored
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.fleet import Me
+from blofin_agent.store.timing import DEFAULT
 
+LEASE_MS = round(DEFAULT.lease_s * 1000)
 BTC, ETH, SOL = "BTC-USDT", "ETH-USDT", "SOL-USDT"
 
 
@@ -66,7 +68,7 @@ def test_json_tells_all_of_it(run, join):
     (tokyo,) = first["agents"]
     assert tokyo["symbols"] == [BTC, ETH, SOL]
     assert tokyo["alive"]
-    assert tokyo["lease"] - tokyo["beat"] == stored.LEASE_MS
+    assert tokyo["lease"] - tokyo["beat"] == LEASE_MS
     assert (first["orphaned"], second["orphaned"]) == ([], [])
     assert second["agents"][0]["wanted"] == [ETH]
 
@@ -86,7 +88,7 @@ def test_one_that_is_not_heard_of_is_gone(run, join, monkeypatch):
     now = 1_000_000_000_000
     monkeypatch.setattr(stored, "now_ms", lambda _connection: now)
     join("tokyo:8780", BTC, ETH, SOL)
-    now += stored.LEASE_MS
+    now += LEASE_MS
     done = run()
     assert done.exit_code == 1
     assert "gone, seen 25 s ago" in done.stdout

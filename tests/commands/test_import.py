@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from blofin_agent.cli import main
-from blofin_agent.commands import import_command, old_rows, patience
+from blofin_agent.commands import import_command, old_rows
 from blofin_agent.core.candle import DAY, MINUTE, Bar, Candle, Source
 from blofin_agent.core.coverage import Span
 from blofin_agent.core.proof import Proof
@@ -552,7 +552,7 @@ def test_a_store_that_is_away_is_one_line(old, target, monkeypatch):
         raise StoreUnavailable("the cable was pulled")
 
     monkeypatch.setattr(candles, "insert", away)
-    monkeypatch.setattr(patience.Patient.__init__, "__defaults__", (0.0,))
+    monkeypatch.setenv("BLOFIN_TIMING", "command_s=0")
     done = run(old([whole(0)]), code=1)
     assert done.stderr.splitlines() == [
         "blofin-agent: the cable was pulled; what was stored is kept: run it again to go on"

@@ -145,11 +145,9 @@ async def test_nowhere_is_fine(metrics):
 
 
 @pytest.mark.sqlite
-async def test_a_store_that_is_away_is_told_and_is_no_success(
-    store, database, locker, path, monkeypatch
-):
+@pytest.mark.timing(command_s=0)
+async def test_a_store_that_is_away_is_told_and_is_no_success(store, database, locker, path):
     """The error is raised after the file was written."""
-    monkeypatch.setattr(oneshot, "STORE_PATIENCE_S", 0)
     settings = Settings(blofin_database_url=database, blofin_rest_url="http://127.0.0.1:9")
     path.write_text(f"{LAST_SUCCESS[0]} 7\n")
     told = []

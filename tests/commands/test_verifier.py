@@ -42,7 +42,7 @@ def shelf(house, end):
     return fill
 
 
-async def verify(place, *, repair=False, targets=None, sample=None, tell=None, patience_s=30.0):
+async def verify(place, *, repair=False, targets=None, sample=None, tell=None):
     history, window = place.watch.histories["BTC-USDT"], place.watch.window()
     told = Verification("BTC-USDT", "1m", place.wall(), *window, sample=sample)
     work = Work(history, window.end, Found(told), tell or Telling())
@@ -52,7 +52,6 @@ async def verify(place, *, repair=False, targets=None, sample=None, tell=None, p
         place.writer,
         place.wall,
         tries=3,
-        patience_s=patience_s,
         repair=repair,
     )
     if targets is None:
@@ -347,6 +346,7 @@ async def test_a_locked_database_is_waited_for(locker, shelf, end, nursery):
 
 
 @pytest.mark.sqlite
+@pytest.mark.timing(command_s=5)
 async def test_a_database_that_stays_locked_ends_it(locker, shelf, end):
     """With what any command says then; nothing is replaced."""
     place = shelf(changed={end - 30 * MINUTE: (9.0,) * 7})
@@ -358,7 +358,7 @@ async def test_a_database_that_stays_locked_ends_it(locker, shelf, end):
             locker.execute("BEGIN IMMEDIATE")
 
     with pytest.raises(StoreUnavailable, match="another program keeps it locked"):
-        await verify(place, repair=True, tell=Telling(fetched=lock), patience_s=5)
+        await verify(place, repair=True, tell=Telling(fetched=lock))
     locker.execute("ROLLBACK")
     assert place.rows("SELECT * FROM replaced_candles") == []
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from tests import postgres
+from tests import ports, postgres
 from tests.processes import Agent, Place, end, settings, start_agent, start_simulator, until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -175,7 +175,7 @@ class Chain:
                 one["url"] = f"http://127.0.0.1:{self.webhook.server_address[1]}{path}"
         path = self.folder / "alertmanager.yml"
         path.write_text(yaml.safe_dump(config))
-        self._alertmanager = f"127.0.0.1:{_free_port()}"
+        self._alertmanager = f"127.0.0.1:{ports.reserve()}"
         self._run(
             "alertmanager",
             "prometheus-alertmanager",
@@ -203,7 +203,7 @@ class Chain:
         (found / "fleet.yml").write_text(yaml.safe_dump([targets]))
         (manager,) = config["alerting"]["alertmanagers"]
         manager["static_configs"][0]["targets"] = [self._alertmanager]
-        port = _free_port()
+        port = ports.reserve()
         for one in config["scrape_configs"]:
             if one["job_name"] == "prometheus":
                 one["static_configs"][0]["targets"] = [f"127.0.0.1:{port}"]
@@ -232,8 +232,3 @@ def begin() -> Chain | None:
 def instance(agent: Agent) -> str:
     """Return the name by which Prometheus knows an agent."""
     return urllib.parse.urlsplit(agent.url).netloc
-
-
-def _free_port() -> int:
-    with http.server.HTTPServer(("127.0.0.1", 0), None) as server:
-        return server.server_address[1]

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests import postgres
+from tests import postgres, programs
 from tests.deploy import chain as chains
 from tests.deploy import shipping
 from tests.processes import until
@@ -49,7 +49,7 @@ def chain(request, debian):
     debian("prometheus")
     debian("prometheus-alertmanager")
     if not postgres.is_there():
-        debian("initdb")
+        programs.needs("initdb")
     chain = request.session.stash[CHAIN]
     until(lambda: chain.started.is_set() or chain.problem)
     return chain

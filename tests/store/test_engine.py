@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 import trio
 
-from blofin_agent.store.engine import BUSY_TIMEOUT_S, Store, open_store
+from blofin_agent.store.engine import Store, open_store
 from blofin_agent.store.errors import StoreClosed, StoreError, StoreUnavailable, StoreUnusable, told
+from blofin_agent.store.timing import DEFAULT
 
 BEAT = "INSERT INTO service_heartbeats (service, started, beat, note) VALUES ('x', 1, 1, '')"
 
@@ -70,7 +71,7 @@ def test_sqlite_is_set_up_for_many_readers_and_one_writer(store):
         pragma = lambda name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()  # noqa: E731
         assert pragma("journal_mode") == "wal"
         assert pragma("synchronous") == 1
-        assert pragma("busy_timeout") == BUSY_TIMEOUT_S * 1_000
+        assert pragma("busy_timeout") == DEFAULT.busy_s * 1_000
 
 
 @pytest.mark.sqlite
@@ -331,7 +332,9 @@ def test_two_that_open_together_both_get_a_whole_schema(bare):
 
 
 @pytest.mark.parametrize("released", [True, False])
-def test_a_start_waits_a_moment_for_another_that_starts(tmp_path, monkeypatch, impatient, released):
+def test_a_start_waits_a_moment_for_another_that_starts(
+    tmp_path, monkeypatch, timing, impatient, released
+):
     """SQLite itself does not wait when the write-ahead log is switched on."""
     monkeypatch.setattr("blofin_agent.store.migrate.WAL_TRIES", 3)
     other = sqlite3.connect(tmp_path / "x.db", isolation_level=None, check_same_thread=False)
@@ -339,10 +342,10 @@ def test_a_start_waits_a_moment_for_another_that_starts(tmp_path, monkeypatch, i
     release = threading.Timer(0.05, other.rollback)
     if released:
         release.start()
-        open_store(f"sqlite:///{tmp_path / 'x.db'}").close()
+        open_store(f"sqlite:///{tmp_path / 'x.db'}", timing=timing).close()
     else:
         with pytest.raises(StoreUnusable, match="another program keeps it locked"):
-            open_store(f"sqlite:///{tmp_path / 'x.db'}")
+            open_store(f"sqlite:///{tmp_path / 'x.db'}", timing=timing)
     other.close()
 
 
@@ -365,9 +368,9 @@ async def test_a_reader_waits_for_no_writer(store):
 
 
 @pytest.mark.sqlite
-def test_a_reader_follows_the_file_and_makes_none(store, monkeypatch):
+@pytest.mark.timing(file_return_s=0)
+def test_a_reader_follows_the_file_and_makes_none(store):
     """Removed: it says so. Replaced: it reads what is there now."""
-    monkeypatch.setattr("blofin_agent.store.keeper.GRACE_S", 0)
     reader = store.reader()
 
     def count(connection):

@@ -8,12 +8,12 @@ import pytest
 
 from blofin_agent.core.candle import DAY, Bar
 from blofin_agent.core.fleet import Member
-from blofin_agent.fleet import AGAIN_S, BEAT_S
 from blofin_agent.store import fleet, ledger
-from blofin_agent.store.fleet import LEASE_MS, Me, Superseded
-from blofin_agent.store.postgresql import IDLE_S
+from blofin_agent.store.fleet import Me, Superseded
+from blofin_agent.store.timing import DEFAULT
 
 T = 1_790_000_000_000
+LEASE_MS = round(DEFAULT.lease_s * 1000)
 A, B, C = (
     Me(f"{name}:8780", T, f"pid {name}", f"at {name}", Bar.M1, ("all",), f"http://{name}", name)
     for name in ("a", "b", "c")
@@ -137,7 +137,7 @@ def test_who_is_gone_for_a_week_is_forgotten_when_another_comes(store, clock):
 
 def test_one_that_is_cut_off_in_the_middle_of_a_beat_costs_nobody_else_the_lease():
     """One at a time is in there; it is put out before the lease of any other is over."""
-    assert IDLE_S + BEAT_S + AGAIN_S < LEASE_MS / 1000
+    assert DEFAULT.idle_s + DEFAULT.heartbeat_s + DEFAULT.heartbeat_retry_s < DEFAULT.lease_s
 
 
 # -- who owns -------------------------------------------------------------------------------------

@@ -128,14 +128,14 @@ async def test_a_companion_that_is_removed_costs_no_row(store, path, end):
     assert names(path) == ["a", "b"]
 
 
-async def test_a_file_that_is_gone_is_waited_for_and_then_made_anew(store, path, monkeypatch):
+async def test_a_file_that_is_gone_is_waited_for_and_then_made_anew(store, path):
     """Within the grace nothing is made in its place."""
     path.unlink()
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="gone; if it does not come back within 10 s"):
             await store.write("beat", note("a"))
         assert not path.exists()
-    monkeypatch.setattr("blofin_agent.store.keeper.GRACE_S", 0)
+    store.keeper._gone_since -= 10
     await store.write("beat", note("a"))
     assert names(path) == ["a"]
 
@@ -153,13 +153,13 @@ async def test_a_database_that_lost_its_tables_gets_them_anew(store, path):
     assert store.generation == 1
 
 
-async def test_the_agent_opens_a_locked_database_later(tmp_path, impatient):
+async def test_the_agent_opens_a_locked_database_later(tmp_path, impatient, timing):
     """With the first transaction that it takes."""
     path = tmp_path / "x.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        store = open_store(f"sqlite:///{path}", patient=True)
+        store = open_store(f"sqlite:///{path}", patient=True, timing=timing)
         with pytest.raises(StoreUnavailable, match="locked"):
             await store.write("beat", note("a"))
     await store.write("beat", note("a"))

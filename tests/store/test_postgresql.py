@@ -20,7 +20,8 @@ from blofin_agent.store import blocks, candles, postgresql
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.errors import StoreUnavailable, StoreUnusable, told
-from tests.postgres import GUEST, free_port
+from tests import ports
+from tests.postgres import GUEST, own_server
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.debian]
 
@@ -48,6 +49,18 @@ def refused(url, **how):
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
     return str(caught.value)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A server of this file's own, which its tests freeze and end."""
+    yield from own_server()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres):
+    """Return the name of a database on it with our schema and nothing in it."""
+    return postgres.with_schema()
 
 
 @pytest.fixture
@@ -132,7 +145,7 @@ async def test_rights_that_are_lacking_later_are_an_outage(database, other, as_g
 
 def test_a_port_that_nobody_listens_on_is_one_line(postgres):
     """For who is not patient."""
-    url = f"postgresql://postgres@127.0.0.1:{free_port()}/x"
+    url = f"postgresql://postgres@127.0.0.1:{ports.reserve()}/x"
     assert "Connection refused" in refused(url)
 
 
@@ -225,9 +238,9 @@ class Breaking(list):
             yield one
 
 
-async def test_a_transaction_that_hangs_is_cut_off(store, monkeypatch):
+@pytest.mark.timing(transaction_s=0.3)
+async def test_a_transaction_that_hangs_is_cut_off(store):
     """And the next one works."""
-    monkeypatch.setattr(postgresql, "STUCK_S", 0.3)
     begun = time.monotonic()
     for work in (store.write, store.read):
         with pytest.raises(StoreUnavailable):
@@ -262,15 +275,17 @@ async def test_when_all_is_cut_off_nothing_is_waited_for_any_more(store):
     reader.close()
 
 
+@pytest.mark.timing(command_s=3_600)
 async def test_once_all_is_cut_off_no_connection_is_used_any_more(store):
     """Though the server would answer: who ends has no time to find out, nor to be patient."""
     await store.write("beat", beat)
     store.lines.cut_all()
-    for one in (store, Patient(store, 3_600)):
+    for one in (store, Patient(store)):
         with pytest.raises(StoreUnavailable, match="after the signal to stop"):
             await one.write("beat", beat)
 
 
+@pytest.mark.timing(command_s=3_600)
 async def test_who_is_told_to_stop_meanwhile_tells_of_that_alone(store):
     """That the database is away is no reason any more."""
 
@@ -280,7 +295,7 @@ async def test_who_is_told_to_stop_meanwhile_tells_of_that_alone(store):
         connection.exec_driver_sql("SELECT 1")
 
     with trio.CancelScope() as scope:
-        await Patient(store, 3_600).read("load", work)
+        await Patient(store).read("load", work)
     assert scope.cancelled_caught
 
 
@@ -302,11 +317,11 @@ async def cut_soon(lines):
     lines.cut_all()
 
 
+@pytest.mark.timing(transaction_s=0.3)
 async def test_a_commit_that_waits_for_a_standby_is_cut_off_and_not_done_twice(
-    store, postgres, monkeypatch, candle, end
+    store, database, postgres, candle, end
 ):
     """What it wrote may be there all the same: it is written once."""
-    monkeypatch.setattr(postgresql, "STUCK_S", 0.3)
     batch = [Rows("A", Source.LIVE, [candle(end)])]
 
     def insert(connection):
@@ -325,19 +340,19 @@ async def test_a_commit_that_waits_for_a_standby_is_cut_off_and_not_done_twice(
             await store.write("insert", insert)
     finally:
         standby("")
-    monkeypatch.undo()
-    assert await store.write("insert", insert) == [0]
+    with closing(open_store(database)) as unhurried:
+        assert await unhurried.write("insert", insert) == [0]
     count = "SELECT count(*) FROM candles"
     assert await store.read("load", lambda db: db.exec_driver_sql(count).scalar()) == 1
     these = list(starts(Bar.M1, Span(end, end + MINUTE)))
     assert await store.read("load", lambda db: blocks.wrong(db, Bar.M1, "A", these)) == []
 
 
-async def test_a_server_that_is_frozen_is_given_up(database, monkeypatch, server):
+@pytest.mark.timing(answer_s=0.3)
+async def test_a_server_that_is_frozen_is_given_up(database, timing, monkeypatch, server):
     """It takes connections, and answers nothing; once it does all is well."""
-    monkeypatch.setattr(postgresql, "PING_S", 0.3)
     monkeypatch.setitem(postgresql._CONNECTING, "connect_timeout", "2")
-    with closing(open_store(database)) as store:
+    with closing(open_store(database, timing=timing)) as store:
         await store.write("beat", beat)
         server.freeze()
         begun = time.monotonic()
@@ -350,26 +365,25 @@ async def test_a_server_that_is_frozen_is_given_up(database, monkeypatch, server
         assert await store.read("load", beats) == 2
 
 
-async def test_who_reads_at_leisure_may_pause(database, monkeypatch):
+@pytest.mark.timing(idle_s=0.3)
+async def test_who_reads_at_leisure_may_pause(store):
     """An export into a slow pipe, say. Who writes holds locks, and may not."""
-    monkeypatch.setattr(postgresql, "IDLE_S", 0.3)
 
     def pausing(connection):
         connection.exec_driver_sql("SELECT 1")
         time.sleep(0.9)
         return beats(connection)
 
-    with closing(open_store(database)) as store:
-        assert store.read_here(pausing) == 0
-        with pytest.raises(StoreUnavailable, match="idle-in-transaction timeout"):
-            await store.write("beat", pausing)
-        assert store.read_here(beats) == 0
+    assert store.read_here(pausing) == 0
+    with pytest.raises(StoreUnavailable, match="idle-in-transaction timeout"):
+        await store.write("beat", pausing)
+    assert store.read_here(beats) == 0
 
 
 async def test_of_several_hosts_the_one_that_is_there_is_used(database, postgres):
     """As libpq does it."""
     name = sa.make_url(database).database
-    url = f"postgresql://postgres@127.0.0.1:{free_port()},127.0.0.1:{postgres.port}/{name}"
+    url = f"postgresql://postgres@127.0.0.1:{ports.reserve()},127.0.0.1:{postgres.port}/{name}"
     with closing(open_store(url)) as store:
         await store.write("beat", beat)
     assert "127.0.0.1" in store.where

@@ -5,12 +5,8 @@ import subprocess
 
 import pytest
 
+from tests import programs
 from tests.integration.faults import laws
-
-
-def _left_out(why):
-    """Leave the test out, or let it fail where nothing may be left out, as in CI."""
-    (pytest.fail if os.environ.get("BLOFIN_REQUIRE_DEBIAN") else pytest.skip)(why)
 
 
 @pytest.fixture
@@ -22,7 +18,7 @@ def mounts():
         folder.mkdir(exist_ok=True)
         done = laws.system("mount", *args, folder, check=False)
         if done.returncode:
-            _left_out(f"this machine lets no test mount: {done.stderr.strip()}")
+            programs.leave_out(f"this machine lets no test mount: {done.stderr.strip()}")
         mounted.append(folder)
 
     yield mount
@@ -45,5 +41,5 @@ def bound_by_rights():
     try:
         laws.system(*setpriv, "true")
     except (OSError, subprocess.CalledProcessError) as error:
-        _left_out(f"root heeds no rights, and cannot be made to: {error}")
+        programs.leave_out(f"root heeds no rights, and cannot be made to: {error}")
     return setpriv

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 
 from tests.integration.fleet.cable import Cable
-from tests.postgres import USER, Server, programs, run
+from tests.postgres import USER, Server, folder_of_programs, run
 from tests.processes import until
 
 
@@ -26,7 +26,7 @@ class Pair:
         standby = Server.make(wal_keep_size="256MB")
         shutil.rmtree(standby.data)
         run(
-            programs() / "pg_basebackup",
+            folder_of_programs() / "pg_basebackup",
             *("-h", "127.0.0.1", "-p", str(cable.port), "-U", USER, "-D", standby.data),
             *("-R", "--checkpoint=fast", "--no-sync"),
         )
@@ -49,7 +49,7 @@ class Pair:
 
     def promote(self):
         """Let the standby take writes."""
-        run(programs() / "pg_ctl", "-D", self.standby.data, "-w", "promote")
+        run(folder_of_programs() / "pg_ctl", "-D", self.standby.data, "-w", "promote")
 
     def url(self, database):
         """Return the URL that names both."""

@@ -7,6 +7,7 @@ import pytest
 
 from blofin_agent.stopping import STOP_S
 from tests.integration.fleet import laws
+from tests.postgres import own_server
 from tests.processes import until
 
 pytestmark = pytest.mark.timeout(300)
@@ -16,6 +17,18 @@ PAGES = ("--no-limits", "--page-limit", "100")
 MOST_TWICE = 20
 """Pages that are asked for again when one is cut off: six symbols are filled at once, two pages of
 each may be on their way into the store; and some when it gives up what it was at."""
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A server of this file's own, which its tests freeze and end."""
+    yield from own_server()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres):
+    """Return the name of a database on it with our schema and nothing in it."""
+    return postgres.with_schema()
 
 
 def shows_nothing(member):

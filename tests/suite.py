@@ -1,0 +1,151 @@
+"""How the suite runs: what goes together, what is slow, what was left out; a pytest plugin.
+
+Tests run in parallel. A file's tests stay together in one worker and share its fixtures, except in
+the folders of real processes: there each test may run anywhere, unless it names an `xdist_group`.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from tests import shared
+from tests.programs import NEEDS
+
+SLOW_S = 3.0
+ALONE = "BLOFIN_TESTS_ALONE"
+"""Set in the run that measures tests again, one after another."""
+SPREAD = ("tests/integration/", "tests/laws/")
+"""Folders whose tests need not stay together."""
+_LEFT_OUT = re.compile(NEEDS + r"(\S+)")
+
+_shared_s = pytest.StashKey[list]()
+_took = pytest.StashKey[dict]()
+
+
+def pytest_configure(config):
+    """Declare our marker."""
+    config.addinivalue_line("markers", "slow(why): takes more than 3 seconds, and why it must")
+    config.stash[_took] = {}
+
+
+# -- what goes together ---------------------------------------------------------------------------
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Give each test its group; those that take long begin first."""
+    slow_groups = set()
+    for item in items:
+        path = item.nodeid.partition("::")[0]
+        group = item.get_closest_marker("xdist_group")
+        if group is None and not path.startswith(SPREAD):
+            item.add_marker(pytest.mark.xdist_group(path))
+        if item.get_closest_marker("slow"):
+            slow_groups.add(_group(item))
+    items.sort(key=lambda item: _group(item) not in slow_groups)
+
+
+def _group(item):
+    marker = item.get_closest_marker("xdist_group")
+    if marker is None:
+        return item.nodeid
+    return marker.args[0] if marker.args else marker.kwargs["name"]
+
+
+# -- what is slow ---------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef, request):
+    """Take the time that a shared fixture takes off the test that happens to come first."""
+    begun = time.perf_counter()
+    try:
+        return (yield)
+    finally:
+        if fixturedef.scope != "function":
+            spent = request.session.stash.setdefault(_shared_s, [0.0])
+            spent[0] += time.perf_counter() - begun
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Note how long each test took, its own fixtures with it."""
+    report = yield
+    spent = item.session.stash.setdefault(_shared_s, [0.0])
+    took = call.duration - (spent[0] if call.when == "setup" else 0)
+    spent[0] = 0.0
+    if not item.get_closest_marker("slow"):
+        report.user_properties.append(("unmarked_s", took))
+    return report
+
+
+def pytest_runtest_logreport(report):
+    """Gather it, in the process that reports."""
+    _seconds[report.nodeid] += sum(s for name, s in report.user_properties if name == "unmarked_s")
+
+
+_seconds = Counter()
+
+
+def _unmarked():
+    """Return the tests that took long and do not say why."""
+    return [re.sub(r"@[^@\]]*$", "", one) for one, took in _seconds.items() if took > SLOW_S]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session, exitstatus):
+    """End what is shared, and measure again, alone, what took long: the machine may be busy."""
+    if hasattr(session.config, "workerinput"):
+        return
+    shared.close(session.config)
+    if exitstatus or os.environ.get(ALONE) or not (names := _unmarked()):
+        return
+    again = [sys.executable, "-m", "pytest", "-q", "-n0", "--no-header", *names]
+    done = subprocess.run(
+        again,
+        cwd=session.config.rootpath,
+        env=os.environ | {ALONE: "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    session.config.stash[_took]["again"] = done.stdout
+    if done.returncode:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def _alone(request):
+    """Where tests are measured again, fail one that takes long and does not say why."""
+    begun = time.perf_counter()
+    yield
+    took = time.perf_counter() - begun
+    if os.environ.get(ALONE) and took > SLOW_S and not request.node.get_closest_marker("slow"):
+        pytest.fail(f"took {took:.1f} s; mark it `slow` with the reason, or make it quicker")
+
+
+# -- what was left out ----------------------------------------------------------------------------
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say what was left out for want of a package, and how to install it."""
+    left_out = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        if found := _LEFT_OUT.search(str(report.longrepr)):
+            left_out[found[1]] += 1
+    if left_out:
+        terminalreporter.section("left out")
+        for package, count in sorted(left_out.items()):
+            terminalreporter.write_line(f"{count} tests need Debian's package {package}")
+        names = " ".join(sorted(left_out))
+        terminalreporter.write_line(
+            f"To run them: apt-get update && apt-get install --no-install-recommends {names}"
+        )
+    if again := config.stash[_took].get("again"):
+        terminalreporter.section("took more than 3 s without a marker, measured again alone")
+        terminalreporter.write_line(again)
