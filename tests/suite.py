@@ -103,7 +103,8 @@ def pytest_sessionfinish(session, exitstatus):
     if hasattr(session.config, "workerinput"):
         return
     shared.close(session.config)
-    if exitstatus or os.environ.get(ALONE) or not (names := _unmarked()):
+    measured = os.environ.get(ALONE) is not None
+    if exitstatus or measured or not (names := _unmarked()):
         return
     again = [sys.executable, "-m", "pytest", "-q", "-n0", "--no-header", *names]
     done = subprocess.run(
@@ -125,7 +126,11 @@ def _alone(request):
     begun = time.perf_counter()
     yield
     took = time.perf_counter() - begun
-    if os.environ.get(ALONE) and took > SLOW_S and not request.node.get_closest_marker("slow"):
+    if (
+        os.environ.get(ALONE) == "1"
+        and took > SLOW_S
+        and not request.node.get_closest_marker("slow")
+    ):
         pytest.fail(f"took {took:.1f} s; mark it `slow` with the reason, or make it quicker")
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pace import fast_clock
 from tests.processes import Place, end, settings, start_agent, start_simulator
 
 HERE = Path(__file__).parent
@@ -13,15 +14,17 @@ def pytest_generate_tests(metafunc):
     """Try each law on both engines, unless it is one of SQLite's file, or of a folder below."""
     here = Path(metafunc.module.__file__).parent == HERE
     if here and "place" in metafunc.fixturenames:
-        of_a_file = metafunc.definition.get_closest_marker("sqlite")
-        engines = ["sqlite"] if of_a_file else ["sqlite", "postgresql"]
-        metafunc.parametrize("place", engines, indirect=True)
+        engines = ["sqlite", "postgresql"]
+        alone = [one for one in engines if metafunc.definition.get_closest_marker(one)]
+        metafunc.parametrize("place", alone or engines, indirect=True)
 
 
 @pytest.fixture
 def place(request, tmp_path):
     """A new working directory with settings."""
     env = settings()
+    if request.node.get_closest_marker("fast_clock"):
+        env |= fast_clock()
     if getattr(request, "param", "sqlite") == "postgresql":
         env["BLOFIN_DATABASE_URL"] = request.getfixturevalue("postgres_database")
     return Place(tmp_path, env)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.pace import REAL
 from tests.processes import until
 
 TOKEN = "0123456789abcdef"
@@ -36,7 +37,13 @@ def test_schemathesis_finds_nothing(place, simulate, run_agent):
     until(lambda: json.loads(ask(agent, "/api/v1/runs")[1])["runs"])
     command = [
         *(Path(sys.executable).with_name("schemathesis"), "run"),
-        *(f"{agent.url}/api/v1/openapi.json", "--checks", "all", "--max-examples", "30"),
+        *(
+            f"{agent.url}/api/v1/openapi.json",
+            "--checks",
+            "all",
+            "--max-examples",
+            "30" if REAL else "8",
+        ),
         *("--seed", "1", "--no-color", "--request-timeout", "10"),
     ]
     done = subprocess.run(

@@ -35,6 +35,7 @@ def written(agent):
     return [samples.get(name, 0) for name in names]
 
 
+@pytest.mark.fast_clock
 @pytest.mark.timeout(240)
 def test_ticks_are_those_of_the_exchange_and_candles_are_complete(place, simulate, run_agent):
     """Each trade once, through two starts; the figures tell how many; a signal loses none."""
@@ -64,6 +65,7 @@ def test_ticks_are_those_of_the_exchange_and_candles_are_complete(place, simulat
     assert "Traceback" not in (place.folder / "err").read_text()
 
 
+@pytest.mark.fast_clock
 @pytest.mark.timeout(120)
 def test_the_figure_is_the_number_of_rows(place, simulate, run_agent):
     """Once the trades have stopped, and every one of them is stored."""
@@ -83,6 +85,7 @@ def test_the_figure_is_the_number_of_rows(place, simulate, run_agent):
     assert agent.stop() == 0
 
 
+@pytest.mark.fast_clock
 @pytest.mark.timeout(120)
 def test_without_the_setting_nothing_is_kept(place, simulate, run_agent):
     """No connection, no row, no series by symbol."""

@@ -41,6 +41,11 @@ class World:
         rows = self.store.read_here(lambda connection: connection.exec_driver_sql(query).all())
         return {row[0]: Candle(*row) for row in rows}
 
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """Return what a query of the store gives."""
+        found = self.store.read_here(lambda connection: connection.exec_driver_sql(query).all())
+        return [tuple(row) for row in found]
+
     def stored_times(self, symbol: str) -> list[int]:
         """Return the open times of the newest stored candles of a symbol."""
         query = (

@@ -6,7 +6,6 @@ import resource
 import shutil
 import sqlite3
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import pytest
 
 from tests.integration.faults import laws
 from tests.integration.faults.laws import ENV
-from tests.processes import COMMAND, Place, end, settings, start_agent, start_simulator, until
+from tests.pace import REAL
+from tests.processes import COMMAND, start_agent, until
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -52,63 +52,48 @@ def agent(place, simulate, run_agent):
 
 # -- a lock ---------------------------------------------------------------------------------------
 
-LOCKED_S = 60
+LOCKED_S = 60 if REAL else 12
+COMMAND_S = 30 if REAL else 5
+"""How long a command waits for the database."""
 
 
-class _Minute(threading.Thread):
-    """A minute for which an agent's database is locked, beside the other tests."""
-
-    def __init__(self, folder):
-        super().__init__(daemon=True)
-        self.place = Place(folder, settings())
-        self.processes = []
-        self.problem = None
-        self.done = {}
-
-    def run(self):
-        try:
-            self._run()
-        except BaseException as error:  # noqa: BLE001 - raised where the test looks
-            self.problem = error
-
-    def _run(self):
-        place = self.place
-        self.simulator = start_simulator(place, options=["--no-limits"])
-        self.processes.append(self.simulator.process)
-        agent = start_agent(place, started=self.processes, **ENV)
-        laws.whole(agent)
-        with laws.locked(database(place)):
-            until_ = time.monotonic() + LOCKED_S
-            laws.down(agent)
-            for command in (["coverage"], ["gaps"], ["verify"], ["check"], ["backfill"]):
-                begun = time.monotonic()
-                ran = place.run(*command, **ENV | {"BACKFILL_LOOKBACK_HOURS": "7"})
-                self.done[command[0]] = ran, time.monotonic() - begun
-            # Its candles come meanwhile, and nothing is counted that is not stored.
-            while time.monotonic() < until_:
-                assert laws.figures(agent)["blofin_store_up"] == 0
-                laws.counted_is_stored(agent, place)
-                time.sleep(1)
-        self.whole_s = laws.whole(agent)
-        laws.counted_is_stored(agent, place)
-        self.told = laws.told(place)
-        laws.is_the_truth(place, self.simulator)
-        with laws.locked(database(place)):
-            laws.down(agent)
-            laws.ends(agent)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def minute(request, tmp_path_factory):
-    """Begin the minute when the module begins: it is looked at in its last test."""
-    if not any("minute" in getattr(item, "name", "") for item in request.session.items):
-        yield None
-        return
-    minute = _Minute(tmp_path_factory.mktemp("minute"))
-    minute.start()
-    yield minute
-    minute.join(150)
-    end(minute.processes)
+def test_locked_by_another_process_for_long(place, simulate, run_agent):
+    """The agent goes on at once when it is over; commands say in one line that it is locked."""
+    simulator = simulate()
+    env = ENV | {"BLOFIN_TIMING": f"command_s={COMMAND_S}"}
+    agent = run_agent(**env)
+    laws.whole(agent)
+    done = {}
+    with laws.locked(database(place)):
+        until_ = time.monotonic() + LOCKED_S
+        laws.down(agent)
+        for command in ("coverage", "gaps", "verify", "check", "backfill"):
+            begun = time.monotonic()
+            ran = place.run(command, **env | {"BACKFILL_LOOKBACK_HOURS": "7"})
+            done[command] = ran, time.monotonic() - begun
+        # Its candles come meanwhile, and nothing is counted that is not stored.
+        while time.monotonic() < until_:
+            assert laws.figures(agent)["blofin_store_up"] == 0
+            laws.counted_is_stored(agent, place)
+            time.sleep(0.5)
+    assert laws.whole(agent) < 10
+    laws.counted_is_stored(agent, place)
+    assert laws.told(place) == (1, 1)
+    laws.is_the_truth(place, simulator)
+    with laws.locked(database(place)):
+        laws.down(agent)
+        laws.ends(agent)
+    for command, (ran, seconds) in done.items():
+        assert "Traceback" not in ran.stderr
+        assert "the agent" not in ran.stderr
+        # They read in peace, and those that must write wait for so long at most.
+        assert seconds < COMMAND_S + 15
+        if command in ("coverage", "gaps"):
+            assert (ran.returncode, ran.stderr) == (3, "")
+        else:
+            assert ran.returncode == 1
+            assert "another program keeps it locked" in ran.stdout + ran.stderr
+            assert len(ran.stderr.splitlines()) <= 2
 
 
 def test_locked_when_the_agent_starts(place, simulate, run_agent):
@@ -387,23 +372,3 @@ def test_replaced_by_garbage_until_a_good_file_is_back(agent, place):
     laws.down(agent, 10)
     laws.ends(agent)
     assert database(place).read_bytes() == noise
-
-
-def test_locked_by_another_process_for_a_minute(minute):
-    """The agent goes on at once when it is over; commands say in one line that it is locked."""
-    minute.join()
-    if minute.problem:
-        raise minute.problem
-    assert minute.told == (1, 1)
-    assert minute.whole_s < 10
-    for command, (ran, seconds) in minute.done.items():
-        assert "Traceback" not in ran.stderr
-        assert "the agent" not in ran.stderr
-        # They read in peace, and those that must write wait for half a minute at most.
-        assert seconds < 45
-        if command in ("coverage", "gaps"):
-            assert (ran.returncode, ran.stderr) == (3, "")
-        else:
-            assert ran.returncode == 1
-            assert "another program keeps it locked" in ran.stdout + ran.stderr
-            assert len(ran.stderr.splitlines()) <= 2

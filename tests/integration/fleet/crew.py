@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,14 +16,17 @@ import pytest
 
 from blofin_agent.core import fleet
 from blofin_agent.core.instruments import Instrument
+from blofin_agent.store.timing import DEFAULT
 from tests.integration.fleet.cable import Cable
+from tests.pace import FLEET, fleet_s
 from tests.processes import Agent, Place, settings, start_agent, start_simulator
 
 RATIO = 'blofin_coverage_ratio{symbol="'
 LOOK_S = 0.5
 SETTLE_MS = 2_000
-MOVED_WITHIN_S = 60
+MOVED_WITHIN_S = fleet_s(60)
 """So long a symbol may be nobody's, whatever happens."""
+TIMING = ",".join(f"{one.name}={getattr(DEFAULT, one.name) * FLEET:g}" for one in fields(DEFAULT))
 
 
 class Look(NamedTuple):
@@ -112,6 +115,7 @@ class Crew:
             folder.mkdir()
             given = settings(
                 BLOFIN_DATABASE_URL=self.url,
+                BLOFIN_TIMING=TIMING,
                 BLOFIN_EGRESS=name,
                 BLOFIN_SYMBOLS="all",
                 BLOFIN_REST_URL=self.simulator.rest_url,
@@ -200,7 +204,7 @@ class Crew:
                 pytest.fail(
                     f"not within {within_s} s: {shown=}, owned={Counter(self.owners().values())}"
                 )
-            time.sleep(0.2)
+            time.sleep(0.1)
         return time.monotonic() - begun
 
     def _is_shared_out(self):

@@ -7,6 +7,7 @@ import pytest
 
 from blofin_agent.stopping import STOP_S
 from tests.integration.fleet import laws
+from tests.pace import FLEET, REAL, fleet_s
 from tests.postgres import own_server
 from tests.processes import until
 
@@ -43,7 +44,7 @@ def shown_by(*members):
 
 def test_one_that_is_cut_off_in_the_middle_of_a_fill_is_stood_in_for_and_comes_back(crew, postgres):
     """Without a word: nothing is passed on, and nobody is told. Little is asked for twice."""
-    fleet = crew(options=PAGES, hours=24, **FILLING)
+    fleet = crew(options=PAGES, hours=24 if REAL else 10, **FILLING)
     began_ms, since = round(time.time() * 1000) - 300_000, time.monotonic()
     _, cable, _ = fleet.start_with_cables(postgres, "a", "b", "c")
     fleet.until_shared_out(30)
@@ -71,14 +72,14 @@ def test_a_fleet_that_falls_apart_is_one_again(crew, postgres):
     fleet.until_shared_out(30)
     before = fleet.owners()
     one.pull()
-    time.sleep(8)
+    time.sleep(8 * FLEET)
     other.mute()
     left = fleet.members["b"]
     until(lambda: left.look().shows == set(fleet.symbols))
     shows_nothing(fleet.members["a"])
     shows_nothing(fleet.members["c"])
     one.mend()
-    time.sleep(4)
+    time.sleep(4 * FLEET)
     # That one's cable is pulled when it is mended: what it held back never arrives.
     other.pull()
     other.mend()
@@ -96,7 +97,7 @@ def frozen(server):
         server.thaw()
 
 
-def test_a_database_that_is_frozen_for_40_s_and_an_agent_that_is_to_end_meanwhile(crew, postgres):
+def test_a_database_that_is_frozen_for_long_and_an_agent_that_is_to_end_meanwhile(crew, postgres):
     """It ends in time; the others go on with what they had, and then with what it had."""
     fleet = crew()
     since = time.monotonic()
@@ -109,10 +110,10 @@ def test_a_database_that_is_frozen_for_40_s_and_an_agent_that_is_to_end_meanwhil
         # Without the database it cannot say that it leaves; nor, maybe, store its last candles.
         assert gone.agent.stop() == 0
         assert time.monotonic() - froze < STOP_S
-        until(lambda: not shown_by(*stay), 30)
+        until(lambda: not shown_by(*stay), fleet_s(30))
         for one in stay:
             assert "cannot be used now" in one.not_ready()
-        time.sleep(max(0, froze + 40 - time.monotonic()))
+        time.sleep(max(0, froze + 40 * FLEET - time.monotonic()))
     until(lambda: all(one.look().shows >= had for one, had in zip(stay, shares, strict=True)), 20)
     fleet.until_shared_out(40)
     # Neither took over what the other kept.

@@ -4,7 +4,9 @@ import time
 
 import pytest
 
+from tests import ports
 from tests.integration.fleet import laws
+from tests.pace import fleet_s
 from tests.processes import until
 
 pytestmark = pytest.mark.timeout(240)
@@ -19,12 +21,12 @@ def test_kill_9_a_restart_and_a_sigterm_in_the_middle_of_a_fill(crew):
     assert all(len(one.look().shows) >= 2 for one in fleet.living())
 
     fleet.members["a"].kill()
-    assert fleet.until_shared_out() < 40
+    assert fleet.until_shared_out() < fleet_s(40)
     laws.nothing_of_others(fleet)
 
     # It comes back, and takes its share.
     (back,) = fleet.start("a")
-    assert fleet.until_shared_out() < 20
+    assert fleet.until_shared_out() < fleet_s(20)
     assert len(back.look().shows) >= 2
 
     # Killed and started again at once, under its name: nobody waits for the end of a lease.
@@ -39,7 +41,7 @@ def test_kill_9_a_restart_and_a_sigterm_in_the_middle_of_a_fill(crew):
     begun = time.monotonic()
     assert fleet.members["b"].agent.stop() == 0
     fleet.until_shared_out()
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < fleet_s(15)
     laws.all_is_well(fleet, since)
 
 
@@ -83,15 +85,16 @@ def test_each_gets_of_what_it_wants_and_those_behind_one_address_share_its_budge
 
 def test_a_symbol_that_is_listed_anew_is_kept_by_one_once_one_of_all_was_told(crew):
     """Each asks for the list once an hour; what one hears is known to the others at once."""
-    fleet = crew(symbols="BTC-USDT,ETH-USDT,SOL-USDT,XRP-USDT", hours=1)
+    port = str(ports.reserve())
+    exchange = ("--no-limits", "--port", port)
+    fleet = crew(symbols="BTC-USDT,ETH-USDT,SOL-USDT,XRP-USDT", hours=1, options=exchange)
     since = time.monotonic()
     fleet.start("a", "b")
     fleet.until_shared_out(30)
-    port = fleet.simulator.rest_url.rpartition(":")[2]
     fleet.simulator.process.terminate()
     fleet.simulator.process.wait()
     new = ",".join(f"NEW{number}-USDT" for number in range(8))
-    fleet.trade(f"BTC-USDT,ETH-USDT,SOL-USDT,{new}", ("--no-limits", "--port", port))
+    fleet.trade(f"BTC-USDT,ETH-USDT,SOL-USDT,{new}", exchange)
     fleet.query("UPDATE instruments SET seen = 1 RETURNING seen")
     fleet.start("c")
     until(lambda: fleet.owners().keys() == set(fleet.symbols), 30)
