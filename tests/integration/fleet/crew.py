@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +16,8 @@ import pytest
 
 from blofin_agent.core import fleet
 from blofin_agent.core.instruments import Instrument
-from blofin_agent.store.timing import DEFAULT
 from tests.integration.fleet.cable import Cable
-from tests.pace import FLEET, fleet_s
+from tests.pace import fleet_s, fleet_timing
 from tests.processes import Agent, Place, settings, start_agent, start_simulator
 
 RATIO = 'blofin_coverage_ratio{symbol="'
@@ -26,7 +25,6 @@ LOOK_S = 0.5
 SETTLE_MS = 2_000
 MOVED_WITHIN_S = fleet_s(60)
 """So long a symbol may be nobody's, whatever happens."""
-TIMING = ",".join(f"{one.name}={getattr(DEFAULT, one.name) * FLEET:g}" for one in fields(DEFAULT))
 
 
 class Look(NamedTuple):
@@ -115,7 +113,6 @@ class Crew:
             folder.mkdir()
             given = settings(
                 BLOFIN_DATABASE_URL=self.url,
-                BLOFIN_TIMING=TIMING,
                 BLOFIN_EGRESS=name,
                 BLOFIN_SYMBOLS="all",
                 BLOFIN_REST_URL=self.simulator.rest_url,
@@ -123,7 +120,7 @@ class Crew:
                 BACKFILL_LOOKBACK_HOURS=str(self.hours),
                 COVERAGE_SETTLE_SECONDS=str(SETTLE_MS // 1000),
             )
-            place = Place(folder, given | self.env | env)
+            place = Place(folder, fleet_timing() | given | self.env | env)
             self.members[name] = Member(name, start_agent(place, started=self.processes))
         return [self.members[name] for name in names]
 
