@@ -10,8 +10,11 @@ SHAKE_S ?= 240
 SEEDS ?= 7
 BIN := .venv/bin
 
-.PHONY: run demo test test-parts test-processes test-faults fuzz shake lint format dashboards pictures screens clean
+.PHONY: help run demo test test-slow fuzz shake lint format dashboards pictures screens clean
 .PHONY: soak bench lock dist audit
+
+help:  ## this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | sort | expand -t 24
 
 run: .venv/run  ## the agent, with SQLite under data/
 	$(BIN)/blofin-agent run
@@ -19,31 +22,27 @@ run: .venv/run  ## the agent, with SQLite under data/
 demo: .venv/run  ## the same against the built-in simulator, with gaps to heal
 	$(BIN)/blofin-agent demo
 
-test: .venv/dev  ## the whole suite, and how much of the code it runs; ARGS='tests/core -x' for a part
+# Most tests wait: for a process, a server, a deadline. So there are more workers than cores.
+WORKERS ?= 8
+PYTEST := -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 25
+# What is compiled stays: each of some hundred processes would compile it anew.
+export PYTHONDONTWRITEBYTECODE :=
+
+test: .venv/dev .venv/compiled  ## the whole suite; ARGS='tests/core -x' for a part, COVERAGE=1 for the gates of coverage
+ifdef COVERAGE
 	rm -f .coverage .coverage.*
-ifdef ARGS
-	$(PYTEST) $(ARGS)
-else
-	$(MAKE) --no-print-directory -j3 test-parts test-processes test-faults
-endif
+	$(BIN)/coverage run $(PYTEST) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='blofin_agent/core/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=90
+else
+	$(BIN)/python $(PYTEST) $(ARGS)
+endif
 
-# A running agent waits most of the time: for the next minute, or until it is noticed that another is
-# gone. Its tests run beside the others, and their reports follow when they are done.
-PYTEST := $(BIN)/coverage run -m pytest
-PROCESSES := tests/browser $(patsubst %,tests/integration/test_%.py,agent api restart ticks) tests/integration/fleet
-FAULTS := tests/laws tests/integration/faults
-
-test-parts:
-	$(PYTEST) $(patsubst %,--ignore=%,$(PROCESSES) $(FAULTS))
-
-test-processes:
-	@$(PYTEST) $(PROCESSES) >.$@.log 2>&1; code=$$?; cat .$@.log; exit $$code
-
-test-faults:
-	@$(PYTEST) $(FAULTS) >.$@.log 2>&1; code=$$?; cat .$@.log; exit $$code
+# In real time: leases of 25 s, minutes of 60 s, all seeds. Once for each issue, and before a release.
+SLOW := tests/laws tests/integration tests/deploy/test_chain.py
+test-slow: .venv/dev  ## the laws of real time by the real clock and durations, and all that has chance in it for longer
+	BLOFIN_TESTS_REAL_TIME=1 BLOFIN_TESTS_ALONE=0 $(BIN)/python $(PYTEST) $(or $(ARGS),$(SLOW))
 
 soak: .venv/dev  ## the laws under any mix of faults, in virtual time: HOURS=24 SEEDS=7,8
 	SOAK_HOURS=$(HOURS) SOAK_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/laws
@@ -127,5 +126,10 @@ format: .venv/dev
 	$(BIN)/python -m pip install -qq --group dev
 	touch $@
 
+# Else each worker would compile all of the tests in its first run.
+.venv/compiled: .venv/dev
+	$(BIN)/python -m pytest --collect-only -qq >/dev/null
+	touch $@
+
 clean:
-	rm -rf .venv .release .coverage .coverage.* .test-*.log .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz dist
+	rm -rf .venv .release .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz dist

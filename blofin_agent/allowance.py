@@ -95,16 +95,24 @@ class Allowance:
         return grant
 
     async def take_turn(self, every_s: float) -> None:
-        """Wait for our turn to make a websocket connection among all who share our address."""
+        """Wait for our turn to make a websocket connection among all who share our address.
+
+        Without a database nobody knows when the others connect: then it is waited for, unless
+        there are no others.
+        """
         moment = self._moments()
 
         def work(connection: sa.Connection) -> int:
             now = moment(connection).wall
             return stored.connect_at(connection, self.egress, now, round(every_s * 1000)) - now
 
-        wait_ms = 0
-        with suppress(StoreUnavailable):
-            wait_ms = await self._store.write("budget", work)
+        while True:
+            with suppress(StoreUnavailable):
+                wait_ms = await self._store.write("budget", work)
+                break
+            if self.neighbours() < 2:  # noqa: PLR2004 - alone
+                return
+            await self._store.pause(every_s)
         await trio.sleep(wait_ms / 1000)
 
     async def pause(self, seconds: float) -> None:

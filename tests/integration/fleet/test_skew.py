@@ -8,11 +8,13 @@ import time
 import pytest
 
 from tests.integration.fleet import laws
-from tests.pace import fleet_s
+from tests.pace import REAL, fleet_s
 from tests.processes import until
 
 pytestmark = pytest.mark.timeout(240)
 
+AMISS_MS = 5_000
+"""What a busy machine may take between the ledger and the exchange; clocks differ by 30 s."""
 LIMIT = 475
 """What may go in a minute from one address."""
 AHEAD = """
@@ -47,7 +49,7 @@ def test_clocks_that_differ_by_a_minute_pass_no_limit_lose_no_symbol_and_store_n
 ):
     """Leases, the budget and which candles are over go by the database's clock."""
     fleet = crew(
-        hours=29,
+        hours=29 if REAL else 6,
         options=("--page-limit", "100"),
         BLOFIN_EGRESS="office",
         BACKFILL_REQUEST_SLEEP_MS="0",
@@ -62,9 +64,15 @@ def test_clocks_that_differ_by_a_minute_pass_no_limit_lose_no_symbol_and_store_n
     fleet.until_shared_out(30)
     fleet.members["ahead"].kill()
     assert fleet.until_shared_out() < fleet_s(40)
-    # As many as may go went, and then the others.
-    until(lambda: fleet.simulator.pages() > LIMIT + 40)
+    if REAL:
+        # As many as may go went, and then the others.
+        until(lambda: fleet.simulator.pages() > LIMIT + 40)
     laws.all_is_well(fleet, since)
-    limits = fleet.simulator.stats()["limits"]
-    assert LIMIT - 75 < limits["most"]["60"] <= LIMIT
+    stats = fleet.simulator.stats()
+    limits = stats["limits"]
+    assert (LIMIT - 75 if REAL else 0) < limits["most"]["60"] <= LIMIT
+    # What is reckoned from is true: each request stands in the ledger at the time it was sent.
+    entered = fleet.query("SELECT started FROM request_ledger ORDER BY started")
+    for (started,), seen in zip(entered[-100:], sorted(stats["times"])[-100:], strict=True):
+        assert abs(started - seen) < AMISS_MS
     assert (limits["refused"], limits["connections_refused"]) == (0, 0)
