@@ -45,7 +45,7 @@ test-slow: .venv/dev  ## the laws of real time by the real clock and durations, 
 	BLOFIN_TESTS_REAL_TIME=1 BLOFIN_TESTS_ALONE=0 $(BIN)/python $(PYTEST) $(or $(ARGS),$(SLOW))
 
 soak: .venv/dev  ## the laws under any mix of faults, in virtual time: HOURS=24 SEEDS=7,8
-	SOAK_HOURS=$(HOURS) SOAK_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/laws
+	SOAK_HOURS=$(HOURS) SOAK_SEEDS=$(SEEDS) $(BIN)/python -m pytest -n auto tests/laws/test_laws.py
 
 shake: .venv/dev  ## a fleet under any mix of kills, cuts and restarts: SHAKE_S=240 SEEDS=7,8
 	SHAKE_S=$(SHAKE_S) SHAKE_SEEDS=$(SEEDS) $(BIN)/python -m pytest -s tests/integration/fleet/shake.py

@@ -14,6 +14,7 @@ from collections import Counter
 import pytest
 
 from tests import shared
+from tests.pace import REAL
 from tests.programs import NEEDS
 
 SLOW_S = 3.0
@@ -30,6 +31,7 @@ _took = pytest.StashKey[dict]()
 def pytest_configure(config):
     """Declare our marker."""
     config.addinivalue_line("markers", "slow(why): takes more than 3 seconds, and why it must")
+    config.addinivalue_line("markers", "real_time: only `make test-slow` runs it")
     config.stash[_took] = {}
 
 
@@ -37,8 +39,12 @@ def pytest_configure(config):
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Give each test its group; those that take long begin first."""
+    if not REAL:
+        left = [item for item in items if item.get_closest_marker("real_time")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
     slow_groups = set()
     for item in items:
         path = item.nodeid.partition("::")[0]

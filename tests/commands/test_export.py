@@ -310,7 +310,7 @@ def test_rows_written_meanwhile_do_not_come_in(run, store, monkeypatch):
 
 def test_memory_does_not_grow_with_the_rows(store, database, tmp_path):
     """The peak of ten times as many rows is not even twice as high."""
-    step = 20_000
+    step = 5_000
     times = range(END - 10 * step * MINUTE, END, MINUTE)
     with store.engine.begin() as connection:
         held = [made(0)._replace(open_time=time) for time in times]
@@ -322,7 +322,7 @@ from blofin_agent.commands import export as engine
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Span
 from blofin_agent.store.engine import open_store
-engine.PART_ROWS = 5_000
+engine.PART_ROWS = 1_250
 store = open_store(sys.argv[1], read_only=True)
 span = Span(int(sys.argv[3]), int(sys.argv[4]))
 work = lambda db: engine.to_folder(

@@ -160,6 +160,7 @@ def test_a_403_at_the_websockets_handshake_stops_rest_of_all_processes_too(
     assert [one for one in exchange.arrivals if one.at > handshake.at + UNDER_WAY_S] == []
 
 
+@pytest.mark.real_time
 @pytest.mark.timeout(180)
 def test_a_cold_start_of_500_symbols_passes_no_limit_and_loses_no_live_candle(
     place, gate, run_agent
