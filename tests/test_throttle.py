@@ -746,3 +746,18 @@ async def test_a_database_that_was_replaced_is_told_before_a_new_process_asks(ho
     assert place.rows("SELECT until FROM suspension") == [(until,)]
     await place.reconciler.once()
     assert place.rows("SELECT count(*) FROM request_ledger") == [(476,)]
+
+
+async def test_a_connection_waits_for_the_database_where_others_share_the_address(house, locker):
+    """Nobody knows then when the others connect. An agent that is alone need not wait."""
+    place = house()
+    locker.execute("BEGIN IMMEDIATE")
+    with trio.fail_after(1):
+        await place.allowance.take_turn(1.25)
+    place.allowance.neighbours = lambda: 2
+    with trio.move_on_after(600) as waiting:
+        await place.allowance.take_turn(1.25)
+    assert waiting.cancelled_caught
+    locker.execute("ROLLBACK")
+    with trio.fail_after(1):
+        await place.allowance.take_turn(1.25)
