@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MAX_REQUEST_BYTES = 150_000
-PYTHON_OPTIONS = ("PYTHON", "LD_PRELOAD", "COVERAGE")
+PYTHON_OPTIONS = ("PYTHON", "LD_PRELOAD", "COVERAGE_PROCESS")
 """Variables that begin so are read when Python starts: a fork would not heed what differs."""
 
 
