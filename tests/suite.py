@@ -38,9 +38,9 @@ def pytest_configure(config):
 # -- what goes together ---------------------------------------------------------------------------
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Give each test its group; those that take long begin first."""
+    """Give each test its group, before xdist looks; those that take long begin first."""
     if not REAL:
         left = [item for item in items if item.get_closest_marker("real_time")]
         config.hook.pytest_deselected(items=left)
