@@ -212,6 +212,7 @@ async def test_a_symbol_is_let_go_of_before_another_takes_it(crew):
     assert let_go <= comer.kept[1][0] <= let_go + AGAIN_S
 
 
+@pytest.mark.slow("leases in virtual time, on a real database")
 async def test_one_that_takes_longer_than_a_lease_to_begin_or_to_let_go_is_not_taken_for_gone(
     crew, lines
 ):

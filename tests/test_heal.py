@@ -72,6 +72,7 @@ async def test_a_symbol_is_healed_at_most_once_a_minute(house, exchange, hold):
 
 
 @pytest.mark.parametrize("share", [1, 0.5])
+@pytest.mark.slow("200 symbols in virtual time")
 async def test_healing_never_takes_more_than_half_of_the_budget(house, exchange, hold, end, share):
     """200 symbols with holes all the time: below half of each limit in force, in every window.
 
@@ -92,6 +93,7 @@ async def test_healing_never_takes_more_than_half_of_the_budget(house, exchange,
     assert set(first.values()) == {1}
 
 
+@pytest.mark.slow("200 symbols in virtual time")
 async def test_a_pass_does_not_fall_into_step_with_healing(house, exchange, hold, end):
     """200 symbols with an old hole and a fresh one: the pass keeps its own pace, and asks once."""
     place = house(watched=[f"S{number}-USDT" for number in range(200)])
@@ -159,6 +161,7 @@ async def test_a_symbol_that_is_back_is_healed_at_once(house, exchange, hold, en
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow("200 symbols in virtual time")
 async def test_while_blofin_is_away_one_symbol_at_a_time_knocks(house, exchange, hold, end):
     """100 symbols with holes are not 100 requests a minute; once it is back, all are healed."""
     names = [f"S{number}-USDT" for number in range(100)]

@@ -261,6 +261,7 @@ async def test_a_ban_of_rest_holds_for_the_websocket_too(house, peer, exchange):
     assert until <= peer.connects[0] <= until + 2
 
 
+@pytest.mark.slow("minutes of virtual time on many connections")
 async def test_after_a_ban_one_connection_goes_alone(house, peer):
     """Of three the first; when it is refused as well, none of the others tries."""
     place = house(hours=1, watched=[f"S{number}-USDT" for number in range(2 * PER_CONNECTION + 1)])

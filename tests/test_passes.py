@@ -137,6 +137,7 @@ async def test_after_a_pass_that_was_too_long_the_next_begins_at_once(house, exc
     assert started == [(0,), (3_601,)]
 
 
+@pytest.mark.slow("a week of 32 symbols, row by row")
 async def test_a_cold_start_of_32_symbols_takes_224_pages_at_the_spacing(house, exchange):
     """A week of minutes each, 250 ms from start to start: 56 s, and no limit in the way."""
     names = [f"S{number}-USDT" for number in range(32)]

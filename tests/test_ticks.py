@@ -149,6 +149,7 @@ async def test_storing_and_deleting_do_not_queue_up_before_a_candle(house, commi
     assert seen == ["ticks", "insert", "ticks"]
 
 
+@pytest.mark.slow("fills a queue of 50,000")
 async def test_while_the_database_is_away_ticks_wait_and_then_are_dropped(locker, house, lines):
     """Told once, without a traceback; all that had room is stored when it is back."""
     place = house()

@@ -143,6 +143,7 @@ async def test_lost_connections_of_trades_are_no_trouble_of_candles(house, peer,
     assert "candles are not concerned" in lines("warning")[0]
 
 
+@pytest.mark.slow("hours of virtual time")
 async def test_a_quiet_channel_of_trades_is_kept(house, peer, wire, end):
     """Hours without a trade: nothing is renewed or made anew as long as pongs come."""
 

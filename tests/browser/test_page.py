@@ -14,6 +14,8 @@ from blofin_agent.text import percent
 from tests.browser.conftest import HOLED, LISTED, WITHHELD
 from tests.processes import until
 
+pytestmark = pytest.mark.slow("a browser before a real agent")
+
 NAMES_WIDTH, AXIS, ROW = 110, 18, 18
 """Of the gap map, in pixels; as in map.js."""
 

@@ -67,6 +67,7 @@ def test_each_shell_gets_its_script(shell):
         (["blofin-agent", "gaps", "--symbols", "ET"], "ETH-USDT"),
     ],
 )
+@pytest.mark.slow("starts Python anew for each word, as bash does")
 def test_bash_completes(listed, words, answer):
     """As when somebody presses Tab."""
     bash = shutil.which("bash")

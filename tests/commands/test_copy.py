@@ -190,6 +190,7 @@ def sums(url):
 
 @pytest.mark.parametrize("source", ENGINES)
 @pytest.mark.parametrize("target", ENGINES)
+@pytest.mark.slow("copies every table twice")
 def test_all_of_a_store_arrives_and_a_second_copy_writes_nothing(new, source, target):
     """To the last bit of each figure, with sources, blocks, runs in their order, proofs, ticks."""
     here, there = new(source), new(target)
@@ -321,6 +322,7 @@ def test_what_the_target_has_beyond_the_source_is_fine_and_said(new):
 
 
 @pytest.mark.parametrize("target", ENGINES)
+@pytest.mark.slow("copies 57,000 candles several times")
 def test_broken_off_anywhere_it_goes_on_when_it_is_run_again(new, target, monkeypatch):
     """What was copied before is compared, and not written again."""
     here, there = new("sqlite"), new(target)
@@ -395,6 +397,7 @@ def started(new):
 
 
 @pytest.mark.parametrize("target", ENGINES)
+@pytest.mark.slow("a real process that copies, and is ended")
 def test_after_kill_9_it_goes_on(started, target):
     """The process is gone in the middle; a second one finds what is there and copies the rest."""
     process, here, there = started(target)
@@ -410,6 +413,7 @@ def test_after_kill_9_it_goes_on(started, target):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow("a real process that copies, and is ended")
 def test_a_signal_ends_it_after_the_transaction_under_way(started, number):
     """With exit code 1 and what to do."""
     process, here, there = started("sqlite")

@@ -308,6 +308,7 @@ def test_rows_written_meanwhile_do_not_come_in(run, store, monkeypatch):
     assert entry("B-USDT")["missing"] == 2
 
 
+@pytest.mark.slow("50,000 rows under tracemalloc")
 def test_memory_does_not_grow_with_the_rows(store, database, tmp_path):
     """The peak of ten times as many rows is not even twice as high."""
     step = 5_000

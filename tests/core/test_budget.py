@@ -58,6 +58,7 @@ def stop(state=Suspension(), starts=(), *, under=None, now=NOW, banned=False, re
 
 
 @given(attempts, spacings, st.data())
+@pytest.mark.slow("hypothesis over thousands of requests")
 def test_no_sequence_of_requests_passes_a_limit(tries, spacing, data):
     """Never more than 475 in 60 s nor 1,425 in 300 s, even if each is up to 1 s under way."""
     starts = run(tries, spacing)

@@ -8,7 +8,11 @@ from deploy.grafana.queries import queries, substitute
 from tests.deploy.chain import SYMBOLS, WITHHELD, instance
 from tests.processes import until
 
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.debian,
+    pytest.mark.timeout(900),
+    pytest.mark.slow("alerts take their time, an eighth of the real one"),
+]
 
 
 @pytest.mark.parametrize("whose", ["agent", "fleet"])

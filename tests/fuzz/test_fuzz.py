@@ -5,6 +5,7 @@ The same properties that `make fuzz` gives to atheris. What was found stands her
 
 import json
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -98,6 +99,7 @@ lines = st.tuples(st.sampled_from([name.encode() for name in NAMES]), WORDS).map
 @example(b"BLOFIN_REST_URL=http://\xc3\xa4.example\nBLOFIN_WS_URL=ws://[::1%25]/\x7f")
 @example(b"API_PORT=" + b"9" * 5_000 + b"\nLOG_LEVEL=\x1b[31m")
 @example(b"\xef\xbb\xbfAPI_TOKEN=s3cr3t s3cr3t\n\0=\0")
+@pytest.mark.slow("300 files of settings")
 def test_settings(data):
     """They are sound, or there is one line for each that is wrong."""
     read_settings(data)
@@ -158,6 +160,7 @@ def requests(draw):
 @example(b"/runs?before=" + b"9" * 5_000 + b"&symbol=%3Cq%22'%26%3E")
 @example(b"/%00%ff/<q\"'&>")
 @example(b"/static/%00")
+@pytest.mark.slow("300 requests through the whole application")
 def test_queries(data):
     """A request gets one whole answer, and no fault of the agent's own."""
     queries(data)

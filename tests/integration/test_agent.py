@@ -22,6 +22,8 @@ from blofin_agent.store.engine import open_store
 from blofin_agent.store.url import describe, parse
 from tests.processes import DATABASE_AWAY, until
 
+pytestmark = pytest.mark.slow("real processes, and the deadlines they wait for")
+
 DAY = {"BACKFILL_LOOKBACK_HOURS": "24", "COVERAGE_SETTLE_SECONDS": "15"}
 
 

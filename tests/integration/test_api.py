@@ -16,7 +16,10 @@ from tests.processes import until
 TOKEN = "0123456789abcdef"
 SETTINGS = {"BACKFILL_LOOKBACK_HOURS": "2", "COVERAGE_SETTLE_SECONDS": "2"}
 
-pytestmark = pytest.mark.sqlite
+pytestmark = [
+    pytest.mark.sqlite,
+    pytest.mark.slow("real processes, and the deadlines they wait for"),
+]
 
 
 def ask(agent, path, **headers):

@@ -11,6 +11,8 @@ import pytest
 from blofin_agent.core.candle import MINUTE, Bar
 from tests.processes import until
 
+pytestmark = pytest.mark.slow("real processes, and the deadlines they wait for")
+
 WEEK = 10_080
 
 

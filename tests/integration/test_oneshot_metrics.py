@@ -11,6 +11,8 @@ import pytest
 from tests.gateway import figures, gateway
 from tests.processes import until
 
+pytestmark = pytest.mark.slow("real processes, and the deadlines they wait for")
+
 DAY = ("--since", "2026-01-01", "--until", "2026-01-02")
 LAST_PASS = ("blofin_backfill_last_pass_timestamp_seconds",)
 LAST_SUCCESS = ("blofin_backfill_last_success_timestamp_seconds",)

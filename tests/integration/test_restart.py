@@ -2,7 +2,11 @@
 
 import time
 
+import pytest
+
 from tests.processes import until
+
+pytestmark = pytest.mark.slow("real processes, and the deadlines they wait for")
 
 LAST_SUCCESS = "blofin_backfill_last_success_timestamp_seconds"
 

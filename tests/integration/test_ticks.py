@@ -8,6 +8,8 @@ from blofin_agent.core.candle import Bar
 from blofin_agent.simulator.ticker import trade
 from tests.processes import DATABASE_AWAY, until
 
+pytestmark = pytest.mark.slow("real processes, and the deadlines they wait for")
+
 ON = {
     "BACKFILL_LOOKBACK_HOURS": "24",
     "COVERAGE_SETTLE_SECONDS": "2",

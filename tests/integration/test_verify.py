@@ -12,6 +12,8 @@ from blofin_agent.store.engine import open_store
 from tests.gateway import figures, gateway
 from tests.processes import until
 
+pytestmark = pytest.mark.slow("real processes, and the deadlines they wait for")
+
 START = 1_767_225_600_000
 """2026-01-01 (UTC)."""
 DAY = ("--since", "2026-01-01", "--until", "2026-01-02")

@@ -3,6 +3,7 @@
 With real processes: tests/integration/faults/test_limits.py, in `make test-slow`.
 """
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -14,6 +15,7 @@ from tests.laws.world import world
 SYMBOLS = 500
 
 
+@pytest.mark.slow("500 symbols in virtual time")
 def test_a_cold_start_passes_no_limit_and_loses_no_live_candle(store, monkeypatch):
     """501 requests where 475 may go in a minute, while five connections bring the live candles."""
     settings = Settings(

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import pytest
 import trio
 
 from blofin_agent.core.candle import MINUTE, Bar
@@ -61,6 +62,7 @@ def ohlcv(market: Market, bar: Bar, open_time: int, now: int) -> list[float]:
     return [open_time, *map(float, (*row[1:5], row[6]))]
 
 
+@pytest.mark.slow("ccxt takes seconds to load")
 async def test_ccxt_reads_the_same_candles_by_rest(nursery):
     running = await nursery.start(
         lambda task_status: serve(
@@ -86,6 +88,7 @@ async def test_ccxt_reads_the_same_candles_by_rest(nursery):
     }
 
 
+@pytest.mark.slow("pushes come once a second to a client that nobody here wrote")
 async def test_ccxt_watches_the_same_candles_by_websocket(nursery):
     start = trio.current_time()
 

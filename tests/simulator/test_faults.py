@@ -139,6 +139,7 @@ async def test_rows_are_spoilt_as_the_name_says(site):
     assert strange
 
 
+@pytest.mark.slow("pushes come once a second")
 async def test_a_late_candle_comes_late_and_a_corrected_one_comes_right(site):
     site.faults.parse("late,seconds=180")
     at = (NOW // MINUTE) * MINUTE - MINUTE
@@ -190,6 +191,7 @@ async def test_a_handshake_is_refused(site):
     assert [await site.handshake() for _ in range(2)] == [503, 101]
 
 
+@pytest.mark.slow("pushes come once a second")
 async def test_nothing_no_push_or_no_pong_comes(site):
     for kind, pong in {"ws-silent": False, "ws-pongs-only": True, "ws-no-pong": False}.items():
         socket = await site.feed()
@@ -202,6 +204,7 @@ async def test_nothing_no_push_or_no_pong_comes(site):
         site.faults.clear()
 
 
+@pytest.mark.slow("pushes come once a second")
 async def test_one_symbol_is_silent(site):
     site.faults.parse(f"ws-silent,symbol={NAME}")
     heard, _ = await hear(await site.feed())
@@ -211,6 +214,7 @@ async def test_one_symbol_is_silent(site):
     assert pushed((await hear(await site.feed()))[0])
 
 
+@pytest.mark.slow("pushes come once a second")
 async def test_subscriptions_are_not_acknowledged_or_refused(site):
     site.faults.parse("ws-no-ack,times=1")
     heard, _ = await hear(await site.feed())
@@ -222,6 +226,7 @@ async def test_subscriptions_are_not_acknowledged_or_refused(site):
     assert NAME in json.loads(heard[0])["msg"]
 
 
+@pytest.mark.slow("pushes come once a second")
 async def test_pushes_are_spoilt_as_the_name_says(site):
     socket = await site.feed()
     site.faults.parse("ws-no-complete")
@@ -241,6 +246,7 @@ async def test_pushes_are_spoilt_as_the_name_says(site):
     assert row == list(site.running.market.row("ETH-USDT", Bar.M1, int(row[0])))
 
 
+@pytest.mark.slow("pushes come once a second")
 async def test_garbage_and_oversize_frames_come(site):
     socket = await site.feed()
     site.faults.parse("ws-garbage,times=1")

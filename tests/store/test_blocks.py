@@ -190,6 +190,7 @@ def two(database):
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), done=st.lists(st.lists(deeds, min_size=1, max_size=3), max_size=6))
+@pytest.mark.slow("hypothesis on a real database")
 def test_blocks_as_they_are_read_are_what_the_rows_say(two, end, data, done):
     """After whatever was done, by however many; and none ever claims more than there is."""
     ours, theirs = two

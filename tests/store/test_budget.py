@@ -83,6 +83,7 @@ def test_old_entries_are_cleaned_away(store, rows):
 
 
 @pytest.mark.parametrize("seed", range(2))
+@pytest.mark.slow("900 transactions")
 def test_two_processes_on_one_database_share_one_budget(reopened, seed):
     """Whoever asks, whenever: no window of the ledger ever holds more than its limit."""
     chance = random.Random(seed)

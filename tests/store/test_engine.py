@@ -111,9 +111,9 @@ async def test_the_observer_is_told_of_each_transaction(store):
     assert all(0 <= done.seconds < 10 for done in told_of)
 
 
-async def test_the_observer_is_told_why_the_database_did_not_take_one(locker, database):
+async def test_the_observer_is_told_why_the_database_did_not_take_one(locker, database, timing):
     """A locked one, say; a bug is not the database's."""
-    store, told_of = open_store(database), []
+    store, told_of = open_store(database, timing=timing), []
     store.observer = told_of.append
     try:
         locker.hold()
@@ -124,9 +124,9 @@ async def test_the_observer_is_told_why_the_database_did_not_take_one(locker, da
     assert [done.problem for done in told_of] == [caught.value]
 
 
-async def test_a_locked_database_is_unavailable_and_then_is_not(locker, database):
+async def test_a_locked_database_is_unavailable_and_then_is_not(locker, database, timing):
     """Writers are told; readers read on; once unlocked, all is well."""
-    store = open_store(database)
+    store = open_store(database, timing=timing)
     try:
         locker.hold()
         with pytest.raises(StoreUnavailable, match="another program keeps it locked"):

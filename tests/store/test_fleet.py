@@ -254,6 +254,7 @@ def test_a_store_that_has_no_fleet_has_an_empty_roll(store):
 # -- in any order, and at the same time -----------------------------------------------------------
 
 
+@pytest.mark.slow("hundreds of transactions")
 def test_whatever_is_done_no_two_whose_lease_lasts_have_the_same_symbol(store, clock):
     """Beats that come late or never, claims, and leaving, by chance, as an agent goes about it."""
     chance = random.Random(20_261_125)

@@ -149,6 +149,7 @@ def test_a_port_that_nobody_listens_on_is_one_line(postgres):
     assert "Connection refused" in refused(url)
 
 
+@pytest.mark.slow("stops and starts a server")
 async def test_the_agent_opens_a_server_that_is_away_later(bare, server):
     """With the first transaction that it takes, and then it makes the tables."""
     server.stop()
@@ -173,6 +174,7 @@ async def test_a_schema_that_is_found_newer_later_is_an_outage(database, other, 
 
 
 @pytest.mark.parametrize("how", ["stop", "immediate", "kill"])
+@pytest.mark.slow("stops and starts a server")
 async def test_a_server_that_is_started_again_lost_nothing_and_is_used_again(store, server, how):
     """However it ended."""
     await store.write("beat", beat)
@@ -349,6 +351,7 @@ async def test_a_commit_that_waits_for_a_standby_is_cut_off_and_not_done_twice(
 
 
 @pytest.mark.timing(answer_s=0.3)
+@pytest.mark.slow("libpq waits 2 s at least for a server")
 async def test_a_server_that_is_frozen_is_given_up(database, timing, monkeypatch, server):
     """It takes connections, and answers nothing; once it does all is well."""
     monkeypatch.setitem(postgresql._CONNECTING, "connect_timeout", "2")

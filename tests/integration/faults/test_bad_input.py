@@ -34,6 +34,8 @@ HOSTILE = (
     *("", ".", "BTC USDT", "*", "A" * 10_000, 'A"} 1\nfake_metric{x="', "\ud800"),
 )
 
+pytestmark = pytest.mark.slow("real processes, and the deadlines they wait for")
+
 
 def told(done):
     """Return what a command said on standard error; it must be short, plain and no traceback."""

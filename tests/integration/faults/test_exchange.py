@@ -19,6 +19,8 @@ from tests.laws.faults import CLOCKS, FEED, RECONNECTED, REST, matches, options
 from tests.pace import REAL
 from tests.processes import Place, end, settings, start_agent, start_simulator, until
 
+pytestmark = pytest.mark.slow("real processes, and the deadlines they wait for")
+
 RATE = 20
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 SYMBOLS = ("BTC-USDT", "ETH-USDT")

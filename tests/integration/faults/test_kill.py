@@ -16,7 +16,10 @@ from blofin_agent.core.coverage import Coverage, window
 from tests.integration.faults import laws
 from tests.processes import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.slow("real processes, and the deadlines they wait for"),
+]
 
 SEED = 20_261_124
 ENV = {

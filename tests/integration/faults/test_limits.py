@@ -12,6 +12,8 @@ from blofin_agent.core.candle import MINUTE
 from tests.gate import Gate
 from tests.processes import until
 
+pytestmark = pytest.mark.slow("limits count requests of real seconds")
+
 UNDER_WAY_S = 0.3
 """What another process had sent before it could know of a suspension has arrived by then."""
 

@@ -16,7 +16,10 @@ from tests.integration.faults.laws import ENV
 from tests.pace import REAL
 from tests.processes import COMMAND, start_agent, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.slow("real processes, and the deadlines they wait for"),
+]
 
 
 def filled(folder):

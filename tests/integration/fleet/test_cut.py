@@ -11,7 +11,7 @@ from tests.pace import FLEET, REAL, fleet_s
 from tests.postgres import own_server
 from tests.processes import until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow("leases and heartbeats of real processes")]
 
 FILLING = {"BACKFILL_REQUEST_SLEEP_MS": "100", "BACKFILL_BATCH_LIMIT": "100"}
 PAGES = ("--no-limits", "--page-limit", "100")

@@ -10,7 +10,10 @@ from tests.integration.fleet.pair import Pair
 from tests.pace import REAL, fleet_s
 from tests.processes import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.slow("leases of real processes, and two database servers"),
+]
 
 LESS = 12 if REAL else 8
 """Hours that need fewer pages than may be asked for in a minute..."""

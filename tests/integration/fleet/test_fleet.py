@@ -9,7 +9,7 @@ from tests.integration.fleet import laws
 from tests.pace import fleet_s
 from tests.processes import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.slow("leases and heartbeats of real processes")]
 
 
 def test_kill_9_a_restart_and_a_sigterm_in_the_middle_of_a_fill(crew):

@@ -11,7 +11,7 @@ from tests.integration.fleet import laws
 from tests.pace import REAL, fleet_s
 from tests.processes import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.slow("leases and heartbeats of real processes")]
 
 AMISS_MS = 5_000
 """What a busy machine may take between the ledger and the exchange; clocks differ by 30 s."""
