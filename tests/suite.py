@@ -17,12 +17,12 @@ from tests import shared
 from tests.pace import REAL
 from tests.programs import NEEDS
 
-SLOW_S = 3.0
+SLOW_S = float(os.environ.get("BLOFIN_TESTS_SLOW_S", "3"))
 ALONE = "BLOFIN_TESTS_ALONE"
 """Set in the run that measures tests again, one after another."""
 SPREAD = ("tests/integration/", "tests/laws/")
 """Folders whose tests need not stay together."""
-_LEFT_OUT = re.compile(NEEDS + r"(\S+)")
+_LEFT_OUT = re.compile(NEEDS + r"([\w.+-]+)")
 
 _shared_s = pytest.StashKey[list]()
 _took = pytest.StashKey[dict]()

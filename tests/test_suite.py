@@ -1,0 +1,90 @@
+"""Laws of the suite itself: what is slow says why, and what is left out is named."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a file of tests with the plugin; more than 0.2 s is slow there."""
+
+    def run(text, **env):
+        (tmp_path / "pytest.ini").write_text("[pytest]\n")
+        (tmp_path / "test_it.py").write_text("import time, pathlib, pytest\n" + text)
+        clean = {name: value for name, value in os.environ.items() if "BLOFIN" not in name}
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider"],
+            cwd=tmp_path,
+            env=clean
+            | {
+                "PYTEST_ADDOPTS": "-p tests.suite -p no:schemathesis",
+                "PYTHONPATH": str(ROOT),
+                "BLOFIN_TESTS_SLOW_S": "0.2",
+                **env,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.slow("starts pytest twice")
+def test_a_slow_test_without_a_marker_fails_the_run(run):
+    """It is measured again, alone, and told what to do."""
+    done = run("def test_it(): time.sleep(0.3)\n")
+    assert done.returncode == 1, done.stdout
+    assert "mark it `slow` with the reason, or make it quicker" in done.stdout
+
+
+def test_a_slow_test_with_a_marker_passes(run):
+    done = run("@pytest.mark.slow('it sleeps')\ndef test_it(): time.sleep(0.3)\n")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow("starts pytest twice")
+def test_a_test_that_was_slow_once_passes(run):
+    """As on a machine that was busy."""
+    done = run(
+        "def test_it():\n"
+        "    if not pathlib.Path('seen').exists():\n"
+        "        time.sleep(0.3)\n"
+        "    pathlib.Path('seen').touch()\n"
+    )
+    assert done.returncode == 0, done.stdout
+    assert "measured again alone" in done.stdout
+
+
+@pytest.mark.slow("starts pytest twice")
+def test_the_time_of_a_shared_fixture_is_not_the_first_tests(run):
+    """A server that all tests of a worker use, say."""
+    done = run(
+        "@pytest.fixture(scope='session')\n"
+        "def server(): time.sleep(0.3)\n"
+        "def test_it(server): pass\n"
+    )
+    assert done.returncode == 0, done.stdout
+    assert "measured again" not in done.stdout
+
+
+NEEDY = "from tests import programs\ndef test_it(): programs.find('no-such-program')\n"
+
+
+def test_what_is_left_out_is_counted_and_can_be_installed(run):
+    """In the last lines of the run."""
+    done = run(NEEDY)
+    assert done.returncode == 0
+    last = done.stdout.splitlines()[-3:]
+    assert last[0] == "1 tests need Debian's package no-such-program"
+    assert last[1].endswith("apt-get install --no-install-recommends no-such-program")
+
+
+def test_in_ci_nothing_is_left_out(run):
+    assert run(NEEDY, BLOFIN_REQUIRE_DEBIAN="1").returncode == 1
