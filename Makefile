@@ -24,7 +24,7 @@ demo: .venv/run  ## the same against the built-in simulator, with gaps to heal
 
 # Most tests wait: for a process, a server, a deadline. So there are more workers than cores.
 WORKERS ?= 8
-PYTEST := -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 25
+PYTEST := -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 25
 # What is compiled stays: each of some hundred processes would compile it anew.
 export PYTHONDONTWRITEBYTECODE :=
 

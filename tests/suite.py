@@ -1,7 +1,7 @@
 """How the suite runs: what goes together, what is slow, what was left out; a pytest plugin.
 
 Tests run in parallel. A file's tests stay together in one worker and share its fixtures, except in
-the folders of real processes: there each test may run anywhere, unless it names an `xdist_group`.
+the folders of real processes: there each test may run anywhere.
 """
 
 import os
@@ -12,6 +12,7 @@ import time
 from collections import Counter
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import shared
 from tests.pace import REAL
@@ -22,6 +23,16 @@ ALONE = "BLOFIN_TESTS_ALONE"
 """Set in the run that measures tests again, one after another."""
 SPREAD = ("tests/integration/", "tests/laws/")
 """Folders whose tests need not stay together."""
+TOGETHER = ("tests/integration/faults/test_exchange.py",)
+"""Files there whose tests share an agent."""
+SHIPPED = tuple(f"tests/deploy/test_{name}.py" for name in ("audit", "sbom", "wheel"))
+"""Files that share what is shipped."""
+FIRST = (
+    *("shipped", "tests/deploy/test_chain.py", "tests/browser/test_page.py"),
+    *("tests/deploy/test_dockerfile.py", "tests/simulator/test_faults.py"),
+    "tests/integration/faults/test_exchange.py",
+)
+"""The scopes that take longest: begun late they would be alone in the end."""
 _LEFT_OUT = re.compile(NEEDS + r"([\w.+-]+)")
 
 _shared_s = pytest.StashKey[list]()
@@ -38,29 +49,40 @@ def pytest_configure(config):
 # -- what goes together ---------------------------------------------------------------------------
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Give each test its group, before xdist looks; those that take long begin first."""
+    """Leave out what only real time shows; what takes long begins first."""
     if not REAL:
         left = [item for item in items if item.get_closest_marker("real_time")]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
-    slow_groups = set()
-    for item in items:
-        path = item.nodeid.partition("::")[0]
-        group = item.get_closest_marker("xdist_group")
-        if group is None and not path.startswith(SPREAD):
-            item.add_marker(pytest.mark.xdist_group(path))
-        if item.get_closest_marker("slow"):
-            slow_groups.add(_group(item))
-    items.sort(key=lambda item: _group(item) not in slow_groups)
+    slow = {scope(item.nodeid) for item in items if item.get_closest_marker("slow")}
+
+    def turn(item):
+        here = scope(item.nodeid)
+        return (FIRST.index(here) if here in FIRST else len(FIRST)), here not in slow
+
+    items.sort(key=turn)
 
 
-def _group(item):
-    marker = item.get_closest_marker("xdist_group")
-    if marker is None:
-        return item.nodeid
-    return marker.args[0] if marker.args else marker.kwargs["name"]
+def scope(nodeid):
+    """Return the name of the tests that go to one worker together with this one."""
+    path = nodeid.partition("::")[0]
+    if path in SHIPPED:
+        return "shipped"
+    return nodeid if path.startswith(SPREAD) and path not in TOGETHER else path
+
+
+class Scheduling(LoadScopeScheduling):
+    """Hands tests out by `scope`."""
+
+    def _split_scope(self, nodeid):
+        return scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Let xdist hand them out so."""
+    return Scheduling(config, log)
 
 
 # -- what is slow ---------------------------------------------------------------------------------
@@ -100,7 +122,7 @@ _seconds = Counter()
 
 def _unmarked():
     """Return the tests that took long and do not say why."""
-    return [re.sub(r"@[^@\]]*$", "", one) for one, took in _seconds.items() if took > SLOW_S]
+    return [one for one, took in _seconds.items() if took > SLOW_S]
 
 
 @pytest.hookimpl(tryfirst=True)

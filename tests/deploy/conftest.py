@@ -20,8 +20,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _wants(item, "shipped"):
             item.add_marker(pytest.mark.index)
-            # It is shipped once, in the worker of the first of them.
-            item.add_marker(pytest.mark.xdist_group("shipped"))
             item.add_marker(pytest.mark.timeout(shipping.PATIENCE_S + 60))
 
 

@@ -55,7 +55,7 @@ def make_map():
         )
         files = [*IN_PROCESS, "tests/laws", *sorted(map(str, ROOT.glob("tests/test_*.py")))]
         coverage_run = [sys.executable, "-m", "coverage", "run", f"--rcfile={config}"]
-        pytest = ["-m", "pytest", "-q", "-n3", "--dist", "loadgroup", *files]
+        pytest = ["-m", "pytest", "-q", "-n3", "--dist", "loadscope", *files]
         subprocess.run([*coverage_run, *pytest], cwd=ROOT, env=ENV, check=False)
         combine = [sys.executable, "-m", "coverage", "combine", f"--rcfile={config}", "--quiet"]
         subprocess.run(combine, cwd=ROOT, check=True)
@@ -120,8 +120,7 @@ def pytest(tree, *args, workers=0):
     )
     for line in done.stdout.splitlines():
         if line.startswith(("FAILED ", "ERROR ")):
-            name = line.split(" ", 1)[1].split(" - ")[0]
-            return name.rsplit("@", 1)[0] if "@" in name.rpartition("]")[2] else name
+            return line.split(" ", 1)[1].split(" - ")[0]
     return "" if done.returncode in (0, 5) else f"exit {done.returncode}: {done.stdout[-300:]}"
 
 
