@@ -24,20 +24,26 @@ STOP_S = 9.5
 class Stop:
     """Whether a signal came, and the deadlines that it set.
 
-    `cut`: ends what hangs in the database, in a thread of its own.
+    `cut`: ends what hangs in the database, in a thread of its own, `cut_s` after the signal. The
+    process ends `stop_s` after it.
     """
 
     cut: Callable[[], None]
+    cut_s: float = CUT_S
+    stop_s: float = STOP_S
     came: bool = False
     _timers: list[threading.Timer] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._timers = [threading.Timer(CUT_S, self.cut), threading.Timer(STOP_S, _give_up)]
+        self._timers = [
+            threading.Timer(self.cut_s, self.cut),
+            threading.Timer(self.stop_s, _give_up, [self.stop_s]),
+        ]
         for timer in self._timers:
             timer.daemon = True
 
     def heed(self, number: int) -> None:
-        """Note the signal: from here the process has `STOP_S` seconds."""
+        """Note the signal: from here the process has `stop_s` seconds."""
         log.info(f"{signal.Signals(number).name}: stopping")
         self.came = True
         for timer in self._timers:
@@ -68,7 +74,9 @@ async def until_signal(stop: Stop) -> AsyncIterator[trio.Nursery]:
             nursery.cancel_scope.cancel()
 
 
-def _give_up() -> None:
+def _give_up(after_s: float) -> None:
     """End the process although something hangs: a thread in the database cannot be cancelled."""
-    log.error(f"not stopped within {STOP_S:g} s: ending now; candles on their way are fetched anew")
+    log.error(
+        f"not stopped within {after_s:g} s: ending now; candles on their way are fetched anew"
+    )
     os._exit(1)

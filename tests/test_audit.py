@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from blofin_agent.audit import AGAIN_S
+from blofin_agent.audit import AGAIN_S, REST_S
 from blofin_agent.core.blocks import BARS, pack
 from blofin_agent.core.candle import DAY, MINUTE, Source
 from blofin_agent.reconcile import EVERY_S
@@ -27,14 +27,6 @@ def told(place):
 async def reconcile(place, seconds):
     with trio.move_on_after(seconds):
         await place.reconciler.run()
-
-
-REST_S = 100
-
-
-@pytest.fixture(autouse=True)
-def _short_rest(monkeypatch):
-    monkeypatch.setattr("blofin_agent.audit.REST_S", REST_S)
 
 
 @pytest.fixture

@@ -7,15 +7,12 @@ import threading
 import pytest
 import trio
 
-from blofin_agent import stopping
 from blofin_agent.stopping import Stop, until_signal
 
 
 @pytest.fixture
-def happened(monkeypatch):
-    """What happens after a signal, sooner than it would."""
-    monkeypatch.setattr(stopping, "CUT_S", 0.1)
-    monkeypatch.setattr(stopping, "STOP_S", 0.9)
+def happened():
+    """What happens after a signal."""
     return []
 
 
@@ -41,7 +38,7 @@ async def signalled(stop):
 
 async def test_what_hangs_after_a_signal_is_cut_off_and_then_the_process_ends(happened, ended):
     """Aloud: that is no success."""
-    stop = Stop(lambda: happened.append("cut"))
+    stop = Stop(lambda: happened.append("cut"), cut_s=0.1, stop_s=0.9)
     assert not stop.came
     await signalled(stop)
     assert stop.came
@@ -51,7 +48,7 @@ async def test_what_hangs_after_a_signal_is_cut_off_and_then_the_process_ends(ha
 
 async def test_who_has_ended_in_time_is_left_alone(happened, ended):
     """Neither cut off nor ended."""
-    stop = Stop(lambda: happened.append("cut"))
+    stop = Stop(lambda: happened.append("cut"), cut_s=0.1, stop_s=0.9)
     await signalled(stop)
     stop.done()
     assert not ended.wait(1.2)

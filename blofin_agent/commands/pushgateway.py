@@ -49,7 +49,14 @@ def parse(text: str) -> Gateway:
     return Gateway(bare.geturl().rstrip("/"), user, unquote(parts.password or ""))
 
 
-async def push(gateway: Gateway, families: Collector, *, whole: bool, job: str = JOB) -> None:
+async def push(
+    gateway: Gateway,
+    families: Collector,
+    *,
+    whole: bool,
+    job: str = JOB,
+    within_s: float = WITHIN_S,
+) -> None:
     """Hand over the families of a job, `blofin-backfill` as a rule, on this host. Raises PushError.
 
     `whole`: they replace all that this host told before (PUT); else only families of the same
@@ -61,19 +68,19 @@ async def push(gateway: Gateway, families: Collector, *, whole: bool, job: str =
         job,
         families,
         grouping_key={"instance": socket.gethostname()},
-        timeout=WITHIN_S,
+        timeout=within_s,
         handler=partial(basic_auth_handler, username=gateway.user, password=gateway.password),
     )
     try:
         # The timeout is that of each step on the socket, and there is none on the host's name.
-        with trio.fail_after(WITHIN_S):
+        with trio.fail_after(within_s):
             await trio.to_thread.run_sync(send, abandon_on_cancel=True)
     except (trio.TooSlowError, TimeoutError):
-        raise PushError(f"no answer within {WITHIN_S:g} s") from None
+        raise PushError(f"no answer within {within_s:g} s") from None
     except urllib.error.HTTPError as error:
         raise PushError(_refusal(error)) from None
     except (OSError, http.client.HTTPException, UnicodeError) as error:
-        raise PushError(_reason(error)) from None
+        raise PushError(_reason(error, within_s)) from None
 
 
 def _refusal(error: urllib.error.HTTPError) -> str:
@@ -84,10 +91,10 @@ def _refusal(error: urllib.error.HTTPError) -> str:
     return f"it answered with HTTP {error.code}" + (f": {said}" if said else "")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, within_s: float) -> str:
     found = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(found, TimeoutError):
-        return f"no answer within {WITHIN_S:g} s"
+        return f"no answer within {within_s:g} s"
     if isinstance(found, http.client.BadStatusLine) and not isinstance(found, OSError):
         return f"it does not speak HTTP ({shorten(str(found))})"
     return getattr(found, "strerror", None) or shorten(str(found)) or type(found).__name__

@@ -229,7 +229,8 @@ def _engine(
         engine = sa.create_engine(url, poolclass=pooling, **sizes)
         _listen(engine, timing.busy_s)
     else:
-        engine = sa.create_engine(url, poolclass=pooling, **sizes, **postgresql.options(url))
+        options = postgresql.options(url, timing.connect_s)
+        engine = sa.create_engine(url, poolclass=pooling, **sizes, **options)
         postgresql.listen(engine, lines, timing)
     return engine
 

@@ -20,7 +20,6 @@ _SILENT_MS = 15_000
 
 _CONNECTING: Mapping[str, str] = {
     "application_name": "blofin-agent",
-    "connect_timeout": "5",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
@@ -38,9 +37,10 @@ _ADVISORY = 0x626C6F66
 """The first of the two numbers of our advisory locks, so that they are not another program's."""
 
 
-def options(url: sa.URL) -> dict[str, Any]:
+def options(url: sa.URL, connect_s: float) -> dict[str, Any]:
     """Return what an engine is made with; what the URL says itself stands."""
-    wanted = {name: value for name, value in _CONNECTING.items() if name not in url.query}
+    connecting = {**_CONNECTING, "connect_timeout": str(max(2, round(connect_s)))}
+    wanted = {name: value for name, value in connecting.items() if name not in url.query}
     if "host" in url.query and "target_session_attrs" not in url.query:
         # Of a primary and its standbys only the one that takes writes is of use.
         wanted["target_session_attrs"] = "read-write"

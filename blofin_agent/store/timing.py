@@ -38,6 +38,8 @@ class StoreTiming:
     answer_s: float = 5.0
     """PostgreSQL: a connection on which the server does not answer a ping within so long is cut off
     and made anew."""
+    connect_s: float = 5.0
+    """PostgreSQL: how long a connection may take. libpq takes whole seconds, 2 at least."""
     idle_s: float = 15.0
     """PostgreSQL: the server ends a transaction whose agent sends nothing for so long. It may hold
     locks that other agents need for their heartbeats."""

@@ -16,7 +16,7 @@ from blofin_agent.commands.patience import Patient
 from blofin_agent.core.blocks import starts
 from blofin_agent.core.candle import DAY, MINUTE, Bar, Candle, Source
 from blofin_agent.core.coverage import Coverage, Span
-from blofin_agent.store import blocks, candles, postgresql
+from blofin_agent.store import blocks, candles
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.errors import StoreUnavailable, StoreUnusable, told
@@ -350,11 +350,10 @@ async def test_a_commit_that_waits_for_a_standby_is_cut_off_and_not_done_twice(
     assert await store.read("load", lambda db: blocks.wrong(db, Bar.M1, "A", these)) == []
 
 
-@pytest.mark.timing(answer_s=0.3)
+@pytest.mark.timing(answer_s=0.3, connect_s=2)
 @pytest.mark.slow("libpq waits 2 s at least for a server")
-async def test_a_server_that_is_frozen_is_given_up(database, timing, monkeypatch, server):
+async def test_a_server_that_is_frozen_is_given_up(database, timing, server):
     """It takes connections, and answers nothing; once it does all is well."""
-    monkeypatch.setitem(postgresql._CONNECTING, "connect_timeout", "2")
     with closing(open_store(database, timing=timing)) as store:
         await store.write("beat", beat)
         server.freeze()

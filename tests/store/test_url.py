@@ -57,7 +57,7 @@ def given(url):
     """What the driver is given in the end."""
     parsed = parse(url)
     (_, found) = sa.create_engine(parsed).dialect.create_connect_args(parsed)
-    return found | postgresql.options(parsed)["connect_args"]
+    return found | postgresql.options(parsed, 5)["connect_args"]
 
 
 def test_several_hosts_are_written_as_libpq_has_it():
