@@ -99,7 +99,7 @@ def nothing_is_lost(crew, within_s=90):
         with contextlib.suppress(psycopg.Error):
             there = stored(crew)
             lacking = {one for one in wanted - there.keys() if one[1] >= begin(crew)}
-        time.sleep(0.3)
+        time.sleep(1)
     assert not lacking, sorted(lacking, key=lambda one: one[1])[-9:]
     for (symbol, at), candle in stored(crew).items():
         assert candle == crew.simulator.market.candle(symbol, Bar.M1, at)
