@@ -10,7 +10,7 @@ SHAKE_S ?= 240
 SEEDS ?= 7
 BIN := .venv/bin
 
-.PHONY: help run demo test test-slow fuzz shake lint format dashboards pictures screens clean
+.PHONY: help run demo test test-release test-slow fuzz shake lint format dashboards pictures screens clean
 .PHONY: soak bench lock dist audit
 
 help:  ## this list
@@ -23,8 +23,8 @@ demo: .venv/run  ## the same against the built-in simulator, with gaps to heal
 	$(BIN)/blofin-agent demo
 
 # Most tests wait: for a process, a server, a deadline. So there are more workers than cores.
-WORKERS ?= 8
-PYTEST := -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 25
+WORKERS ?= 6
+PYTEST := -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 25 -m "not index"
 # What is compiled stays: each of some hundred processes would compile it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -38,6 +38,9 @@ ifdef COVERAGE
 else
 	$(BIN)/python $(PYTEST) $(ARGS)
 endif
+
+test-release: .venv/dev .venv/compiled  ## what is shipped: wheel, image, pins, SBOM, lowest versions; needs the package index
+	$(BIN)/python $(PYTEST) -m index tests/deploy
 
 # In real time: leases of 25 s, minutes of 60 s, all seeds. Once for each issue, and before a release.
 SLOW := tests/laws tests/integration tests/deploy/test_chain.py

@@ -44,12 +44,14 @@ from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 from tests import postgres as servers
 from tests import programs, shared
+from tests.pace import REAL
 from tests.postgres import Server
 
 pytest_plugins = ["tests.suite"]
 
-hypothesis.settings.register_profile("busy", deadline=None)
-hypothesis.settings.load_profile("busy")
+# Without a deadline: a busy machine is no broken law.
+hypothesis.settings.register_profile("suite", deadline=None, max_examples=200 if REAL else 40)
+hypothesis.settings.load_profile("suite")
 
 END = 1_790_000_000_000 // MINUTE * MINUTE
 """Where the window ends when a test begins."""

@@ -44,9 +44,17 @@ def test_a_slow_test_without_a_marker_fails_the_run(run):
     assert "mark it `slow` with the reason, or make it quicker" in done.stdout
 
 
-def test_a_slow_test_with_a_marker_passes(run):
-    done = run("@pytest.mark.slow('it sleeps')\ndef test_it(): time.sleep(0.3)\n")
+def test_a_slow_test_with_a_marker_passes_and_so_does_who_waits_for_a_shared_fixture(run):
+    """The time of a server that all tests of a worker use is not that of the first one."""
+    done = run(
+        "@pytest.mark.slow('it sleeps')\n"
+        "def test_one(): time.sleep(0.3)\n"
+        "@pytest.fixture(scope='session')\n"
+        "def server(): time.sleep(0.3)\n"
+        "def test_two(server): pass\n"
+    )
     assert done.returncode == 0, done.stdout
+    assert "measured again" not in done.stdout
 
 
 @pytest.mark.slow("starts pytest twice")
@@ -60,18 +68,6 @@ def test_a_test_that_was_slow_once_passes(run):
     )
     assert done.returncode == 0, done.stdout
     assert "measured again alone" in done.stdout
-
-
-@pytest.mark.slow("starts pytest twice")
-def test_the_time_of_a_shared_fixture_is_not_the_first_tests(run):
-    """A server that all tests of a worker use, say."""
-    done = run(
-        "@pytest.fixture(scope='session')\n"
-        "def server(): time.sleep(0.3)\n"
-        "def test_it(server): pass\n"
-    )
-    assert done.returncode == 0, done.stdout
-    assert "measured again" not in done.stdout
 
 
 NEEDY = "from tests import programs\ndef test_it(): programs.find('no-such-program')\n"

@@ -23,7 +23,10 @@ from tests.fuzz.settings import SEEDS as SETTINGS
 from tests.fuzz.settings import settings as read_settings
 from tests.fuzz.urls import SCHEMES, urls
 from tests.fuzz.urls import SEEDS as URLS
+from tests.pace import REAL
 
+LESS = 1 if REAL else 3
+"""The suite draws a third of the examples."""
 OPTIONS = (
     *("--symbols", "--lookback-hours", "--since", "--until", "--json", "--failed", "--limit"),
     *("--output", "--manifest", "--format", "--split", "--fill", "--dry-run", "--verbose"),
@@ -60,7 +63,7 @@ def all_of(seeds):
 documents = st.sampled_from(FRAMES[1:]).map(json.loads).flatmap(spoilt)
 
 
-@settings(max_examples=400)
+@settings(max_examples=400 // LESS)
 @given(st.one_of(documents, st.binary(max_size=300)))
 @all_of(FRAMES)
 @example(b'{"event":"error","code":"' + b"x" * 9_000 + b'\\u001b[31m\\n","msg":"a\\nb"}')
@@ -74,7 +77,7 @@ def test_frames(data):
 answers = st.sampled_from(BODIES).map(json.loads).flatmap(spoilt)
 
 
-@settings(max_examples=400)
+@settings(max_examples=400 // LESS)
 @given(st.one_of(answers, st.binary(max_size=300)))
 @all_of(BODIES)
 @example(page(["-9223372036854720000", *ROW[1:]], ROW))
@@ -91,7 +94,7 @@ def test_bodies(data):
 lines = st.tuples(st.sampled_from([name.encode() for name in NAMES]), WORDS).map(b"=".join)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300 // LESS)
 @given(st.one_of(st.lists(lines, max_size=4).map(b"\n".join), st.binary(max_size=200)))
 @all_of(SETTINGS)
 @example(b"BLOFIN_SYMBOLS=" + b",".join(b"A%d" % n for n in range(2_000)))
@@ -110,7 +113,7 @@ times = st.sampled_from([b"0001-01-01", b"1970-01-01", b"9999-12-31T23:59:59-23:
 ranges = st.lists(st.tuples(st.sampled_from([b"--since", b"--until"]), times), max_size=2)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150 // LESS)
 @given(
     st.integers(0, len(COMMANDS) - 1),
     ranges.map(lambda found: [word for pair in found for word in pair]),
@@ -152,7 +155,7 @@ def requests(draw):
     return b"\n".join([path + b"?" + query, *more])
 
 
-@settings(max_examples=300)
+@settings(max_examples=300 // LESS)
 @given(st.one_of(requests(), st.sampled_from(QUERIES).flatmap(cut)))
 @all_of(QUERIES)
 @example(b"/metrics\nAccept: text/plain;version=" + b"9" * 5_000)
@@ -166,7 +169,7 @@ def test_queries(data):
     queries(data)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300 // LESS)
 @given(
     st.integers(0, len(SCHEMES) - 1),
     st.tuples(TEXTS, TEXTS).map("\0".join),
