@@ -50,18 +50,21 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what only real time shows; what takes long begins first."""
+    """Leave out what only real time shows; mix tests that wait with those that compute."""
     if not REAL:
         left = [item for item in items if item.get_closest_marker("real_time")]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
-    slow = {scope(item.nodeid) for item in items if item.get_closest_marker("slow")}
-
-    def turn(item):
-        here = scope(item.nodeid)
-        return (FIRST.index(here) if here in FIRST else len(FIRST)), here not in slow
-
-    items.sort(key=turn)
+    scopes = list(dict.fromkeys(scope(item.nodeid) for item in items))
+    waiting = [one for one in scopes if one.startswith(SPREAD)]
+    working = [one for one in scopes if not one.startswith(SPREAD)]
+    turns = {
+        one: (place + 1) / len(these)
+        for these in (waiting, working)
+        for place, one in enumerate(these)
+    }
+    turns |= {one: -1 / (place + 1) for place, one in enumerate(FIRST)}
+    items.sort(key=lambda item: turns[scope(item.nodeid)])
 
 
 def scope(nodeid):

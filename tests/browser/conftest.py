@@ -70,8 +70,8 @@ class Scene:
             pass
 
     def filled(self):
-        """Wait until the first pass has ended."""
-        until(lambda: self.agent.samples()["blofin_backfill_last_pass_timestamp_seconds"])
+        """Wait until a pass has ended in which no symbol failed."""
+        until(lambda: self.agent.samples()["blofin_backfill_last_success_timestamp_seconds"], 120)
 
     def list_lately(self, symbol, time):
         """Let the agent believe for an hour that a symbol was listed then (ms)."""

@@ -156,7 +156,8 @@ def test_feed_that_connects(site, fault):
     site.shows(fault, RECONNECTED[fault], "ws-drop,times=1")
 
 
-@pytest.mark.parametrize("fault", chosen(CLOCKS))
+@pytest.mark.real_time
+@pytest.mark.parametrize("fault", CLOCKS)
 def test_clock(site, fault):
     """The middle of many candles tells, so it takes some."""
     expected = CLOCKS[fault] * 45
