@@ -189,7 +189,8 @@ def test_kill_at_any_moment_loses_nothing(place, simulate, ended):
         return 0
 
     for number in range(12):
-        process = place.start("backfill", BLOFIN_SYMBOLS="all", BACKFILL_LOOKBACK_HOURS="48")
+        settings = {"BLOFIN_SYMBOLS": "all", "BACKFILL_LOOKBACK_HOURS": "48"}
+        process = place.start("backfill", cold=number % 2 == 0, **settings)
         ended.append(process)
         if number % 2:
             # While it stores, however slow this machine is; else maybe while it starts.

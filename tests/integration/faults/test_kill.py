@@ -75,9 +75,11 @@ def test_sigkill_at_random_moments_of_agent_and_backfill(place, simulate, ended)
     simulator = simulate("4", limits=True)
     chance, before, told = random.Random(SEED), 0, []
     for number in range(ROUNDS):
-        process = place.start("run" if number % 2 else "backfill", **hours(number))
+        early = number < ROUNDS // 2
+        command = "run" if number % 2 else "backfill"
+        process = place.start(command, cold=early, **hours(number))
         ended.append(process)
-        if number < ROUNDS // 2:
+        if early:
             # While Python starts, the tables are made, the list is read...
             wait_s = chance.uniform(0.2, 1.6)
         else:
