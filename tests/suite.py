@@ -168,8 +168,10 @@ def _alone(request):
 # -- what was left out ----------------------------------------------------------------------------
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter, config):
-    """Say what was left out for want of a package, and how to install it."""
+    """Say last what was left out for want of a package, and how to install it."""
+    yield
     left_out = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         if found := _LEFT_OUT.search(str(report.longrepr)):

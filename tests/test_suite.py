@@ -19,7 +19,7 @@ def run(tmp_path):
         (tmp_path / "test_it.py").write_text("import time, pathlib, pytest\n" + text)
         clean = {name: value for name, value in os.environ.items() if "BLOFIN" not in name}
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider"],
+            [sys.executable, "-m", "pytest", "-n0", "-ra", "-p", "no:cacheprovider"],
             cwd=tmp_path,
             env=clean
             | {
