@@ -24,8 +24,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MAX_REQUEST_BYTES = 150_000
-PYTHON_OPTIONS = ("PYTHON", "LD_PRELOAD", "COVERAGE_PROCESS")
+PYTHON_OPTIONS = ("PYTHON", "LD_PRELOAD")
 """Variables that begin so are read when Python starts: a fork would not heed what differs."""
+
+
+def environment():
+    """Return ours, less what makes child processes measure coverage: that is for the workers."""
+    return {name: one for name, one in os.environ.items() if not name.startswith("COVERAGE_PROC")}
 
 
 class Process:
@@ -138,6 +143,7 @@ class ForkServer:
         self._server = subprocess.Popen(
             [sys.executable, "-m", "tests.forkserver", self._address[1:]],
             cwd=ROOT,
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -19,7 +18,7 @@ import sqlalchemy as sa
 from blofin_agent.core.candle import Bar, Candle
 from blofin_agent.simulator.market import Market
 from blofin_agent.store.url import parse
-from tests.forkserver import ForkServer
+from tests.forkserver import ForkServer, environment
 
 FORKS = ForkServer()
 COMMAND = [sys.executable, "-m", "blofin_agent"]
@@ -161,7 +160,7 @@ class Agent:
 
 def settings(**changes):
     """Return an environment: requests are not spaced, any free port."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("BLOFIN_")}
+    clean = {name: one for name, one in environment().items() if not name.startswith("BLOFIN_")}
     return clean | {
         "BLOFIN_SYMBOLS": "BTC-USDT,ETH-USDT",
         "BACKFILL_REQUEST_SLEEP_MS": "0",

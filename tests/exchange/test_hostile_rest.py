@@ -51,7 +51,7 @@ def bomb(megabytes):
     return b"".join([*(deflate.compress(bytes(MB)) for _ in range(megabytes)), deflate.flush()])
 
 
-async def asked(answer, *, again=None, every_s=0.0, deadline_s=1.0):
+async def asked(answer, *, again=None, every_s=0.0, deadline_s=60.0):
     """Ask a peer that says `answer`, and then `again` for ever; return what came of it."""
     seen = []
 
@@ -141,15 +141,16 @@ async def test_another_encoding_is_not_read(encoding):
 )
 async def test_floods_and_nonsense_are_given_up(answer, again, error):
     """Bodies, headers and interim answers without end; redirects, which are not followed."""
-    with trio.fail_after(15):
-        assert isinstance(await asked(answer, again=again), error)
+    # What is refused is so however slow the machine is; what times out need not take long.
+    came = await asked(answer, again=again, deadline_s=1 if error is TimedOut else 60)
+    assert isinstance(came, error)
 
 
 async def test_dripping_bytes_do_not_hold_it_up():
     """Neither of the headers nor of the body: the deadline is for the whole."""
     for begin in (b"HTTP/1.1 200 OK\r\n", head(200, length=99)):
         begun = trio.current_time()
-        came = await asked(begin, again=b"a", every_s=0.1)
+        came = await asked(begin, again=b"a", every_s=0.1, deadline_s=1)
         assert isinstance(came, TimedOut)
         assert trio.current_time() - begun < 3
 
@@ -167,5 +168,5 @@ async def test_dripping_bytes_do_not_hold_it_up():
 )
 async def test_no_body_hides_a_ban(status, error, answer, again):
     """Who reads on would not hear that all requests must stop."""
-    came = await asked(answer(status), again=again, every_s=0.01)
+    came = await asked(answer(status), again=again, every_s=0.01, deadline_s=1)
     assert isinstance(came, error)
