@@ -65,6 +65,7 @@ def test_promtool_lints_the_rules_without_a_word(debian):
 
 @pytest.mark.debian
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+@pytest.mark.slow("promtool plays days of samples")
 def test_promtool_plays_every_case(path, debian):
     """Not yet, firing, must not fire."""
     run(debian("promtool"), "test", "rules", str(path))
