@@ -23,7 +23,7 @@ demo: .venv/run  ## the same against the built-in simulator, with gaps to heal
 	$(BIN)/blofin-agent demo
 
 # Most tests wait: for a process, a server, a deadline. So there are more workers than cores.
-WORKERS ?= 8
+WORKERS ?= 6
 PYTEST := -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 25 -m "not index"
 # What is compiled stays: each of some hundred processes would compile it anew.
 export PYTHONDONTWRITEBYTECODE :=

@@ -1,6 +1,7 @@
 """Laws of `fleet`: who shares the database, who keeps what, and what nobody keeps."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -54,7 +55,7 @@ def test_each_agent_is_shown_with_what_it_keeps(run, join):
     assert done.exit_code == 0
     head, *lines = done.stdout.splitlines()
     assert head.split() == ["agent", "bar", "address", "state", "kept", "page", "symbols"]
-    assert "alive, seen 0 s ago" in lines[0]
+    assert re.search(r"alive, seen \d s ago", lines[0])
     assert lines[0].split()[-3:] == ["http://tokyo:8780", BTC, SOL]
     assert lines[1].startswith("zurich:8780")
 

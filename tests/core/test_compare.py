@@ -99,6 +99,7 @@ def test_the_wire_s_own_text_is_compared_as_the_double_it_gives():
     given_ = stored._replace(close=float("96432.1234567891"))
     assert Difference(stored, given_).fields == ("close",)
     assert Difference(stored, stored._replace(close=96432.123456789)).fields == ()
+    assert Difference(stored, None).fields == ()
 
 
 @given(st.sets(st.integers(0, 40), max_size=15), st.integers(0, 6), st.integers(0, 8))

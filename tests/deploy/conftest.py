@@ -31,7 +31,7 @@ def chain(debian):
     if not postgres.is_there():
         programs.needs("initdb")
     chain = chains.begin()
-    until(lambda: chain.started.is_set() or chain.problem)
+    until(lambda: chain.started.is_set() or chain.problem, 240)
     yield chain
     chain.stop()
     shutil.rmtree(chain.folder, ignore_errors=True)

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.slow("limits count requests of real seconds")
 UNDER_WAY_S = 0.3
 """What another process had sent before it could know of a suspension has arrived by then."""
 
+SUSPENDED_S = 10
+"""How long the gate suspends: longer than a busy machine takes to send a test request."""
 NEARLY = 400
 """So many requests in 60 s are near the limit."""
 
@@ -89,12 +91,12 @@ def quiet_then_one(exchange, first, end, answered_after_s):
     return probe
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_bot_that_uses_up_the_address_stops_two_agents_and_a_backfill_and_halves_their_share(
     place, gate, run_agent, ended
 ):
     """No request into the suspension, one probe after it; when that is refused, one more."""
-    exchange = gate("32", options=("--page-limit", "100"), rules=((400, 60, 6),))
+    exchange = gate("32", options=("--page-limit", "100"), rules=((400, 60, SUSPENDED_S),))
     settings = {"BLOFIN_SYMBOLS": "all", "BACKFILL_REQUEST_SLEEP_MS": "100"}
     agents = [run_agent("run", **settings), run_agent("run", **settings)]
     ended.append(place.start("backfill", **settings))
@@ -119,7 +121,7 @@ def test_a_bot_that_uses_up_the_address_stops_two_agents_and_a_backfill_and_halv
     exchange.use_up()
     end = exchange.suspended
     until(lambda: time.monotonic() > end)
-    probes = exchange.rest(end - 6 + UNDER_WAY_S, end)
+    probes = exchange.rest(end - SUSPENDED_S + UNDER_WAY_S, end)
     assert all(later.at - one.at >= 2 for one, later in itertools.pairwise(probes))
     assert 1 <= len([one for one in probes if one.status == 429]) <= 3
     quiet_then_one(exchange, end, end, 1.0)
