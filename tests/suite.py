@@ -15,6 +15,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests import shared
+from tests.forkserver import environment
 from tests.pace import REAL
 from tests.programs import NEEDS
 
@@ -141,13 +142,14 @@ def pytest_sessionfinish(session, exitstatus):
     done = subprocess.run(
         again,
         cwd=session.config.rootpath,
-        env=os.environ | {ALONE: "1"},
+        # Without coverage, which takes its own time.
+        env=environment() | {ALONE: "1"},
         stdout=subprocess.PIPE,
         text=True,
         check=False,
     )
     session.config.stash[_took]["again"] = done.stdout
-    if done.returncode:
+    if done.returncode == pytest.ExitCode.TESTS_FAILED:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
