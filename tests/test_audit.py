@@ -81,6 +81,7 @@ async def test_candles_replaced_in_one_stroke_are_seen(house, candle, noon):
     assert not history.live.has(noon)
 
 
+@pytest.mark.slow("an hour of virtual time, second by second")
 async def test_another_round_comes_after_somebody_wrote_and_a_rest(house, noon, monkeypatch):
     """While nobody else writes there is none; and who writes all the time costs little."""
     place = house()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow("starts pytest, once or twice")
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -36,7 +38,6 @@ def run(tmp_path):
     return run
 
 
-@pytest.mark.slow("starts pytest twice")
 def test_a_slow_test_without_a_marker_fails_the_run(run):
     """It is measured again, alone, and told what to do."""
     done = run("def test_it(): time.sleep(0.3)\n")
@@ -57,7 +58,6 @@ def test_a_slow_test_with_a_marker_passes_and_so_does_who_waits_for_a_shared_fix
     assert "measured again" not in done.stdout
 
 
-@pytest.mark.slow("starts pytest twice")
 def test_a_test_that_was_slow_once_passes(run):
     """As on a machine that was busy."""
     done = run(
