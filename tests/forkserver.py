@@ -167,7 +167,7 @@ def _load():
 
 
 class _Server:
-    """Forks, and tells of each child how it ended."""
+    """Forks, and reports the exit status of each child."""
 
     def __init__(self, address):
         self.links = {}
@@ -261,7 +261,7 @@ def _main(address):
     _load()
     server = _Server(address)
     os.write(1, b"+")
-    # A child must not hold the pipe that tells of the server's start.
+    # A child must not inherit the pipe that signals the start.
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)

@@ -20,29 +20,29 @@ class StoreTiming:
     heartbeat_retry_s: float = 1.0
     """After a heartbeat that failed, and while another agent has yet to release a symbol."""
     lease_s: float = 25.0
-    """An agent without a heartbeat for so long has lost its symbols: it may be cut off from the
-    database for a while, or the database may be moving to another host."""
+    """After this time without a heartbeat an agent loses its symbols. It covers short network
+    failures and the move of a database to another host."""
     return_s: float = 15.0
-    """After an outage of the database, those who lived when it began have so long to come back: the
-    first one that does must not take over the symbols of the others."""
+    """After a database outage, agents that were running when it began have this time to return. The
+    first one that returns must not take over the symbols of the others."""
     busy_s: float = 2.0
     """SQLite: how long a transaction waits for another program's lock. Shorter than a shutdown."""
     file_return_s: float = 10.0
-    """SQLite: a file that is gone may come back within so long, because its folder was renamed or
-    mounted anew. Then a new one is made."""
+    """SQLite: how long to wait for a deleted file to come back (its folder may have been renamed or
+    remounted) before a new file is created."""
     lock_s: float = 5.0
     """PostgreSQL: how long a statement waits for a lock that another agent holds."""
     transaction_s: float = 20.0
     """PostgreSQL: a longer transaction is cut off and tried again. The server may be frozen, or
     wait for a standby that is gone."""
     answer_s: float = 5.0
-    """PostgreSQL: a connection on which the server does not answer a ping within so long is cut off
-    and made anew."""
+    """PostgreSQL: timeout of a ping on a pooled connection. On timeout the connection is closed and
+    replaced."""
     connect_s: float = 5.0
     """PostgreSQL: how long a connection may take. libpq takes whole seconds, 2 at least."""
     idle_s: float = 15.0
-    """PostgreSQL: the server ends a transaction whose agent sends nothing for so long. It may hold
-    locks that other agents need for their heartbeats."""
+    """PostgreSQL: the server ends a transaction that is idle for this time. It may hold locks that
+    other agents need for their heartbeats."""
     command_s: float = 30.0
     """How long a one-shot command waits for a database that is locked, full or away."""
 

@@ -43,7 +43,7 @@ RECONNECTED = {
     "ws-no-ack": "feed_messages_total{kind=candle}",
     "ws-refuse-subscription": "feed_messages_total{kind=refused}",
 }
-"""What shows on a connection that is made anew."""
+"""What shows on a new connection."""
 
 
 CLOCKS = {"clock,seconds=45": -1, "clock,seconds=-45": 1}

@@ -89,7 +89,7 @@ def test_locked_by_another_process_for_long(place, simulate, run_agent):
     for command, (ran, seconds) in done.items():
         assert "Traceback" not in ran.stderr
         assert "the agent" not in ran.stderr
-        # They read in peace, and those that must write wait for so long at most.
+        # Commands that read are not delayed; commands that write wait for COMMAND_S at most.
         assert seconds < COMMAND_S + 15
         if command in ("coverage", "gaps"):
             assert (ran.returncode, ran.stderr) == (3, "")
