@@ -4,12 +4,15 @@ Tests run in parallel. A file's tests stay together in one worker and share its 
 the folders of real processes: there each test may run anywhere.
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -21,7 +24,10 @@ from tests.programs import NEEDS
 
 SLOW_S = float(os.environ.get("BLOFIN_TESTS_SLOW_S", "3"))
 ALONE = "BLOFIN_TESTS_ALONE"
-"""Set in the run that measures tests again, one after another."""
+"""In the run that measures tests again, one after another: the file with their names.
+
+`0`: no such run.
+"""
 SPREAD = ("tests/integration/", "tests/laws/")
 """Folders whose tests need not stay together."""
 TOGETHER = ("tests/integration/faults/test_exchange.py",)
@@ -56,6 +62,8 @@ def pytest_collection_modifyitems(config, items):
         left = [item for item in items if item.get_closest_marker("real_time")]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
+    if names := _names_to_measure():
+        items[:] = [item for item in items if item.nodeid in names]
     scopes = list(dict.fromkeys(scope(item.nodeid) for item in items))
     waiting = [one for one in scopes if one.startswith(SPREAD)]
     working = [one for one in scopes if not one.startswith(SPREAD)]
@@ -138,19 +146,28 @@ def pytest_sessionfinish(session, exitstatus):
     measured = os.environ.get(ALONE) is not None
     if exitstatus or measured or not (names := _unmarked()):
         return
-    again = [sys.executable, "-m", "pytest", "-q", "-n0", "--no-header", *names]
-    done = subprocess.run(
-        again,
-        cwd=session.config.rootpath,
-        # Without coverage, which takes its own time.
-        env=environment() | {ALONE: "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    files = sorted({name.partition("::")[0] for name in names})
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as listed:
+        json.dump(names, listed)
+        listed.flush()
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-n0", "--no-header", *files],
+            cwd=session.config.rootpath,
+            # Without coverage, which takes its own time.
+            env=environment() | {ALONE: listed.name},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
     session.config.stash[_took]["again"] = done.stdout
-    if done.returncode == pytest.ExitCode.TESTS_FAILED:
+    if done.returncode:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _names_to_measure():
+    """Return the names of the tests that this run measures again; none in other runs."""
+    path = os.environ.get(ALONE, "0")
+    return set() if path == "0" else set(json.loads(Path(path).read_text()))
 
 
 @pytest.fixture(autouse=True)
@@ -160,7 +177,7 @@ def _alone(request):
     yield
     took = time.perf_counter() - begun
     if (
-        os.environ.get(ALONE) == "1"
+        os.environ.get(ALONE, "0") != "0"
         and took > SLOW_S
         and not request.node.get_closest_marker("slow")
     ):

@@ -70,6 +70,16 @@ def test_a_test_that_was_slow_once_passes(run):
     assert "measured again alone" in done.stdout
 
 
+def test_a_name_with_any_sign_in_it_is_measured_again(run):
+    """Even one that means something in a command line."""
+    done = run(
+        "@pytest.mark.parametrize('it', [pytest.param(1, id='a::b -x [c]')])\n"
+        "def test_it(it): time.sleep(0.3)\n"
+    )
+    assert done.returncode == 1, done.stdout
+    assert "mark it `slow` with the reason, or make it quicker" in done.stdout
+
+
 NEEDY = "from tests import programs\ndef test_it(): programs.find('no-such-program')\n"
 
 
