@@ -106,6 +106,7 @@ class Reconciler:
         if self._note:
             await self._store.write("beat", beat)
         await self._throttle.allowance.refresh()
+        await self._writer.save_unsaved_proofs()
         changes = await self._store.read("reconcile", candles.changes)
         # What another database file counts says nothing of this one.
         now = (self._store.generation, changes)
@@ -138,8 +139,10 @@ class Reconciler:
         load_proofs = partial(ledger.load_proofs, bar=bar, since=span.start)
         async with self._writer.committing:
             proofs = await self._store.read("reconcile", load_proofs)
+            # What a page proved meanwhile is about to be stored.
             for history in self._watch.all():
-                history.proofs = proofs.get(history.symbol, [])
+                if history.symbol not in self._writer.unsaved_proofs:
+                    history.proofs = proofs.get(history.symbol, [])
 
     def _follow(self, history: History, stored: Stored, span: Span) -> None:
         """Take what is stored for what is held, and tell of what is no longer there."""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
@@ -62,6 +61,8 @@ class Writer:
         self._rest = trio.lowlevel.ParkingLot()
         self.committing = trio.Lock()
         """Held from a transaction's start until its rows are counted."""
+        self.unsaved_proofs: set[str] = set()
+        """Symbols whose proofs in memory are newer than those stored."""
         metrics.queue_capacity.set(capacity)
         metrics.queue_length.set_function(lambda: self._out.statistics().current_buffer_used)
 
@@ -167,19 +168,39 @@ class Writer:
         if history.newest is None or newest >= history.newest:
             history.newest = newest
         if history.hold(map(_open_time, rows.candles), live=live):
-            await self.save_proofs(rows.symbol)
+            await self._save_proofs(rows.symbol)
 
     async def save_proofs(self, symbol: str) -> None:
-        """Store a symbol's proofs as they are in memory. Without a database they wait there."""
+        """Store a symbol's proofs as they are in memory.
+
+        While the database is away they stay in memory; `save_unsaved_proofs` tries again.
+        """
+        self.unsaved_proofs.add(symbol)
+        async with self.committing:
+            await self._save_proofs(symbol)
+
+    async def save_unsaved_proofs(self) -> None:
+        """Store the proofs that could not be stored so far."""
+        for symbol in list(self.unsaved_proofs):
+            await self.save_proofs(symbol)
+
+    async def _save_proofs(self, symbol: str) -> None:
+        """Store them; `committing` is held."""
         history = self._watch.histories.get(symbol)
-        if history is None:
-            return
-        save = partial(
-            ledger.save_proofs,
-            symbol=symbol,
-            bar=history.bar,
-            proofs=history.proofs,
-            since=self._watch.window().start,
-        )
-        with suppress(StoreUnavailable):
-            await self._store.write("proofs", save)
+        self.unsaved_proofs.add(symbol)
+        if history is not None:
+            proofs = history.proofs
+            save = partial(
+                ledger.save_proofs,
+                symbol=symbol,
+                bar=history.bar,
+                proofs=proofs,
+                since=self._watch.window().start,
+            )
+            try:
+                await self._store.write("proofs", save)
+            except StoreUnavailable:
+                return
+            if history.proofs != proofs:
+                return
+        self.unsaved_proofs.discard(symbol)

@@ -3,7 +3,10 @@
 import trio
 
 from blofin_agent.core.candle import HOUR, MINUTE
+from blofin_agent.core.coverage import Span
+from blofin_agent.core.proof import Holes
 from blofin_agent.reconcile import EVERY_S
+from blofin_agent.store import ledger
 
 VALUES = "2.5, 3, 1, 2, 10, 0.5, 20, 'blofin_ws'"
 
@@ -90,6 +93,42 @@ async def test_proofs_of_another_process_are_seen(house, end):
     )
     await place.reconciler.once()
     assert place.watch.counts()["BTC-USDT"].unavailable == 1
+
+
+def learn(place, end):
+    """Let a page show that a minute does not exist, as a pass does; save it in the background."""
+    history = place.watch.histories["BTC-USDT"]
+    assert history.learn(Holes([Span(end - 9 * MINUTE, end - 8 * MINUTE)], []), end)
+    return place.writer.save_proofs("BTC-USDT")
+
+
+async def test_what_a_page_proves_while_proofs_are_read_is_kept(house, end, nursery, monkeypatch):
+    """What was read is older than that."""
+    place = house(hours=1)
+    load = ledger.load_proofs
+
+    def load_and_learn(*args, **how):
+        found = load(*args, **how)
+        trio.from_thread.run_sync(lambda: nursery.start_soon(lambda: learn(place, end)))
+        return found
+
+    monkeypatch.setattr(ledger, "load_proofs", load_and_learn)
+    await place.reconciler.once()
+    assert place.watch.counts()["BTC-USDT"].unavailable == 1
+    await place.writer.save_unsaved_proofs()
+    assert place.rows("SELECT start FROM unavailable") == [(end - 9 * MINUTE,)]
+
+
+async def test_what_a_page_proves_while_the_database_is_away_is_stored_later(locker, house, end):
+    """Although another process wrote meanwhile."""
+    place = house(hours=1)
+    locker.execute("BEGIN EXCLUSIVE")
+    await learn(place, end)
+    locker.execute("ROLLBACK")
+    place.other(*insert(end - MINUTE))
+    await place.reconciler.once()
+    assert place.watch.counts()["BTC-USDT"].unavailable == 1
+    assert place.rows("SELECT start FROM unavailable") == [(end - 9 * MINUTE,)]
 
 
 async def test_our_own_commits_are_not_read_again(house, candle, end):
