@@ -32,7 +32,8 @@ from blofin_agent.simulator.instruments import choose
 from blofin_agent.simulator.limits import RULES
 from blofin_agent.simulator.serve import Options, Simulator
 from blofin_agent.store.engine import Store, open_store
-from tests.laws.virtual import Network, Wall, client, jump
+from tests.laws.virtual import Network, Wall, client
+from tests.pace import jump
 
 SYMBOLS = choose(500)
 PAGES = 7

@@ -5,7 +5,6 @@ worker thread is at work. So the real store, in its threads, runs in exact virtu
 """
 
 import json
-import math
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 import structlog
 import trio
-from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from blofin_agent.backfill import Filler
@@ -44,7 +43,7 @@ from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 from tests import postgres as servers
 from tests import programs, shared
-from tests.pace import REAL
+from tests.pace import REAL, jump
 from tests.postgres import Server
 
 pytest_plugins = ["tests.suite"]
@@ -94,14 +93,7 @@ async def wall(nursery: trio.Nursery) -> Wall:
     wall = Wall(virtual)
     wall.limiters.append(trio.to_thread.current_default_thread_limiter())
 
-    async def jump() -> None:
-        while True:
-            await wait_all_tasks_blocked(0.0005)
-            wait = trio.lowlevel.current_statistics().seconds_to_next_deadline
-            if 0 < wait < math.inf and not any(one.borrowed_tokens for one in wall.limiters):
-                virtual.jump(wait)
-
-    nursery.start_soon(jump)
+    nursery.start_soon(jump, virtual, wall.limiters)
     return wall
 
 

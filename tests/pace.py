@@ -1,12 +1,17 @@
-"""How fast time goes for tests of real processes.
+"""How fast time goes in tests: of real processes by factors, in one process by jumps.
 
 In the suite durations that an agent waits for are shorter and clocks go faster, so that a law of
 minutes takes seconds. `make test-slow` runs the same tests by the real durations and clocks.
 """
 
+import math
 import os
 import time
 from dataclasses import fields
+
+import trio
+import trio.testing
+from trio.testing import MockClock
 
 from blofin_agent.store.timing import DEFAULT
 
@@ -36,3 +41,14 @@ def fleet_timing():
 def fleet_s(seconds):
     """Return a duration of a fleet's life as it is here."""
     return seconds * FLEET + MACHINE_S
+
+
+async def jump(virtual: MockClock, limiters: list[trio.CapacityLimiter]) -> None:
+    """Let time pass for ever, save while a thread that one of the limiters let in is at work."""
+    while True:
+        await trio.testing.wait_all_tasks_blocked()
+        wait = trio.lowlevel.current_statistics().seconds_to_next_deadline
+        if any(one.borrowed_tokens for one in limiters):
+            await trio.testing.wait_all_tasks_blocked(0.0005)
+        elif 0 < wait < math.inf:
+            virtual.jump(wait)

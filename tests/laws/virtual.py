@@ -4,7 +4,6 @@ REST and websocket go through the real HTTP and websocket libraries on both side
 the next deadline whenever nothing is at work. The benchmarks use it, too.
 """
 
-import math
 import socket
 
 import httpcore
@@ -118,14 +117,3 @@ def client(network: Network) -> httpx.AsyncClient:
         max_keepalive_connections=0, network_backend=network
     )
     return httpx.AsyncClient(base_url="http://exchange", transport=transport, timeout=20)
-
-
-async def jump(virtual: MockClock, limiters: list[trio.CapacityLimiter]) -> None:
-    """Let time pass for ever, save while a thread that one of the limiters let in is at work."""
-    while True:
-        await trio.testing.wait_all_tasks_blocked()
-        wait = trio.lowlevel.current_statistics().seconds_to_next_deadline
-        if any(one.borrowed_tokens for one in limiters):
-            await trio.testing.wait_all_tasks_blocked(0.0005)
-        elif 0 < wait < math.inf:
-            virtual.jump(wait)

@@ -20,7 +20,8 @@ from blofin_agent.exchange import feed
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.simulator.serve import Options, Simulator
 from blofin_agent.store.engine import Store
-from tests.laws.virtual import Network, Wall, client, jump
+from tests.laws.virtual import Network, Wall, client
+from tests.pace import jump
 
 
 class World:
