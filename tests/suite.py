@@ -24,7 +24,7 @@ from tests.programs import NEEDS
 
 SLOW_S = float(os.environ.get("BLOFIN_TESTS_SLOW_S", "3"))
 ALONE = "BLOFIN_TESTS_ALONE"
-"""In the run that measures tests again, one after another: the file with their names.
+"""In a run that measures tests again: the file with their names, where it leaves the slow ones.
 
 `0`: no such run.
 """
@@ -43,14 +43,13 @@ FIRST = (
 _LEFT_OUT = re.compile(NEEDS + r"([\w.+-]+)")
 
 _shared_s = pytest.StashKey[list]()
-_took = pytest.StashKey[dict]()
+_slow = pytest.StashKey[list]()
 
 
 def pytest_configure(config):
     """Declare our marker."""
     config.addinivalue_line("markers", "slow(why): takes more than 3 seconds, and why it must")
     config.addinivalue_line("markers", "real_time: only `make test-slow` runs it")
-    config.stash[_took] = {}
 
 
 # -- what goes together ---------------------------------------------------------------------------
@@ -139,49 +138,48 @@ def _unmarked():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session, exitstatus):
-    """End what is shared, and measure again, alone, what took long: the machine may be busy."""
+    """End what is shared, and measure again what took long: the machine may be busy."""
     if hasattr(session.config, "workerinput"):
         return
     shared.close(session.config)
-    measured = os.environ.get(ALONE) is not None
-    if exitstatus or measured or not (names := _unmarked()):
-        return
-    files = sorted({name.partition("::")[0] for name in names})
+    path = os.environ.get(ALONE)
+    if path is None and not exitstatus and (names := _unmarked()):
+        slow = _measure_again(names, session.config)
+        if slow:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.config.stash[_slow] = slow
+    elif path not in (None, "0"):
+        Path(path).write_text(json.dumps(_unmarked()))
+
+
+def _measure_again(names, config):
+    """Return those of the tests that are slow each time, of three; all of them if a run fails."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as listed:
-        json.dump(names, listed)
-        listed.flush()
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-n0", "--no-header", *files],
-            cwd=session.config.rootpath,
-            # Without coverage, which takes its own time.
-            env=environment() | {ALONE: listed.name},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    session.config.stash[_took]["again"] = done.stdout
-    if done.returncode:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        for _ in range(3):
+            Path(listed.name).write_text(json.dumps(names))
+            workers = 2 if len(names) > 4 else 0
+            files = sorted({name.partition("::")[0] for name in names})
+            done = subprocess.run(
+                [sys.executable, "-m", "pytest", "-q", f"-n{workers}", *files],
+                cwd=config.rootpath,
+                # Without coverage, which takes its own time.
+                env=environment() | {ALONE: listed.name},
+                stdout=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                sys.stdout.write(done.stdout)
+                return names
+            if not (names := json.loads(Path(listed.name).read_text())):
+                break
+    return names
 
 
 def _names_to_measure():
     """Return the names of the tests that this run measures again; none in other runs."""
     path = os.environ.get(ALONE, "0")
     return set() if path == "0" else set(json.loads(Path(path).read_text()))
-
-
-@pytest.fixture(autouse=True)
-def _alone(request):
-    """Where tests are measured again, fail one that takes long and does not say why."""
-    begun = time.perf_counter()
-    yield
-    took = time.perf_counter() - begun
-    if (
-        os.environ.get(ALONE, "0") != "0"
-        and took > SLOW_S
-        and not request.node.get_closest_marker("slow")
-    ):
-        pytest.fail(f"took {took:.1f} s; mark it `slow` with the reason, or make it quicker")
 
 
 # -- what was left out ----------------------------------------------------------------------------
@@ -203,6 +201,10 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(
             f"To run them: apt-get update && apt-get install --no-install-recommends {names}"
         )
-    if again := config.stash[_took].get("again"):
-        terminalreporter.section("took more than 3 s without a marker, measured again alone")
-        terminalreporter.write_line(again)
+    if slow := config.stash.get(_slow, []):
+        terminalreporter.section("slow without a reason")
+        for name in slow:
+            terminalreporter.write_line(name)
+        terminalreporter.write_line(
+            f"Each takes more than {SLOW_S:g} s: mark it `slow` with the reason, or make it quicker"
+        )

@@ -42,7 +42,7 @@ def test_a_slow_test_without_a_marker_fails_the_run(run):
     """It is measured again, alone, and told what to do."""
     done = run("def test_it(): time.sleep(0.3)\n")
     assert done.returncode == 1, done.stdout
-    assert "mark it `slow` with the reason, or make it quicker" in done.stdout
+    assert "test_it.py::test_it" in done.stdout.partition("slow without a reason")[2]
 
 
 def test_a_slow_test_with_a_marker_passes_and_so_does_who_waits_for_a_shared_fixture(run):
@@ -55,7 +55,7 @@ def test_a_slow_test_with_a_marker_passes_and_so_does_who_waits_for_a_shared_fix
         "def test_two(server): pass\n"
     )
     assert done.returncode == 0, done.stdout
-    assert "measured again" not in done.stdout
+    assert "slow without a reason" not in done.stdout
 
 
 def test_a_test_that_was_slow_once_passes(run):
@@ -67,7 +67,17 @@ def test_a_test_that_was_slow_once_passes(run):
         "    pathlib.Path('seen').touch()\n"
     )
     assert done.returncode == 0, done.stdout
-    assert "measured again alone" in done.stdout
+
+
+def test_a_test_that_fails_when_it_is_measured_again_fails_the_run(run):
+    """Else nobody would know how long it takes."""
+    done = run(
+        "def test_it():\n"
+        "    assert not pathlib.Path('seen').exists()\n"
+        "    pathlib.Path('seen').touch()\n"
+        "    time.sleep(0.3)\n"
+    )
+    assert done.returncode == 1, done.stdout
 
 
 def test_a_name_with_any_sign_in_it_is_measured_again(run):

@@ -33,6 +33,7 @@ IN_PROCESS = (
     *("tests/core", "tests/store", "tests/exchange", "tests/web", "tests/commands"),
     *("tests/simulator", "tests/fuzz"),
 )
+WORKERS = os.environ.get("WORKERS", "6")
 ENV = os.environ | {"BLOFIN_TESTS_ALONE": "0", "PYTHONDONTWRITEBYTECODE": ""}
 
 
@@ -136,7 +137,7 @@ def notices(mutant, known, *, full=False):
         parts = [files] if full else [[one] for one in files]
         for part in parts:
             spread = full or part[0] in PROCESSES or part[0] == "tests/deploy"
-            failed = pytest(broken, *part, workers=6 if spread else 0)
+            failed = pytest(broken, *part, workers=WORKERS if spread else 0)
             if failed and "::" not in failed:
                 return failed
             if failed and pytest(broken, failed) and not pytest(clean, failed):
