@@ -25,10 +25,10 @@ demo: .venv/run  ## the same against the built-in simulator, with gaps to heal
 # Most tests wait: for a process, a server, a deadline. So there are more workers than cores.
 WORKERS ?= 6
 PYTEST := -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 25 -m "not index"
-# What is compiled stays: each of some hundred processes would compile it anew.
+# Keep .pyc files: otherwise hundreds of processes compile the same modules.
 export PYTHONDONTWRITEBYTECODE :=
 
-test: .venv/dev .venv/compiled  ## the whole suite; ARGS='tests/core -x' for a part, COVERAGE=1 for the gates of coverage
+test: .venv/dev .venv/compiled  ## all tests but those that need the package index; ARGS='tests/core -x' for a part, COVERAGE=1 for the gates of coverage
 ifdef COVERAGE
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run $(PYTEST) $(ARGS)
@@ -43,8 +43,8 @@ test-release: .venv/dev .venv/compiled  ## what is shipped: wheel, image, pins, 
 	$(BIN)/python $(PYTEST) -m index tests/deploy
 
 # In real time: leases of 25 s, minutes of 60 s, all seeds. Once for each issue, and before a release.
-SLOW := tests/laws tests/integration tests/deploy/test_chain.py
-test-slow: .venv/dev  ## the laws of real time by the real clock and durations, and all that has chance in it for longer
+SLOW = tests/laws tests/integration tests/deploy/test_chain.py $(shell grep -rl '@given' tests --include=test_*.py)
+test-slow: .venv/dev .venv/compiled  ## the slow tests with real clocks and durations, and generated input at random
 	BLOFIN_TESTS_REAL_TIME=1 BLOFIN_TESTS_ALONE=0 $(BIN)/python $(PYTEST) $(or $(ARGS),$(SLOW))
 
 soak: .venv/dev  ## the laws under any mix of faults, in virtual time: HOURS=24 SEEDS=7,8

@@ -25,11 +25,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 MAX_REQUEST_BYTES = 150_000
 PYTHON_OPTIONS = ("PYTHON", "LD_PRELOAD")
-"""Variables that begin so are read when Python starts: a fork would not heed what differs."""
+"""Variables that begin so are read when Python starts: a fork ignores changes."""
 
 
 def environment():
-    """Return ours, less what makes child processes measure coverage: that is for the workers."""
+    """Return the environment without what makes child processes measure coverage."""
     return {name: one for name, one in os.environ.items() if not name.startswith("COVERAGE_PROC")}
 
 
@@ -79,7 +79,7 @@ class ForkServer:
         self._lock = threading.Lock()
 
     def can_start(self, env):
-        """Say whether a process with this environment would be what a start by exec makes."""
+        """Return whether a fork behaves like a new process with this environment."""
         of_python = [
             {name: value for name, value in one.items() if name.startswith(PYTHON_OPTIONS)}
             for one in (env, os.environ)

@@ -1,4 +1,4 @@
-"""How fast time goes in tests: of real processes by factors, in one process by jumps.
+"""Time in tests: scale factors for real processes, virtual time within one process.
 
 In the suite durations that an agent waits for are shorter and clocks go faster, so that a law of
 minutes takes seconds. `make test-slow` runs the same tests by the real durations and clocks.
@@ -17,14 +17,14 @@ from blofin_agent.store.timing import DEFAULT
 
 REAL = bool(os.environ.get("BLOFIN_TESTS_REAL_TIME"))
 FLEET = 1.0 if REAL else 0.3
-"""By what leases, heartbeats and database timeouts are multiplied: an agent on a busy machine must
+"""Factor for leases, heartbeats and database timeouts: an agent on a busy machine must
 still send a heartbeat in time."""
 CLOCK = 1 if REAL else 20
 """How many times faster the clocks of agent and simulator go."""
 CHAIN = 1 if REAL else 8
 """By what the durations in Prometheus' rules are divided; promtool holds the exact ones."""
 MACHINE_S = 0.0 if REAL else 3.0
-"""What starting processes takes does not get shorter."""
+"""Start-up time of processes (s), which is not scaled."""
 
 
 def fast_clock():
@@ -33,7 +33,7 @@ def fast_clock():
 
 
 def fleet_timing():
-    """Return the settings with which what agents and database wait for is so much shorter."""
+    """Return settings with shortened leases and database timeouts."""
     pairs = (f"{one.name}={getattr(DEFAULT, one.name) * FLEET:g}" for one in fields(DEFAULT))
     return {"BLOFIN_TIMING": ",".join(pairs)}
 
@@ -44,7 +44,7 @@ def fleet_s(seconds):
 
 
 async def jump(virtual: MockClock, limiters: list[trio.CapacityLimiter]) -> None:
-    """Let time pass for ever, save while a thread that one of the limiters let in is at work."""
+    """Advance virtual time for ever, except while a thread of one of the limiters works."""
     while True:
         await trio.testing.wait_all_tasks_blocked()
         wait = trio.lowlevel.current_statistics().seconds_to_next_deadline

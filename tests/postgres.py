@@ -21,6 +21,13 @@ GUEST = "guest"
 """Who is asked for a password, once there is such a role."""
 MOST_BYTES = 2_000_000_000
 GONE_S = 10
+GUARD = """
+cat >/dev/null
+kill -CONT $(cat "$1"/data/postmaster.pid | head -1)
+"$2" -D "$1"/data -m immediate -w stop >&2
+rm -rf "$1"
+"""
+"""Waits until its standard input is closed, then stops a server, frozen or not, and removes it."""
 
 
 def folder_of_programs():
@@ -41,10 +48,16 @@ def _in_memory():
     return None
 
 
+def _as_user():
+    """Return how to start PostgreSQL's programs: they refuse to be run by root."""
+    return {"user": USER, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
 def run(*command, env=None):
-    """Run a program of PostgreSQL's, which refuses to be run by root."""
-    how = {"user": USER, "extra_groups": []} if os.geteuid() == 0 else {}
-    subprocess.run(command, check=True, capture_output=True, timeout=120, env=env, cwd="/", **how)
+    """Run a program of PostgreSQL's."""
+    subprocess.run(
+        command, check=True, capture_output=True, timeout=120, env=env, cwd="/", **_as_user()
+    )
 
 
 def _wait_until_gone(processes):
@@ -64,6 +77,8 @@ class Server:
     prefix: str = "of_test"
     """What the names of its databases begin with."""
     count: int = 0
+    guard: subprocess.Popen | None = None
+    """Removes the server when the process that made it ends, however it ends."""
 
     @classmethod
     def make(cls, under=None, **settings):
@@ -80,6 +95,15 @@ class Server:
         rules = server.data / "pg_hba.conf"
         asked = f"host all {GUEST} 127.0.0.1/32 scram-sha-256\n"
         rules.write_text(asked + rules.read_text())
+        server.guard = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD, "guard", folder, folder_of_programs() / "pg_ctl"],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            # Ctrl-C is for the tests.
+            start_new_session=True,
+            cwd="/",
+            **_as_user(),
+        )
         return server
 
     @property
@@ -144,10 +168,10 @@ class Server:
         return [int(pid), *map(int, children)]
 
     def remove(self):
-        with contextlib.suppress(subprocess.SubprocessError, OSError):
-            self.thaw()
-            self.stop("immediate")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """End it, and remove its folder."""
+        if self.guard is not None:
+            self.guard.communicate()
+            self.guard = None
 
     def dsn(self, database="postgres"):
         return f"host=127.0.0.1 port={self.port} user={USER} dbname={database}"

@@ -1,4 +1,4 @@
-"""What all workers of a run share: made once, by the first who needs it; ended by the run."""
+"""Services that all workers of a run share: the first worker that needs one starts it."""
 
 import fcntl
 import json
@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.postgres import Server
+
+_made = []
 
 
 def folder(tmp_path_factory):
@@ -31,24 +33,14 @@ def once(place, name, make):
 
 
 def server(place, worker):
-    """Return the PostgreSQL server of the run; the names of its databases say which worker's."""
+    """Return the PostgreSQL server of the run; a worker's databases begin with its name."""
 
     def make():
         made = Server.make()
         made.start()
+        # It ends with this worker, and workers end with the run.
+        _made.append(made)
         return {"folder": str(made.folder), "port": made.port}
 
     found = once(place, "postgres", make)
     return Server(Path(found["folder"]), found["port"], prefix=f"of_{worker}")
-
-
-def close(config):
-    """End it."""
-    factory = getattr(config, "_tmp_path_factory", None)
-    if factory is None or factory._basetemp is None:
-        return
-    found = folder(factory) / "postgres.json"
-    if found.exists():
-        told = json.loads(found.read_text())
-        Server(Path(told["folder"]), told["port"]).remove()
-        found.unlink()

@@ -1,4 +1,4 @@
-"""How the suite runs: what goes together, what is slow, what was left out; a pytest plugin.
+"""A pytest plugin: distribution of tests, check of slow tests, list of what was left out.
 
 Tests run in parallel. A file's tests stay together in one worker and share its fixtures, except in
 the folders of real processes: there each test may run anywhere.
@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests import shared
 from tests.forkserver import environment
 from tests.pace import REAL
 from tests.programs import NEEDS
@@ -39,7 +38,7 @@ FIRST = (
     *("tests/deploy/test_dockerfile.py", "tests/simulator/test_faults.py"),
     "tests/integration/faults/test_exchange.py",
 )
-"""The scopes that take longest: begun late they would be alone in the end."""
+"""The slowest scopes: they start first, so that they do not run alone at the end."""
 _LEFT_OUT = re.compile(NEEDS + r"([\w.+-]+)")
 
 _shared_s = pytest.StashKey[list]()
@@ -138,10 +137,9 @@ def _unmarked():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session, exitstatus):
-    """End what is shared, and measure again what took long: the machine may be busy."""
+    """Measure slow tests again: the machine may have been busy."""
     if hasattr(session.config, "workerinput"):
         return
-    shared.close(session.config)
     path = os.environ.get(ALONE)
     if path is None and not exitstatus and (names := _unmarked()):
         slow = _measure_again(names, session.config)
@@ -153,7 +151,7 @@ def pytest_sessionfinish(session, exitstatus):
 
 
 def _measure_again(names, config):
-    """Return those of the tests that are slow each time, of three; all of them if a run fails."""
+    """Return the tests that are slow in each of three runs, or those left when a run fails."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as listed:
         for _ in range(3):
             Path(listed.name).write_text(json.dumps(names))
@@ -187,7 +185,7 @@ def _names_to_measure():
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter, config):
-    """Say last what was left out for want of a package, and how to install it."""
+    """Report at the end which tests were left out, and the packages they need."""
     yield
     left_out = Counter()
     for report in terminalreporter.stats.get("skipped", []):
@@ -206,5 +204,5 @@ def pytest_terminal_summary(terminalreporter, config):
         for name in slow:
             terminalreporter.write_line(name)
         terminalreporter.write_line(
-            f"Each takes more than {SLOW_S:g} s: mark it `slow` with the reason, or make it quicker"
+            f'Each takes more than {SLOW_S:g} s: add `@pytest.mark.slow("why")` or make it faster'
         )

@@ -4,11 +4,12 @@ These durations belong together: an agent whose connection is cut must be able t
 before its lease is over.
 """
 
+import math
 import os
 from dataclasses import dataclass, replace
 
 VARIABLE = "BLOFIN_TIMING"
-"""For tests: other durations than the default ones, `NAME=SECONDS,...` in the environment."""
+"""An environment variable for tests that overrides the defaults: `NAME=SECONDS,...`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +45,20 @@ class StoreTiming:
     """PostgreSQL: the server ends a transaction that is idle for this time. It may hold locks that
     other agents need for their heartbeats."""
     command_s: float = 30.0
-    """How long a one-shot command waits for a database that is locked, full or away."""
+    """How long a one-shot command waits for a database that is locked, full or unreachable."""
 
 
 DEFAULT = StoreTiming()
 
 
 def of_environment() -> StoreTiming:
-    """Return the durations in force: the default ones, less what BLOFIN_TIMING says otherwise.
-
-    Raises ValueError.
-    """
+    """Return the defaults, overridden by BLOFIN_TIMING. Raises ValueError."""
     pairs = (pair.partition("=") for pair in os.environ.get(VARIABLE, "").split(",") if pair)
     try:
-        return replace(DEFAULT, **{name: float(value) for name, _, value in pairs})
+        values = {name: float(value) for name, _, value in pairs}
+        found = replace(DEFAULT, **values)
     except (TypeError, ValueError):
-        raise ValueError(f"{VARIABLE} is for tests; it looks like lease_s=5,busy_s=0.2") from None
+        values = {"": math.nan}
+    if not all(0 <= value < math.inf for value in values.values()):
+        raise ValueError(f"{VARIABLE} is for tests; it looks like lease_s=5,busy_s=0.2")
+    return found

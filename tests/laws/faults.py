@@ -45,9 +45,14 @@ RECONNECTED = {
 }
 """What shows on a new connection."""
 
+GOES_ON = ("ws-no-pong", "ws-no-ack")
+"""What does no harm: candles come after it struck as well."""
+
+LEAST = {"slow,seconds=3": 3.0}
+"""By how much the series rises at least, where it rises without the fault too."""
 
 CLOCKS = {"clock,seconds=45": -1, "clock,seconds=-45": 1}
-"""By how many times 45 s the machine's clock is then ahead."""
+"""The sign of the clock offset, of 45 s, that the agent must find."""
 
 
 def options(fault):

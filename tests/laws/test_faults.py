@@ -1,4 +1,4 @@
-"""What BloFin does wrong, fault by fault, in virtual time: it is seen, and mended by itself.
+"""Each fault of the exchange, in virtual time: the agent notices it and recovers.
 
 The agent and the simulator are in one process, over streams in memory. A few of these faults are
 tried at real processes too, in tests/integration/faults/test_exchange.py.
@@ -12,7 +12,7 @@ from blofin_agent.config import Settings
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import window
 from blofin_agent.simulator.serve import Options
-from tests.laws.faults import CLOCKS, FEED, RECONNECTED, REST, matches
+from tests.laws.faults import CLOCKS, FEED, GOES_ON, LEAST, RECONNECTED, REST, matches
 from tests.laws.world import world
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT")
@@ -59,7 +59,9 @@ class Scene:
         for one in (*also, fault):
             self.faults.parse(one)
         await until(lambda: self.faults.struck[kind])
-        await until(lambda: self.sum(series) > before)
+        if fault in GOES_ON:
+            before = self.sum(series)
+        await until(lambda: self.sum(series) - before >= LEAST.get(fault, 1e-6))
 
     def is_whole(self):
         """Return whether every row that the exchange has is stored, and no other."""

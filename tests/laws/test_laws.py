@@ -179,7 +179,7 @@ def shown(place, kind):
 
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.slow("two hours of virtual time")
+@pytest.mark.slow("an hour of virtual time")
 def test_under_any_mix_of_faults_the_store_becomes_what_the_exchange_has(
     store, monkeypatch, record_property, seed
 ):

@@ -2,17 +2,17 @@
 
     python -m tests.mutants.run              all mutants of mutants.toml
     python -m tests.mutants.run NAME...      some
-    python -m tests.mutants.run --full NAME  by the whole suite
+    python -m tests.mutants.run --full NAME  with the whole suite
 
-    python -m tests.mutants.run --map        first, once: which test file executes which line
+    python -m tests.mutants.run --map        first, and after each change of the package
 
-A line that only a child process executes is tried by the tests of processes, which come last.
-
-For each mutant the test files that execute the mutated lines are run until the first failure, those
-with the most such tests first. What fails is run a second time, with the mutant and without it. The
-tree is copied, so nothing here is changed.
+The map says which test executes which line. For each mutant the test files that execute the mutated
+lines are run, those with the most such tests first; then the tests of processes, because the map
+lacks lines that only a child process executes. What fails is run a second time, with the mutant and
+without it. The repository is copied, so nothing here is changed.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +23,8 @@ import time
 import tomllib
 from collections import Counter
 from pathlib import Path
+
+import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -43,6 +45,18 @@ def mutants():
     }
 
 
+CONTEXTS = """
+import coverage, pytest
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    if current := coverage.Coverage.current():
+        current.switch_context(item.nodeid)
+    return (yield)
+"""
+"""A plugin. Coverage's own contexts miss background tasks, and tests of hypothesis."""
+
+
 def make_map():
     """Write down which test files execute which line, and in how many tests."""
     import coverage  # noqa: PLC0415 - only here
@@ -52,12 +66,14 @@ def make_map():
         config = Path(folder) / "coveragerc"
         config.write_text(
             "[run]\nsource = blofin_agent\nparallel = true\npatch = subprocess\n"
-            f"dynamic_context = test_function\ndata_file = {data}\n"
+            f"data_file = {data}\n"
         )
+        (Path(folder) / "contexts.py").write_text(CONTEXTS)
         files = [*IN_PROCESS, "tests/laws", *sorted(map(str, ROOT.glob("tests/test_*.py")))]
         coverage_run = [sys.executable, "-m", "coverage", "run", f"--rcfile={config}"]
-        pytest = ["-m", "pytest", "-q", "-n3", "--dist", "loadscope", *files]
-        subprocess.run([*coverage_run, *pytest], cwd=ROOT, env=ENV, check=False)
+        options = ["-m", "pytest", "-q", f"-n{WORKERS}", "-p", "contexts", "--dist", "loadscope"]
+        env = ENV | {"PYTHONPATH": folder}
+        subprocess.run([*coverage_run, *options, *files], cwd=ROOT, env=env, check=True)
         combine = [sys.executable, "-m", "coverage", "combine", f"--rcfile={config}", "--quiet"]
         subprocess.run(combine, cwd=ROOT, check=True)
         found = coverage.CoverageData(str(data))
@@ -66,17 +82,17 @@ def make_map():
         for path in found.measured_files():
             name = str(Path(path).relative_to(ROOT))
             for line, contexts in found.contexts_by_lineno(path).items():
-                counts = Counter(map(_file_of, filter(None, contexts)))
+                counts = Counter(one.partition("::")[0] for one in contexts if one)
                 lines[f"{name}:{line}"] = counts.most_common()
-    MAP.write_text(json.dumps(lines))
+    MAP.write_text(json.dumps({"sources": sources(), "lines": lines}))
 
 
-def _file_of(context):
-    """Return the file of a test: a context is the dotted name of its function."""
-    parts = context.split(".")
-    while parts and not (ROOT / ("/".join(parts) + ".py")).exists():
-        parts.pop()
-    return "/".join(parts) + ".py" if parts else ""
+def sources():
+    """Return a hash of the package's source: a map of another one has other lines."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "blofin_agent").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def lines_of(mutant):
@@ -107,10 +123,14 @@ def mutate(tree, mutant):
         subprocess.run(run, cwd=tree, env=ENV | {"PYTHONPATH": str(tree)}, check=True)
 
 
-def pytest(tree, *args, workers=0):
-    """Run tests in a tree; return what failed first, "" when nothing did."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=no", "-rfE"]
-    command += ["-p", "no:cacheprovider", f"-n{workers}", *args]
+class Undecided(Exception):
+    """A run of pytest says nothing of a mutant."""
+
+
+def run_tests(tree, *args, workers=0):
+    """Run tests in a copy; return the first that failed. Raises Undecided when pytest did."""
+    command = [sys.executable, "-m", "pytest", "-q", "--maxfail=3", "--no-header", "--tb=no"]
+    command += ["-rfE", "-m", "not index", "-p", "no:cacheprovider", f"-n{workers}", *args]
     done = subprocess.run(
         command,
         cwd=tree,
@@ -119,29 +139,40 @@ def pytest(tree, *args, workers=0):
         text=True,
         check=False,
     )
-    for line in done.stdout.splitlines():
-        if line.startswith(("FAILED ", "ERROR ")):
-            return line.split(" ", 1)[1].split(" - ")[0]
-    return "" if done.returncode in (0, 5) else f"exit {done.returncode}: {done.stdout[-300:]}"
+    lines = done.stdout.splitlines()
+    found = [line.split(" ", 1)[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    if not found and done.returncode not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise Undecided(f"exit code {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}")
+    return [one.split(" - ")[0] for one in found]
+
+
+def copy(tree):
+    """Copy what belongs to the repository."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).exists():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name)
 
 
 def notices(mutant, known, *, full=False):
-    """Return the test that notices a mutant, "" when none does."""
+    """Return the test that notices a mutant, "" when none does. Raises Undecided."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         clean, broken = Path(folder) / "clean", Path(folder) / "broken"
-        ignored = shutil.ignore_patterns(".*", "__pycache__", "dist", "data")
         for tree in (clean, broken):
-            shutil.copytree(ROOT, tree, ignore=ignored)
+            copy(tree)
         mutate(broken, mutant)
-        files = ["tests"] if full else files_for(mutant, known)
-        parts = [files] if full else [[one] for one in files]
+        parts = [["tests"]] if full else [[one] for one in files_for(mutant, known)]
+        unconfirmed = []
         for part in parts:
             spread = full or part[0] in PROCESSES or part[0] == "tests/deploy"
-            failed = pytest(broken, *part, workers=WORKERS if spread else 0)
-            if failed and "::" not in failed:
-                return failed
-            if failed and pytest(broken, failed) and not pytest(clean, failed):
-                return failed
+            for failed in run_tests(broken, *part, workers=WORKERS if spread else 0):
+                if run_tests(broken, failed) and not run_tests(clean, failed):
+                    return failed
+                unconfirmed.append(failed)
+        if unconfirmed:
+            raise Undecided(f"failed, but not because of the mutant: {', '.join(unconfirmed)}")
     return ""
 
 
@@ -151,13 +182,21 @@ def main(words):
         return
     full = "--full" in words
     names = [word for word in words if word != "--full"] or list(mutants())
-    known, missed = json.loads(MAP.read_text()), []
+    known = json.loads(MAP.read_text())
+    if known["sources"] != sources():
+        sys.exit("the map is of another source: run `python -m tests.mutants.run --map` again")
+    noticed, missed = 0, []
     for name in names:
         begun = time.monotonic()
-        found = notices(mutants()[name], known, full=full)
+        try:
+            found = notices(mutants()[name], known["lines"], full=full)
+            told = found or "NOT NOTICED"
+        except Undecided as error:
+            found, told = "", f"UNDECIDED: {error}"
+        noticed += bool(found)
         missed += [] if found else [name]
-        print(f"{name}: {found or 'NOT NOTICED'} ({time.monotonic() - begun:.0f} s)", flush=True)
-    print(f"{len(names) - len(missed)} of {len(names)} noticed; missed: {', '.join(missed) or '-'}")
+        print(f"{name}: {told} ({time.monotonic() - begun:.0f} s)", flush=True)
+    print(f"{noticed} of {len(names)} noticed; the others: {', '.join(missed) or '-'}")
     sys.exit(bool(missed))
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from blofin_agent.core.candle import MINUTE, Bar
 from blofin_agent.core.coverage import window
-from tests.laws.faults import CLOCKS, FEED, RECONNECTED, REST, matches, options
+from tests.laws.faults import CLOCKS, FEED, GOES_ON, LEAST, RECONNECTED, REST, matches, options
 from tests.pace import REAL
 from tests.processes import Place, end, settings, start_agent, start_simulator, until
 
@@ -80,7 +80,9 @@ class Site:
         for one in (*also, fault):
             self.fault(one)
         until(lambda: self.struck()[kind] > struck[kind], 60)
-        until(lambda: self.sum(series) > before, 60)
+        if fault in GOES_ON:
+            before = self.sum(series)
+        until(lambda: self.sum(series) - before >= LEAST.get(fault, 1e-6), 60)
 
     def whole(self):
         """Wait until every row that the exchange has is there, and see that no other is."""
