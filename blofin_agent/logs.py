@@ -4,6 +4,7 @@ import io
 import logging
 import sys
 from contextlib import suppress
+from io import FileIO
 from typing import TextIO, cast
 
 import structlog
@@ -21,15 +22,26 @@ _LEVELS = {
 
 
 class Lenient:
-    """A stream that loses what cannot be written, instead of an error to whoever says it."""
+    """A stream that loses what cannot be written, instead of an error to whoever logs it.
+
+    It writes to the stream's file without a buffer: the rest of a line that was cut would stay in
+    the buffer, and Python ends with exit code 120 when it cannot write that at exit.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._file: FileIO | None = None
+        with suppress(OSError, ValueError):
+            self._file = FileIO(stream.fileno(), "w", closefd=False)
 
     def write(self, text: str) -> None:
         """Write the text, if that can be done now."""
+        self.flush()
         with suppress(OSError):
-            self._stream.write(text)
+            if self._file is None:
+                self._stream.write(text)
+            else:
+                self._file.write(text.encode(self._stream.encoding, "backslashreplace"))
 
     def flush(self) -> None:
         """Hand over what was written, if that can be done now."""

@@ -194,6 +194,18 @@ def test_disk_full_by_a_limit_of_file_size_for_the_log_too(agent, place):
     assert (place.folder / "err").stat().st_size <= limit
 
 
+@pytest.mark.parametrize("room", [20, 100])
+def test_a_log_that_is_full_in_the_middle_of_a_line_does_not_change_the_exit_code(
+    agent, place, room
+):
+    """Neither in the first line after the signal nor in the last."""
+    limit = (place.folder / "err").stat().st_size + room
+    _, hard = resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (limit, hard))
+    assert agent.stop() == 0
+    assert (place.folder / "err").stat().st_size == limit
+
+
 # -- read-only ------------------------------------------------------------------------------------
 
 
