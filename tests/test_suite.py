@@ -25,7 +25,9 @@ def run(tmp_path):
             cwd=tmp_path,
             env=clean
             | {
-                "PYTEST_ADDOPTS": "-p tests.suite -p no:schemathesis",
+                # Quicker without the plugins of the package's own tests.
+                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+                "PYTEST_ADDOPTS": "-p xdist.plugin -p tests.suite",
                 "PYTHONPATH": str(ROOT),
                 "BLOFIN_TESTS_SLOW_S": "0.2",
                 **env,
