@@ -16,6 +16,7 @@ import random
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -187,6 +188,11 @@ class _Server:
             ready, _, _ = select.select([0, self.woken, self.listener], [], [])
             if self.listener in ready:
                 link, _ = self.listener.accept()
+                # Any user of the machine can reach an abstract address.
+                peer = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+                if struct.unpack("3i", peer)[1] != os.getuid():
+                    link.close()
+                    continue
                 payload, streams, _, _ = socket.recv_fds(link, MAX_REQUEST_BYTES, 3)
                 pid = os.fork()
                 if not pid:

@@ -56,6 +56,9 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     """Leave out what only real time shows; mix tests that wait with those that compute."""
+    for item in items:
+        if (marker := item.get_closest_marker("slow")) and not marker.args:
+            raise pytest.UsageError(f"{item.nodeid}: `slow` needs a reason")
     if not REAL:
         left = [item for item in items if item.get_closest_marker("real_time")]
         config.hook.pytest_deselected(items=left)

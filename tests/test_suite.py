@@ -92,6 +92,12 @@ def test_a_name_with_any_sign_in_it_is_measured_again(run):
     assert "slow without a reason" in done.stdout
 
 
+def test_a_marker_without_a_reason_is_refused(run):
+    done = run("@pytest.mark.slow\ndef test_it(): pass\n")
+    assert done.returncode == 4
+    assert "`slow` needs a reason" in done.stderr
+
+
 NEEDY = "from tests import programs\ndef test_it(): programs.find('no-such-program')\n"
 
 
