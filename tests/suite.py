@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from coverage import Coverage
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.forkserver import environment
@@ -111,6 +112,20 @@ def pytest_fixture_setup(fixturedef, request):
         if fixturedef.scope != "function":
             spent = request.session.stash.setdefault(_shared_s, [0.0])
             spent[0] += time.perf_counter() - begun
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Leave slow tests out of the coverage, which would double their time: the others reach it."""
+    slow = item.get_closest_marker("slow")
+    running = Coverage.current() if slow else None
+    if running is None:
+        return (yield)
+    running.stop()
+    try:
+        return (yield)
+    finally:
+        running.start()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,5 +1,6 @@
 """Laws of deploy/prometheus: its own programs accept it, and it speaks of what there is."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -42,7 +43,9 @@ every_alert = pytest.mark.parametrize("alert", ALERTS, ids=names)
 
 
 def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Less garbage collection: promtool spends a fifth of its time on it.
+    env = os.environ | {"GOGC": "400"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
