@@ -135,7 +135,8 @@ def pytest_runtest_makereport(item, call):
     spent = item.session.stash.setdefault(_shared_s, [0.0])
     took = call.duration - (spent[0] if call.when == "setup" else 0)
     spent[0] = 0.0
-    if not item.get_closest_marker("slow"):
+    # What waits for the package index says so by its own marker.
+    if not any(map(item.get_closest_marker, ("slow", "index"))):
         report.user_properties.append(("unmarked_s", took))
     return report
 
