@@ -151,7 +151,9 @@ _seconds = Counter()
 
 def _unmarked():
     """Return the tests that took long and do not say why."""
-    return [one for one, took in _seconds.items() if took > SLOW_S]
+    # Coverage, in all workers at once, takes most of the time of those that compute.
+    limit_s = SLOW_S * (3 if Coverage.current() else 1)
+    return [one for one, took in _seconds.items() if took > limit_s]
 
 
 @pytest.hookimpl(tryfirst=True)
