@@ -1,11 +1,12 @@
 """Laws of the suite itself: what is slow says why, and what is left out is named."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.forkserver import environment
 
 pytestmark = pytest.mark.slow("starts pytest, once or twice")
 
@@ -19,7 +20,7 @@ def run(tmp_path):
     def run(text, **env):
         (tmp_path / "pytest.ini").write_text("[pytest]\n")
         (tmp_path / "test_it.py").write_text("import time, pathlib, pytest\n" + text)
-        clean = {name: value for name, value in os.environ.items() if "BLOFIN" not in name}
+        clean = {name: one for name, one in environment().items() if "BLOFIN" not in name}
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-n0", "-ra", "-p", "no:cacheprovider"],
             cwd=tmp_path,
