@@ -7,9 +7,9 @@
     python -m tests.mutants.run --map        first, and after each change of the package
 
 The map says which test executes which line. For each mutant the test files that execute the mutated
-lines are run, those with the most such tests first; then the tests of processes, because the map
-lacks lines that only a child process executes. What fails is run a second time, with the mutant and
-without it. The repository is copied, so nothing here is changed.
+lines are run: the module's own first, then those with the most such tests; then the tests of
+processes, because the map lacks lines that only a child process executes. What fails is run a
+second time, with the mutant and without it. The repository is copied, so nothing here is changed.
 """
 
 import hashlib
@@ -111,7 +111,11 @@ def files_for(mutant, known):
     for line in lines_of(mutant):
         for name, count in known.get(f"{mutant['file']}:{line}", []):
             counts[name] += count
-    names = [name for name, _ in counts.most_common() if name]
+    own = f"test_{Path(mutant['file']).name}"
+    names = sorted(
+        (name for name, _ in counts.most_common() if name),
+        key=lambda name: Path(name).name != own,
+    )
     return [*(name for name in names if not name.startswith(PROCESSES)), *PROCESSES]
 
 
