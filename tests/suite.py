@@ -28,6 +28,8 @@ ALONE = "BLOFIN_TESTS_ALONE"
 
 `0`: no such run.
 """
+MEASURE_SLOW = "BLOFIN_TESTS_MEASURE_SLOW"
+"""Set to measure the coverage of slow tests too, as the map of the mutants needs."""
 SPREAD = ("tests/integration/", "tests/laws/")
 """Folders whose tests need not stay together."""
 TOGETHER = ("tests/integration/faults/test_exchange.py",)
@@ -117,7 +119,7 @@ def pytest_fixture_setup(fixturedef, request):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """Leave slow tests out of the coverage, which would double their time: the others reach it."""
-    slow = item.get_closest_marker("slow")
+    slow = item.get_closest_marker("slow") and not os.environ.get(MEASURE_SLOW)
     running = Coverage.current() if slow else None
     if running is None:
         return (yield)

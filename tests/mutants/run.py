@@ -72,7 +72,7 @@ def make_map():
         files = [*IN_PROCESS, "tests/laws", *sorted(map(str, ROOT.glob("tests/test_*.py")))]
         coverage_run = [sys.executable, "-m", "coverage", "run", f"--rcfile={config}"]
         options = ["-m", "pytest", "-q", f"-n{WORKERS}", "-p", "contexts", "--dist", "loadscope"]
-        env = ENV | {"PYTHONPATH": folder}
+        env = ENV | {"PYTHONPATH": folder, "BLOFIN_TESTS_MEASURE_SLOW": "1"}
         subprocess.run([*coverage_run, *options, *files], cwd=ROOT, env=env, check=True)
         combine = [sys.executable, "-m", "coverage", "combine", f"--rcfile={config}", "--quiet"]
         subprocess.run(combine, cwd=ROOT, check=True)
