@@ -32,15 +32,21 @@ def fast_clock():
     return {"BLOFIN_CLOCK": f"{CLOCK}@{time.time_ns() // 1_000_000}"}
 
 
-def fleet_timing():
-    """Return settings with shortened leases and database timeouts."""
-    pairs = (f"{one.name}={getattr(DEFAULT, one.name) * FLEET:g}" for one in fields(DEFAULT))
+def fleet_timing(**as_it_is):
+    """Return settings with shortened leases and database timeouts; those given are not scaled."""
+    scaled = {one.name: getattr(DEFAULT, one.name) * FLEET for one in fields(DEFAULT)}
+    pairs = (f"{name}={value:g}" for name, value in (scaled | as_it_is).items())
     return {"BLOFIN_TIMING": ",".join(pairs)}
 
 
 def fleet_s(seconds):
-    """Return a duration of a fleet's life as it is here."""
+    """Return how long a wait of so many seconds for a fleet takes with shortened leases."""
     return seconds * FLEET + MACHINE_S
+
+
+def clock_s(seconds):
+    """Return how long a wait of so many seconds of the agent's clock takes with a fast clock."""
+    return seconds / CLOCK + 4 * MACHINE_S
 
 
 async def jump(virtual: MockClock, limiters: list[trio.CapacityLimiter]) -> None:

@@ -4,6 +4,7 @@ Tests run in parallel. A file's tests stay together in one worker and share its 
 the folders of real processes: there each test may run anywhere.
 """
 
+import gc
 import json
 import os
 import re
@@ -24,41 +25,42 @@ from tests.programs import NEEDS
 
 SLOW_S = float(os.environ.get("BLOFIN_TESTS_SLOW_S", "3"))
 ALONE = "BLOFIN_TESTS_ALONE"
-"""In a run that measures tests again: the file with their names, where it leaves the slow ones.
+"""Names a file with the tests that this run measures again; the run writes the slow ones to it.
 
-`0`: no such run.
+`0`: measure no test again.
 """
 MEASURE_SLOW = "BLOFIN_TESTS_MEASURE_SLOW"
-"""Set to measure the coverage of slow tests too, as the map of the mutants needs."""
+"""Set it to include slow tests in the coverage. The map of the mutants needs them."""
 SPREAD = ("tests/integration/", "tests/laws/")
-"""Folders whose tests need not stay together."""
+"""Folders whose tests may run in different workers."""
 TOGETHER = ("tests/integration/faults/test_exchange.py",)
-"""Files there whose tests share an agent."""
+"""Files in these folders whose tests share an agent and stay in one worker."""
 SHIPPED = tuple(f"tests/deploy/test_{name}.py" for name in ("audit", "sbom", "wheel"))
-"""Files that share what is shipped."""
+"""Files that share one build of the release."""
 FIRST = (
     *("shipped", "tests/deploy/test_chain.py", "tests/browser/test_page.py"),
     *("tests/deploy/test_dockerfile.py", "tests/simulator/test_faults.py"),
     "tests/integration/faults/test_exchange.py",
 )
-"""The slowest scopes: they start first, so that they do not run alone at the end."""
+"""The slowest scopes. They start first: at the end they would run alone."""
 _LEFT_OUT = re.compile(NEEDS + r"([\w.+-]+)")
 
 _shared_s = pytest.StashKey[list]()
 _slow = pytest.StashKey[list]()
+_failed_again = pytest.StashKey[bool]()
 
 
 def pytest_configure(config):
-    """Declare our marker."""
+    """Declare the markers."""
     config.addinivalue_line("markers", "slow(why): takes more than 3 seconds, and why it must")
     config.addinivalue_line("markers", "real_time: only `make test-slow` runs it")
 
 
-# -- what goes together ---------------------------------------------------------------------------
+# -- order and distribution -----------------------------------------------------------------------
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what only real time shows; mix tests that wait with those that compute."""
+    """Deselect tests that need real time; alternate tests that wait with tests that compute."""
     for item in items:
         if (marker := item.get_closest_marker("slow")) and not marker.args:
             raise pytest.UsageError(f"{item.nodeid}: `slow` needs a reason")
@@ -80,8 +82,14 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: turns[scope(item.nodeid)])
 
 
+def pytest_collection_finish():
+    """Exempt the collected tests from garbage collection, which takes 8 % of the time with them."""
+    gc.collect()
+    gc.freeze()
+
+
 def scope(nodeid):
-    """Return the name of the tests that go to one worker together with this one."""
+    """Return the name of the group of tests that run in one worker with this one."""
     path = nodeid.partition("::")[0]
     if path in SHIPPED:
         return "shipped"
@@ -89,7 +97,7 @@ def scope(nodeid):
 
 
 class Scheduling(LoadScopeScheduling):
-    """Hands tests out by `scope`."""
+    """Distributes tests by `scope`."""
 
     def _split_scope(self, nodeid):
         return scope(nodeid)
@@ -97,28 +105,34 @@ class Scheduling(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Let xdist hand them out so."""
+    """Make xdist use it."""
     return Scheduling(config, log)
 
 
-# -- what is slow ---------------------------------------------------------------------------------
+# -- slow tests -----------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef, request):
-    """Take the time that a shared fixture takes off the test that happens to come first."""
+    """Measure shared fixtures apart: the first test that uses one is not slow because of it."""
     begun = time.perf_counter()
+    spent = request.session.stash.setdefault(_shared_s, [0.0])
+    before = spent[0]
     try:
         return (yield)
     finally:
         if fixturedef.scope != "function":
-            spent = request.session.stash.setdefault(_shared_s, [0.0])
-            spent[0] += time.perf_counter() - begun
+            # Not a sum: it includes shared fixtures that this one requested meanwhile.
+            spent[0] = before + time.perf_counter() - begun
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Leave slow tests out of the coverage, which would double their time: the others reach it."""
+    """Exclude slow tests from the coverage, which would double their time.
+
+    Threads that trio keeps for reuse stay untraced for up to 10 s afterwards. The gates are reached
+    without them.
+    """
     slow = item.get_closest_marker("slow") and not os.environ.get(MEASURE_SLOW)
     running = Coverage.current() if slow else None
     if running is None:
@@ -132,19 +146,19 @@ def pytest_runtest_protocol(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Note how long each test took, its own fixtures with it."""
+    """Record the duration of each test, including its own fixtures."""
     report = yield
     spent = item.session.stash.setdefault(_shared_s, [0.0])
     took = call.duration - (spent[0] if call.when == "setup" else 0)
     spent[0] = 0.0
-    # What waits for the package index says so by its own marker.
+    # The marker `index` is a reason too.
     if not any(map(item.get_closest_marker, ("slow", "index"))):
         report.user_properties.append(("unmarked_s", took))
     return report
 
 
 def pytest_runtest_logreport(report):
-    """Gather it, in the process that reports."""
+    """Add the durations up, in the process that reports."""
     _seconds[report.nodeid] += sum(s for name, s in report.user_properties if name == "unmarked_s")
 
 
@@ -152,8 +166,8 @@ _seconds = Counter()
 
 
 def _unmarked():
-    """Return the tests that took long and do not say why."""
-    # Coverage, in all workers at once, takes most of the time of those that compute.
+    """Return the slow tests without a marker."""
+    # With coverage a test that computes takes about three times as long.
     limit_s = SLOW_S * (3 if Coverage.current() else 1)
     return [one for one, took in _seconds.items() if took > limit_s]
 
@@ -165,7 +179,11 @@ def pytest_sessionfinish(session, exitstatus):
         return
     path = os.environ.get(ALONE)
     if path is None and not exitstatus and (names := _unmarked()):
-        slow = _measure_again(names, session.config)
+        try:
+            slow = _measure_again(names, session.config)
+        except ChildFailed:
+            slow = names
+            session.config.stash[_failed_again] = True
         if slow:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         session.config.stash[_slow] = slow
@@ -173,8 +191,12 @@ def pytest_sessionfinish(session, exitstatus):
         Path(path).write_text(json.dumps(_unmarked()))
 
 
+class ChildFailed(Exception):
+    """A test failed when it was measured again."""
+
+
 def _measure_again(names, config):
-    """Return the tests that are slow in each of three runs, or those left when a run fails."""
+    """Return the tests that are slow in each of three runs. Raises ChildFailed."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as listed:
         for _ in range(3):
             Path(listed.name).write_text(json.dumps(names))
@@ -183,7 +205,7 @@ def _measure_again(names, config):
             done = subprocess.run(
                 [sys.executable, "-m", "pytest", "-q", f"-n{workers}", *files],
                 cwd=config.rootpath,
-                # Without coverage, which takes its own time.
+                # Coverage would make them slower.
                 env=environment() | {ALONE: listed.name},
                 stdout=subprocess.PIPE,
                 text=True,
@@ -191,24 +213,24 @@ def _measure_again(names, config):
             )
             if done.returncode:
                 sys.stdout.write(done.stdout)
-                return names
+                raise ChildFailed
             if not (names := json.loads(Path(listed.name).read_text())):
                 break
     return names
 
 
 def _names_to_measure():
-    """Return the names of the tests that this run measures again; none in other runs."""
+    """Return the names of the tests that this run measures again; empty in other runs."""
     path = os.environ.get(ALONE, "0")
     return set() if path == "0" else set(json.loads(Path(path).read_text()))
 
 
-# -- what was left out ----------------------------------------------------------------------------
+# -- left out -------------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter, config):
-    """Report at the end which tests were left out, and the packages they need."""
+    """Report which tests were left out and the packages they need, then the slow tests."""
     yield
     left_out = Counter()
     for report in terminalreporter.stats.get("skipped", []):
@@ -222,7 +244,13 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(
             f"To run them: apt-get update && apt-get install --no-install-recommends {names}"
         )
-    if slow := config.stash.get(_slow, []):
+    slow = config.stash.get(_slow, [])
+    if config.stash.get(_failed_again, False):
+        terminalreporter.section("failed when measured again")
+        terminalreporter.write_line("These tests were slow; in a second run one failed (above):")
+        for name in slow:
+            terminalreporter.write_line(name)
+    elif slow:
         terminalreporter.section("slow without a reason")
         for name in slow:
             terminalreporter.write_line(name)

@@ -1,4 +1,4 @@
-"""Laws of the suite itself: what is slow says why, and what is left out is named."""
+"""The suite's plugin: slow tests give a reason, and the summary names what was left out."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def run(tmp_path):
-    """Run a file of tests with the plugin; more than 0.2 s is slow there."""
+    """Return a function that runs a test file with the plugin, where more than 0.2 s is slow."""
 
     def run(text, **env):
         (tmp_path / "pytest.ini").write_text("[pytest]\n")
@@ -26,7 +26,7 @@ def run(tmp_path):
             cwd=tmp_path,
             env=clean
             | {
-                # Quicker without the plugins of the package's own tests.
+                # Faster without the other plugins.
                 "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
                 "PYTEST_ADDOPTS": "-p xdist.plugin -p tests.suite",
                 "PYTHONPATH": str(ROOT),
@@ -42,14 +42,14 @@ def run(tmp_path):
 
 
 def test_a_slow_test_without_a_marker_fails_the_run(run):
-    """It is measured again, alone, and told what to do."""
+    """It is measured again, alone; the summary says what to do."""
     done = run("def test_it(): time.sleep(0.3)\n")
     assert done.returncode == 1, done.stdout
     assert "test_it.py::test_it" in done.stdout.partition("slow without a reason")[2]
 
 
-def test_a_slow_test_with_a_marker_passes_and_so_does_who_waits_for_a_shared_fixture(run):
-    """The time of a server that all tests of a worker use is not that of the first one."""
+def test_a_slow_test_with_a_marker_passes_and_so_does_one_that_waits_for_a_shared_fixture(run):
+    """The start of a shared server does not count for the first test that uses it."""
     done = run(
         "@pytest.mark.slow('it sleeps')\n"
         "def test_one(): time.sleep(0.3)\n"
@@ -62,7 +62,7 @@ def test_a_slow_test_with_a_marker_passes_and_so_does_who_waits_for_a_shared_fix
 
 
 def test_a_test_that_was_slow_once_passes(run):
-    """As on a machine that was busy."""
+    """The machine may have been busy."""
     done = run(
         "def test_it():\n"
         "    if not pathlib.Path('seen').exists():\n"
@@ -73,7 +73,7 @@ def test_a_test_that_was_slow_once_passes(run):
 
 
 def test_a_test_that_fails_when_it_is_measured_again_fails_the_run(run):
-    """A failed measurement has no duration."""
+    """The summary does not call it slow."""
     done = run(
         "def test_it():\n"
         "    assert not pathlib.Path('seen').exists()\n"
@@ -81,10 +81,12 @@ def test_a_test_that_fails_when_it_is_measured_again_fails_the_run(run):
         "    time.sleep(0.3)\n"
     )
     assert done.returncode == 1, done.stdout
+    assert "failed when measured again" in done.stdout
+    assert "slow without a reason" not in done.stdout
 
 
 def test_a_name_with_any_sign_in_it_is_measured_again(run):
-    """Even one that means something in a command line."""
+    """Even one with a special meaning on the command line."""
     done = run(
         "@pytest.mark.parametrize('it', [pytest.param(1, id='a::b -x [c]')])\n"
         "def test_it(it): time.sleep(0.3)\n"
@@ -103,7 +105,7 @@ NEEDY = "from tests import programs\ndef test_it(): programs.find('no-such-progr
 
 
 def test_what_is_left_out_is_counted_and_can_be_installed(run):
-    """In the last lines of the run."""
+    """The last lines of the run say how."""
     done = run(NEEDY)
     assert done.returncode == 0
     last = done.stdout.splitlines()[-3:]

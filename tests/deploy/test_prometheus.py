@@ -1,5 +1,6 @@
 """Laws of deploy/prometheus: its own programs accept it, and it speaks of what there is."""
 
+import functools
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ RULES = sorted((FOLDER / "rules").glob("*.yml"))
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))
 
 
+@functools.cache
 def read(path):
     return yaml.safe_load(path.read_text())
 

@@ -20,6 +20,7 @@ from blofin_agent.core.candle import MINUTE, Bar
 from blofin_agent.core.coverage import Coverage, Span
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.url import describe, parse
+from tests.pace import clock_s
 from tests.processes import DATABASE_AWAY, until
 
 pytestmark = pytest.mark.slow("real processes, and the deadlines they wait for")
@@ -89,16 +90,14 @@ def test_rest_keeps_the_store_whole_while_the_websocket_is_away(place, simulate,
     """Each minute that no push brought is healed within a minute or two, without a pass."""
     simulate()
     agent = run_agent(**DAY, BLOFIN_WS_URL="ws://127.0.0.1:9/nothing")
-    end = time.monotonic() + 180
-    healed = []
-    while time.monotonic() < end and len(healed) < 2:
-        time.sleep(0.2)
-        with contextlib.suppress(*DATABASE_AWAY):
-            healed = place.query(
-                "SELECT DISTINCT symbol FROM gap_fill_runs WHERE trigger = 'heal'"
-                " AND status = 'complete' AND rows_inserted > 0"
-            )
-    assert len(healed) == 2, (place.folder / "err").read_text()
+
+    def healed():
+        return place.query(
+            "SELECT DISTINCT symbol FROM gap_fill_runs WHERE trigger = 'heal'"
+            " AND status = 'complete' AND rows_inserted > 0"
+        )
+
+    until(lambda: len(healed()) == 2, clock_s(180))
     assert agent.samples()['blofin_coverage_ratio{symbol="BTC-USDT"}'] > 0.998
     assert agent.stop(signal.SIGINT) == 0
 
@@ -128,9 +127,9 @@ def test_memory_follows_the_store_whoever_writes_to_it(place, simulate, run_agen
     # Minutes that pass while it starts are missing.
     until(lambda: agent.samples().get(MISSING, 100) < 100)
     _take_away(place, 100)
-    until(lambda: agent.samples()[MISSING] >= 100)
+    until(lambda: agent.samples()[MISSING] >= 100, clock_s(60))
     assert place.run("backfill", **DAY).returncode == 0
-    until(lambda: agent.samples()[MISSING] <= 2)
+    until(lambda: agent.samples()[MISSING] <= 2, clock_s(60))
     assert agent.stop() == 0
 
 

@@ -33,6 +33,7 @@ class Look(NamedTuple):
     at: float
     ended: float
     name: str
+    pid: int
     shows: frozenset[str]
     """The symbols whose coverage it shows."""
     samples: dict[str, float]
@@ -64,7 +65,8 @@ class Member:
         pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         samples = {name: float(value) for name, _, value in pairs}
         shows = (name[len(RATIO) : -2] for name in samples if name.startswith(RATIO))
-        return Look(at, time.monotonic(), self.name, frozenset(shows), samples)
+        pid = self.agent.process.pid
+        return Look(at, time.monotonic(), self.name, pid, frozenset(shows), samples)
 
     def not_ready(self):
         """Return why it is not ready, "" when it is."""

@@ -23,10 +23,10 @@ def never_two(crew):
     They are looked at one after another, so it is two when one showed it before and after the
     moment when the other did.
     """
-    by_name = defaultdict(list)
+    by_process = defaultdict(list)
     for look in crew.looks:
-        by_name[look.name].append(look)
-    for name, looks in by_name.items():
+        by_process[look.name, look.pid].append(look)
+    for (name, _), looks in by_process.items():
         for before, after in itertools.pairwise(looks):
             both = before.shows & after.shows
             for other in crew.looks:

@@ -4,17 +4,24 @@ import time
 
 import pytest
 
+from blofin_agent.store.timing import DEFAULT
 from tests import ports
 from tests.integration.fleet import laws
-from tests.pace import fleet_s
+from tests.pace import fleet_s, fleet_timing
 from tests.processes import until
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.slow("leases and heartbeats of real processes")]
 
 
-def test_kill_9_a_restart_and_a_sigterm_in_the_middle_of_a_fill(crew):
-    """What one kept is taken over, at the latest when its lease is over; no candle is lost."""
-    fleet = crew(options=("--no-limits", "--page-limit", "100"), BACKFILL_REQUEST_SLEEP_MS="100")
+SLOW_FILL = {
+    "options": ("--no-limits", "--page-limit", "100"),
+    "BACKFILL_REQUEST_SLEEP_MS": "100",
+}
+
+
+def test_kill_9_in_the_middle_of_a_fill(crew):
+    """The symbols of a killed agent are taken over when its lease is over; no candle is lost."""
+    fleet = crew(**SLOW_FILL)
     since = time.monotonic()
     fleet.start("a", "b", "c")
     fleet.until_shared_out(30)
@@ -28,20 +35,28 @@ def test_kill_9_a_restart_and_a_sigterm_in_the_middle_of_a_fill(crew):
     (back,) = fleet.start("a")
     assert fleet.until_shared_out() < fleet_s(20)
     assert len(back.look().shows) >= 2
+    laws.all_is_well(fleet, since)
 
-    # Killed and started again at once, under its name: nobody waits for the end of a lease.
-    port = back.agent.url.rpartition(":")[2]
+
+def test_a_restart_and_a_sigterm_wait_for_no_lease(crew):
+    """An agent restarted under its name keeps its symbols; one that is stopped releases them."""
+    lease = fleet_timing(lease_s=DEFAULT.lease_s)
+    fleet = crew(**SLOW_FILL, **lease)
+    since = time.monotonic()
+    fleet.start("a", "b", "c")
+    fleet.until_shared_out(30)
+
     before = fleet.owners()
-    back.kill()
+    port = fleet.members["a"].agent.url.rpartition(":")[2]
+    fleet.members["a"].kill()
     fleet.start("a", API_PORT=port)
     fleet.until_shared_out(20)
     assert fleet.owners() == before
 
-    # Ended by a signal it gives back at once.
     begun = time.monotonic()
     assert fleet.members["b"].agent.stop() == 0
     fleet.until_shared_out()
-    assert time.monotonic() - begun < fleet_s(15)
+    assert time.monotonic() - begun < 15
     laws.all_is_well(fleet, since)
 
 
