@@ -103,7 +103,6 @@ def test_a_symbol_that_is_listed_anew_is_kept_by_one_once_one_of_all_was_told(cr
     port = str(ports.reserve())
     exchange = ("--no-limits", "--port", port)
     fleet = crew(symbols="BTC-USDT,ETH-USDT,SOL-USDT,XRP-USDT", hours=1, options=exchange)
-    since = time.monotonic()
     fleet.start("a", "b")
     fleet.until_shared_out(30)
     fleet.simulator.process.terminate()
@@ -111,6 +110,8 @@ def test_a_symbol_that_is_listed_anew_is_kept_by_one_once_one_of_all_was_told(cr
     new = ",".join(f"NEW{number}-USDT" for number in range(8))
     fleet.trade(f"BTC-USDT,ETH-USDT,SOL-USDT,{new}", exchange)
     fleet.query("UPDATE instruments SET seen = 1 RETURNING seen")
+    # No agent could know the new symbols before.
+    since = time.monotonic()
     fleet.start("c")
     until(lambda: fleet.owners().keys() == set(fleet.symbols), 30)
     fleet.until_shared_out(30)
