@@ -31,6 +31,16 @@ async def test_counts_follow_commits(locker, house, candle, end):
     assert place.rows("SELECT count(*) FROM candles") == [(2,)]
 
 
+async def test_a_page_of_old_candles_does_not_replace_the_newest_candle(house, candle, end):
+    """Prices of live candles are compared with the newest one."""
+    place = house(hours=1)
+    for minutes in (1, 30, 2):
+        batch = await place.writer.put("BTC-USDT", [candle(end - minutes * MINUTE)])
+        await batch.committed.wait()
+    await trio.sleep(0.01)
+    assert place.watch.histories["BTC-USDT"].newest == candle(end - MINUTE)
+
+
 async def test_a_live_candle_that_finds_no_room_is_dropped_and_counted(house, candle, end):
     """`offer` never waits: full is full."""
     place = house(capacity=2, writing=False)
