@@ -49,6 +49,20 @@ async def test_rows_deleted_by_another_process_are_seen(house, end, lines):
     assert place.passes._wake.is_set()
 
 
+async def test_changes_by_another_process_count_within_a_minute(house, end, nursery):
+    """While the agent runs, as a user sees it in the metrics."""
+    place = house(hours=1)
+    nursery.start_soon(place.reconciler.run)
+    await trio.sleep(60)
+    place.other(*insert(end - MINUTE, end - 2 * MINUTE))
+    await trio.sleep(60)
+    assert present(place) == 2
+    place.other("DELETE FROM candles")
+    await trio.sleep(60)
+    assert present(place) == 0
+    nursery.cancel_scope.cancel()
+
+
 async def test_as_many_added_as_deleted_are_seen(house, end, lines):
     """The counts are the same, the candles are not."""
     place = house(hours=1)

@@ -1,15 +1,15 @@
-"""Breaks one rule of the code at a time, and says which test notices.
+"""Applies one mutant of the code at a time and reports which test notices it.
 
-    python -m tests.mutants.run              all mutants of mutants.toml
-    python -m tests.mutants.run NAME...      some
-    python -m tests.mutants.run --full NAME  with the whole suite
+    .venv/bin/python -m tests.mutants.run --map        first, and after each change of the package
+    .venv/bin/python -m tests.mutants.run              all mutants of mutants.toml
+    .venv/bin/python -m tests.mutants.run NAME...      some of them
+    .venv/bin/python -m tests.mutants.run --full NAME  with the whole suite
 
-    python -m tests.mutants.run --map        first, and after each change of the package
-
-The map says which test executes which line. For each mutant the test files that execute the mutated
-lines are run: the module's own first, then those with the most such tests; then the tests of
-processes, because the map lacks lines that only a child process executes. What fails is run a
-second time, with the mutant and without it. The repository is copied, so nothing here is changed.
+The map records which test executes which line. For each mutant this program runs the test files
+that execute the mutated lines: the module's own file first, then by number of such tests. The tests
+of processes come last, because the map lacks lines that only a child process executes. A test that
+fails is run a second time, with the mutant and without it. All of this happens in copies of the
+repository.
 """
 
 import hashlib
@@ -30,12 +30,13 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 MAP = ROOT / ".mutants.json"
 PROCESSES = ("tests/integration", "tests/laws")
-"""Tested last: they execute nearly every line, most of them in other processes."""
+"""Run last: they execute nearly every line, most of them in other processes."""
 IN_PROCESS = (
     *("tests/core", "tests/store", "tests/exchange", "tests/web", "tests/commands"),
     *("tests/simulator", "tests/fuzz"),
 )
 WORKERS = os.environ.get("WORKERS", "6")
+MAX_RUN_S = 1_800
 ENV = os.environ | {"BLOFIN_TESTS_ALONE": "0", "PYTHONDONTWRITEBYTECODE": ""}
 
 
@@ -54,11 +55,22 @@ def pytest_runtest_protocol(item):
         current.switch_context(item.nodeid)
     return (yield)
 """
-"""A plugin. Coverage's own contexts miss background tasks, and tests of hypothesis."""
+"""A pytest plugin. Coverage's own contexts miss background tasks and generated tests."""
+
+
+FAILURES = """
+import os, pathlib
+
+def pytest_runtest_logreport(report):
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        with pathlib.Path(__file__).with_name("failed.txt").open("a") as file:
+            print(report.nodeid, file=file)
+"""
+"""A pytest plugin that writes the names of failed tests, which may contain any character."""
 
 
 def make_map():
-    """Write down which test files execute which line, and in how many tests."""
+    """Record which test files execute which line, and in how many tests."""
     import coverage  # noqa: PLC0415 - only here
 
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +78,8 @@ def make_map():
         config = Path(folder) / "coveragerc"
         config.write_text(
             "[run]\nsource = blofin_agent\nparallel = true\npatch = subprocess\n"
-            f"data_file = {data}\n"
+            # The core that follows contexts on every version of Python.
+            f"core = ctrace\ndata_file = {data}\n"
         )
         (Path(folder) / "contexts.py").write_text(CONTEXTS)
         files = [*IN_PROCESS, "tests/laws", *sorted(map(str, ROOT.glob("tests/test_*.py")))]
@@ -88,10 +101,11 @@ def make_map():
 
 
 def sources():
-    """Return a hash of the package's source: a map of another one has other lines."""
+    """Return a hash of the package and the tests: a map is valid only for these."""
     digest = hashlib.sha256()
-    for path in sorted((ROOT / "blofin_agent").rglob("*.py")):
-        digest.update(path.read_bytes())
+    for folder in ("blofin_agent", "tests"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -104,7 +118,7 @@ def lines_of(mutant):
 
 
 def files_for(mutant, known):
-    """Return the test files to run, in their order."""
+    """Return the test files to run, in order."""
     if not mutant["file"].startswith("blofin_agent/"):
         return ["tests/deploy"]
     counts = Counter()
@@ -128,30 +142,36 @@ def mutate(tree, mutant):
 
 
 class Undecided(Exception):
-    """A run of pytest says nothing of a mutant."""
+    """The tests give no answer: pytest itself failed, or a failure has another cause."""
 
 
 def run_tests(tree, *args, workers=0):
-    """Run tests in a copy; return the first that failed. Raises Undecided when pytest did."""
-    command = [sys.executable, "-m", "pytest", "-q", "--maxfail=3", "--no-header", "--tb=no"]
-    command += ["-rfE", "-m", "not index", "-p", "no:cacheprovider", f"-n{workers}", *args]
-    done = subprocess.run(
-        command,
-        cwd=tree,
-        env=ENV | {"PYTHONPATH": str(tree)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = done.stdout.splitlines()
-    found = [line.split(" ", 1)[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    """Run tests in a copy; return the first that failed. Raises Undecided if pytest failed."""
+    failed = tree / "failed.txt"
+    failed.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "--maxfail=3", "-m", "not index"]
+    command += ["-p", "no:cacheprovider", "-p", "mutant_failures", f"-n{workers}", *args]
+    (tree / "mutant_failures.py").write_text(FAILURES)
+    try:
+        done = subprocess.run(
+            command,
+            cwd=tree,
+            env=ENV | {"PYTHONPATH": str(tree)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=MAX_RUN_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise Undecided(f"no end after {MAX_RUN_S} s: {' '.join(args)}") from None
+    found = failed.read_text().splitlines() if failed.exists() else []
     if not found and done.returncode not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise Undecided(f"exit code {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}")
-    return [one.split(" - ")[0] for one in found]
+    return list(dict.fromkeys(found))
 
 
 def copy(tree):
-    """Copy what belongs to the repository."""
+    """Copy the files of the repository."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, names.split("\0")):
@@ -161,22 +181,25 @@ def copy(tree):
 
 
 def notices(mutant, known, *, full=False):
-    """Return the test that notices a mutant, "" when none does. Raises Undecided."""
+    """Return the test that notices a mutant, "" if none does. Raises Undecided."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         clean, broken = Path(folder) / "clean", Path(folder) / "broken"
         for tree in (clean, broken):
             copy(tree)
         mutate(broken, mutant)
         parts = [["tests"]] if full else [[one] for one in files_for(mutant, known)]
-        unconfirmed = []
+        open_ends = []
         for part in parts:
             spread = full or part[0] in PROCESSES or part[0] == "tests/deploy"
-            for failed in run_tests(broken, *part, workers=WORKERS if spread else 0):
-                if run_tests(broken, failed) and not run_tests(clean, failed):
-                    return failed
-                unconfirmed.append(failed)
-        if unconfirmed:
-            raise Undecided(f"failed, but not because of the mutant: {', '.join(unconfirmed)}")
+            try:
+                for failed in run_tests(broken, *part, workers=WORKERS if spread else 0):
+                    if run_tests(broken, failed) and not run_tests(clean, failed):
+                        return failed
+                    open_ends.append(f"failed, but not because of the mutant: {failed}")
+            except Undecided as error:
+                open_ends.append(str(error))
+        if open_ends:
+            raise Undecided("; ".join(open_ends))
     return ""
 
 
@@ -186,9 +209,11 @@ def main(words):
         return
     full = "--full" in words
     names = [word for word in words if word != "--full"] or list(mutants())
-    known = json.loads(MAP.read_text())
-    if known["sources"] != sources():
-        sys.exit("the map is of another source: run `python -m tests.mutants.run --map` again")
+    if unknown := set(names) - set(mutants()):
+        sys.exit(f"no such mutant: {', '.join(sorted(unknown))}")
+    known = json.loads(MAP.read_text()) if MAP.exists() else {}
+    if known.get("sources") != sources():
+        sys.exit("the map is missing or out of date: run `python -m tests.mutants.run --map`")
     noticed, missed = 0, []
     for name in names:
         begun = time.monotonic()
