@@ -1,11 +1,11 @@
 """Starts `blofin-agent` by forking a process that has its modules loaded already.
 
-A start costs a second of CPU, nearly all of it for imports, and the suite has some hundreds. A
-forked process is a real one: it has its own pid, signals, limits, environment and streams, and it
-ends as any Python process does. Tests of the start itself run the command as users do, with
-`cold=True`.
+A start costs a second of CPU, nearly all of it for imports, and the suite starts some hundreds of
+processes. A forked process is a real one: it has its own pid, signals, limits, environment and
+streams, and it exits like any Python process. Tests of the start itself use `cold=True`, which runs
+the command as users do.
 
-The server is a child of the test process. It ends when that ends, and ends all that it started.
+The server is a child of the test process. It exits with its parent and kills its own children.
 """
 
 import contextlib
@@ -26,23 +26,26 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 MAX_REQUEST_BYTES = 150_000
 PYTHON_OPTIONS = ("PYTHON", "LD_PRELOAD")
-"""Variables that begin so are read when Python starts: a fork ignores changes."""
+"""Prefixes of variables that only the start of Python reads: a fork ignores changes."""
 
 
 def environment():
-    """Return the environment without what makes child processes measure coverage."""
+    """Return the environment without the variables that make child processes measure coverage."""
     return {name: one for name, one in os.environ.items() if not name.startswith("COVERAGE_PROC")}
 
 
 class Process:
-    """A process of the server's, with as much of `subprocess.Popen` as the tests use."""
+    """A process forked by the server, with the parts of `subprocess.Popen` that the tests use."""
 
     def __init__(self, link, args):
         self.args = args
         self.stdout = None
         self.returncode = None
         self._link = link
-        self.pid = int(link.recv(64))
+        told = link.recv(64)
+        if not told:
+            raise RuntimeError(f"the fork server ended before it started {args}")
+        self.pid = int(told)
 
     def poll(self):
         return self._look(0)
@@ -73,7 +76,7 @@ class Process:
 
 
 class ForkServer:
-    """The server, as the test process sees it. It starts with the first process."""
+    """The test process's side of the server, which starts with the first process."""
 
     def __init__(self):
         self._server = None
@@ -139,7 +142,7 @@ class ForkServer:
             self._server = None
 
     def _begin(self):
-        # In the abstract namespace: it vanishes with the server.
+        # An abstract address: it disappears with the server.
         self._address = f"\0blofin-tests-{os.getpid()}-{random.getrandbits(64):x}"
         self._server = subprocess.Popen(
             [sys.executable, "-m", "tests.forkserver", self._address[1:]],
@@ -155,7 +158,7 @@ class ForkServer:
 
 
 def _load():
-    """Import what the commands import, and what they import only when they need it."""
+    """Import the modules of all commands, including those that they import late."""
     import importlib  # noqa: PLC0415 - only the server loads all this
 
     for name in (
@@ -183,7 +186,7 @@ class _Server:
         self.waker = waker
 
     def serve(self):
-        """Serve until the test process is gone. In a child, return the request and its streams."""
+        """Serve until the test process exits. In a child, return the request and its streams."""
         while True:
             ready, _, _ = select.select([0, self.woken, self.listener], [], [])
             if self.listener in ready:
@@ -211,7 +214,7 @@ class _Server:
                 return None
 
     def _leave(self, link):
-        """Give up what is the server's, in a child."""
+        """Close the server's descriptors, in a child."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for one in (self.listener, link, *self.links.values()):
@@ -239,7 +242,7 @@ class _Server:
 
 
 def _become(request, streams):
-    """Be the process that was asked for."""
+    """Turn this fork into the requested process."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -247,7 +250,7 @@ def _become(request, streams):
     os.environ.clear()
     os.environ.update(request["env"])
     sys.argv = ["blofin-agent", *request["args"]]
-    # As Python makes them at its start; the server's own know nothing of the new descriptors.
+    # Made as Python makes them at its start: the server's own belong to other descriptors.
     sys.stdout = sys.__stdout__ = _stream(1, sys.stdout)
     sys.stderr = sys.__stderr__ = _stream(2, sys.stderr)
     random.seed()

@@ -1,7 +1,7 @@
 """Time in tests: scale factors for real processes, virtual time within one process.
 
-In the suite durations that an agent waits for are shorter and clocks go faster, so that a law of
-minutes takes seconds. `make test-slow` runs the same tests by the real durations and clocks.
+`make test` shortens the timeouts of agents and runs clocks faster, so that minutes take seconds.
+`make test-slow` runs the same tests with the real timeouts and clocks.
 """
 
 import math
@@ -17,18 +17,18 @@ from blofin_agent.store.timing import DEFAULT
 
 REAL = bool(os.environ.get("BLOFIN_TESTS_REAL_TIME"))
 FLEET = 1.0 if REAL else 0.3
-"""Factor for leases, heartbeats and database timeouts: an agent on a busy machine must
-still send a heartbeat in time."""
+"""Factor for leases, heartbeats and database timeouts. A smaller one would let an agent on a busy
+machine miss its lease."""
 CLOCK = 1 if REAL else 20
-"""How many times faster the clocks of agent and simulator go."""
+"""Speed of the agent's and the simulator's clocks."""
 CHAIN = 1 if REAL else 8
-"""By what the durations in Prometheus' rules are divided; promtool holds the exact ones."""
+"""Divisor of the durations in Prometheus' rules. promtool tests the exact durations."""
 MACHINE_S = 0.0 if REAL else 3.0
 """Start-up time of processes (s), which is not scaled."""
 
 
 def fast_clock():
-    """Return the settings with which the clock of a process goes so fast, from now on."""
+    """Return settings that make the clock of a process run CLOCK times as fast from now on."""
     return {"BLOFIN_CLOCK": f"{CLOCK}@{time.time_ns() // 1_000_000}"}
 
 
@@ -50,7 +50,7 @@ def clock_s(seconds):
 
 
 async def jump(virtual: MockClock, limiters: list[trio.CapacityLimiter]) -> None:
-    """Advance virtual time for ever, except while a thread of one of the limiters works."""
+    """Advance virtual time to each next deadline, but not while a limiter's thread works."""
     while True:
         await trio.testing.wait_all_tasks_blocked()
         wait = trio.lowlevel.current_statistics().seconds_to_next_deadline

@@ -1,7 +1,7 @@
-"""Ports of 127.0.0.1 that no other test, worker or run of the suite takes.
+"""Reserves ports of 127.0.0.1 for servers that cannot bind to port 0.
 
-For servers that cannot choose one themselves. They lie below the range from which Linux takes the
-ports of outgoing connections, and each is locked until its process ends.
+No other test, worker or run of the suite gets a reserved port: a file is locked until the process
+ends. The range is below the one that Linux uses by default for outgoing connections.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ _locks = []
 
 
 def reserve():
-    """Return a port that is free, and stays reserved for this process."""
+    """Return a free port, reserved for this process. Raises OSError if there is none."""
     FOLDER.mkdir(exist_ok=True)
     for port in random.sample(range(FIRST, LAST), LAST - FIRST):
         lock = (FOLDER / str(port)).open("w")

@@ -1,4 +1,4 @@
-"""Programs of Debian's packages that some tests need."""
+"""Finds programs of Debian's packages; leaves tests out that lack one."""
 
 import os
 import shutil
@@ -14,16 +14,16 @@ PACKAGES = {
     "systemd-sysusers": "systemd",
     "mkfs.ext4": "e2fsprogs",
 }
-"""Debian's packages of programs that are called otherwise."""
+"""Debian's package of each program whose name differs from the package's."""
 
 
 def needs(program):
-    """Leave the test out for want of a program's package."""
+    """Leave the test out because a program's package is missing."""
     leave_out(NEEDS + PACKAGES.get(program, program))
 
 
 def leave_out(why):
-    """Leave the test out, or fail it where nothing may be left out, as in CI."""
+    """Leave the test out, or fail it if nothing may be left out (CI)."""
     (pytest.fail if os.environ.get("BLOFIN_REQUIRE_DEBIAN") else pytest.skip)(why)
 
 

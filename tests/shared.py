@@ -1,4 +1,4 @@
-"""Services that all workers of a run share: the first worker that needs one starts it."""
+"""Services shared by all workers of a run. The first worker that needs one starts it."""
 
 import fcntl
 import json
@@ -11,7 +11,7 @@ _made = []
 
 
 def folder(tmp_path_factory):
-    """Return a folder of the whole run. Each worker's own is below it."""
+    """Return the folder of the whole run. The folders of the workers are in it."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if base.name.startswith("popen-gw") else base
 
@@ -24,7 +24,7 @@ def _alone(path):
 
 
 def once(place, name, make):
-    """Return what `make` returned in the first worker that asked; it must fit into JSON."""
+    """Return the value of `make` from the first worker that called this; it must fit into JSON."""
     found = place / f"{name}.json"
     with _alone(place / f"{name}.lock"):
         if not found.exists():
@@ -33,12 +33,12 @@ def once(place, name, make):
 
 
 def server(place, worker):
-    """Return the PostgreSQL server of the run; a worker's databases begin with its name."""
+    """Return the PostgreSQL server of the run. Names of databases begin with the worker's name."""
 
     def make():
         made = Server.make()
         made.start()
-        # It ends with this worker, and workers end with the run.
+        # The server stops when this worker ends.
         _made.append(made)
         return {"folder": str(made.folder), "port": made.port}
 

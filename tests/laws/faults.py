@@ -1,4 +1,4 @@
-"""What the simulator does wrong, fault by fault, and the series of the agent that rises with it."""
+"""The simulator's faults, each with the agent's metric that shows it."""
 
 REST = {
     "429,times=2": "api_requests_total{outcome=rate_limited}",
@@ -20,7 +20,7 @@ REST = {
     "late,seconds=90": "candles_missing",
     "slow,seconds=3": "api_request_duration_seconds_sum",
 }
-"""What REST does wrong, and the series that rises with it."""
+"""Faults of REST, and the series that rises."""
 
 FEED = {
     "ws-drop,times=3": "feed_disconnects_total{reason=closed}",
@@ -35,7 +35,7 @@ FEED = {
     "ws-shuffled": "oddities_total{feed=ws,kind=unordered}",
     "ws-foreign": "rows_rejected_total{reason=doubtful}",
 }
-"""What the websocket, or a clock, does wrong, and the series that rises with it."""
+"""Faults of the websocket, and the series that rises."""
 
 RECONNECTED = {
     "ws-refuse": "feed_disconnects_total{reason=rejected}",
@@ -43,16 +43,16 @@ RECONNECTED = {
     "ws-no-ack": "feed_messages_total{kind=candle}",
     "ws-refuse-subscription": "feed_messages_total{kind=refused}",
 }
-"""What shows on a new connection."""
+"""Faults that show only on a new connection."""
 
 GOES_ON = ("ws-no-pong", "ws-no-ack")
-"""What does no harm: candles come after it struck as well."""
+"""Harmless faults: candles arrive as before."""
 
 LEAST = {"slow,seconds=3": 3.0}
-"""By how much the series rises at least, where it rises without the fault too."""
+"""The least increase, for a series that rises without the fault too."""
 
 CLOCKS = {"clock,seconds=45": -1, "clock,seconds=-45": 1}
-"""The sign of the clock offset, of 45 s, that the agent must find."""
+"""The sign of the clock offset of 45 s that the agent must detect."""
 
 
 def options(fault):

@@ -1,7 +1,7 @@
 """Each fault of the exchange, in virtual time: the agent notices it and recovers.
 
 The agent and the simulator are in one process, over streams in memory. A few of these faults are
-tried at real processes too, in tests/integration/faults/test_exchange.py.
+tested with real processes too, in tests/integration/faults/test_exchange.py.
 """
 
 import pytest
@@ -38,7 +38,7 @@ async def until(law, within_s=WITHIN_S):
 
 
 class Scene:
-    """A world, and what the laws ask of it."""
+    """A world, and the steps that the tests share."""
 
     def __init__(self, place):
         self.place = place
@@ -54,13 +54,15 @@ class Scene:
         )
 
     async def shows(self, fault, series, *also):
-        """Put faults in force, and wait until one struck and its series rises."""
+        """Start faults, and wait until one took effect and its series rises."""
         kind, before = fault.partition(",")[0], self.sum(series)
         for one in (*also, fault):
             self.faults.parse(one)
         await until(lambda: self.faults.struck[kind])
         if fault in GOES_ON:
-            before = self.sum(series)
+            before, disconnects = self.sum(series), self.sum("feed_disconnects_total")
+            await trio.sleep(WITHIN_S / 2)
+            assert self.sum("feed_disconnects_total") == disconnects
         await until(lambda: self.sum(series) - before >= LEAST.get(fault, 1e-6))
 
     def is_whole(self):

@@ -1,8 +1,8 @@
-"""The laws, under any mix of faults: a random schedule of them, in virtual time.
+"""Random faults, in virtual time.
 
-After the faults stop the store equals the exchange row by row, coverage is what the rows say, no
-open candle was stored, no limit was ever passed, no task died, memory is flat, and each fault
-shows in a metric. `make soak` plays a day and longer; the suite some hours of a few seeds.
+After the faults the database equals the exchange row by row, coverage equals the rows, no open
+candle was stored, no limit was exceeded, no task died, memory is flat, and each fault shows in a
+metric. The suite simulates an hour with one seed, `make soak` a day or longer.
 """
 
 import contextlib
