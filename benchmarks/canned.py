@@ -14,9 +14,9 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.simulator.faults import Faults
+from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.rest import DEFAULT_LIMIT, MAXIMUM_LIMIT, Rest
+from blofin_agent.simulator.rest_api import DEFAULT_LIMIT, MAXIMUM_LIMIT, Rest
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _BEGIN, _END = b'{"code":"0","msg":"success","data":[', b"]}"

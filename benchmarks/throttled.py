@@ -29,8 +29,8 @@ from blofin_agent.config import Settings
 from blofin_agent.core.run import Trigger
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.simulator.instruments import choose
-from blofin_agent.simulator.limits import RULES
-from blofin_agent.simulator.serve import Options, Simulator
+from blofin_agent.simulator.rate_limits import RULES
+from blofin_agent.simulator.server import Options, Simulator
 from blofin_agent.store.engine import Store, open_store
 from tests.laws.virtual import Network, Wall, client
 from tests.pace import jump

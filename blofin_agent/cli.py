@@ -187,8 +187,8 @@ def simulate(
     Example: blofin-agent simulate --port 8790 --symbols BTC-USDT,ETH-USDT --seed 7
     """
     from blofin_agent.commands import demo  # noqa: PLC0415 - as above
-    from blofin_agent.simulator.faults import KINDS  # noqa: PLC0415 - likewise
-    from blofin_agent.simulator.serve import Options  # noqa: PLC0415 - likewise
+    from blofin_agent.simulator.faults.registry import KINDS  # noqa: PLC0415 - likewise
+    from blofin_agent.simulator.server import Options  # noqa: PLC0415 - likewise
 
     if "list" in faults:
         show.print_lines([f"{kind:<24}{what}" for kind, what in KINDS.items()])

@@ -162,7 +162,7 @@ def _load():
     import importlib  # noqa: PLC0415 - only the server loads all this
 
     for name in (
-        *("blofin_agent.__main__", "blofin_agent.agent", "blofin_agent.simulator.serve"),
+        *("blofin_agent.__main__", "blofin_agent.agent", "blofin_agent.simulator.server"),
         *("alembic.command", "blofin_agent.store.migrate", "psycopg", "trio.testing"),
         *("sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite"),
     ):

@@ -21,7 +21,7 @@ from blofin_agent.core.coverage import Span, window
 from blofin_agent.exchange.rest import client
 from blofin_agent.simulator.instruments import parse_symbols
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.serve import Options, Running, serve
+from blofin_agent.simulator.server import Options, Running, serve
 from blofin_agent.store import candles
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import Store, open_store

@@ -11,15 +11,15 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from blofin_agent.simulator.connection import converse
-from blofin_agent.simulator.counts import Counts
-from blofin_agent.simulator.faults import Faults
-from blofin_agent.simulator.hub import Hub
-from blofin_agent.simulator.limits import SECOND, Limits
+from blofin_agent.simulator.broadcaster import Hub
+from blofin_agent.simulator.faults.registry import Faults
+from blofin_agent.simulator.faults.rest import JSON, Truncated, address, instead, refusal
+from blofin_agent.simulator.faults.tcp import Wires
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.rest import ENDPOINTS, PREFIX, Rest
-from blofin_agent.simulator.rest_faults import JSON, Truncated, address, instead, refusal
-from blofin_agent.simulator.wires import Wires
+from blofin_agent.simulator.rate_limits import SECOND, Limits
+from blofin_agent.simulator.request_stats import Counts
+from blofin_agent.simulator.rest_api import ENDPOINTS, PREFIX, Rest
+from blofin_agent.simulator.websocket_connection import converse
 
 WS_PATH = "/ws/public"
 STATS_PATH = "/control/stats"

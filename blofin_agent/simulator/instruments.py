@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blofin_agent.simulator.mix import name_key, unit
+from blofin_agent.simulator.hashing import name_key, unit
 
 LISTED_LONG_AGO = 1_577_836_800_000
 """2020-01-01 00:00 UTC (ms): when a symbol was listed unless something else is asked for."""

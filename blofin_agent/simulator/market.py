@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from blofin_agent.core.candle import MINUTE, Bar, Candle
-from blofin_agent.simulator.holes import Holes
 from blofin_agent.simulator.instruments import (
     LISTED_LONG_AGO,
     Instrument,
     choose,
     make_instrument,
 )
-from blofin_agent.simulator.path import DAY, PricePath, Span
+from blofin_agent.simulator.missing_bars import Holes
+from blofin_agent.simulator.price_path import DAY, PricePath, Span
 
 Row = tuple[str, str, str, str, str, str, str, str, str]
 """`[ts, open, high, low, close, vol, volCurrency, volCurrencyQuote, confirm]`, as on the wire.

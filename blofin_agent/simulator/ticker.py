@@ -1,8 +1,8 @@
 """The ticker and the last trade of a symbol at a moment, as the wire shows them."""
 
+from blofin_agent.simulator.hashing import mix
 from blofin_agent.simulator.instruments import LOTS_PER_CONTRACT
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.mix import mix
 
 
 def ticker(market: Market, symbol: str, now_ms: int) -> dict[str, str] | None:

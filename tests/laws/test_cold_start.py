@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from blofin_agent.config import Settings
 from blofin_agent.core.candle import MINUTE
-from blofin_agent.simulator.serve import Options
+from blofin_agent.simulator.server import Options
 from tests.laws.world import world
 
 SYMBOLS = 500

@@ -20,8 +20,8 @@ from trio.testing import MockClock
 from blofin_agent.config import Settings
 from blofin_agent.core.budget import RESERVE
 from blofin_agent.core.candle import Bar
-from blofin_agent.simulator.limits import RULES
-from blofin_agent.simulator.serve import Options
+from blofin_agent.simulator.rate_limits import RULES
+from blofin_agent.simulator.server import Options
 from tests.laws.world import world
 from tests.pace import REAL
 

@@ -12,7 +12,7 @@ import trio
 from httpcore._backends.trio import TrioStream
 from trio.testing import MockClock, memory_stream_pair
 
-from blofin_agent.simulator.serve import Simulator
+from blofin_agent.simulator.server import Simulator
 
 BEGIN = 1_790_000_000_000 // 60_000 * 60_000
 """When each world begins (ms)."""

@@ -18,7 +18,7 @@ from blofin_agent.config import Settings
 from blofin_agent.core.candle import Bar, Candle
 from blofin_agent.exchange import feed
 from blofin_agent.parts import Parts, assemble
-from blofin_agent.simulator.serve import Options, Simulator
+from blofin_agent.simulator.server import Options, Simulator
 from blofin_agent.store.engine import Store
 from tests.laws.virtual import Network, Wall, client
 from tests.pace import jump

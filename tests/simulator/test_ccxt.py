@@ -8,7 +8,7 @@ import trio
 
 from blofin_agent.core.candle import MINUTE, Bar
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.serve import Options, serve
+from blofin_agent.simulator.server import Options, serve
 
 NOW = 1_790_000_012_345
 OPEN = NOW - NOW % MINUTE

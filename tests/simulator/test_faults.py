@@ -9,8 +9,8 @@ import trio
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.simulator.faults import KINDS, Faults
-from blofin_agent.simulator.serve import Options, serve
+from blofin_agent.simulator.faults.registry import KINDS, Faults
+from blofin_agent.simulator.server import Options, serve
 
 NOW = 1_790_000_000_000 // MINUTE * MINUTE + 20_000
 PATH = "/api/v1/market/candles"

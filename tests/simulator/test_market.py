@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import DAY, MINUTE, Bar, Candle
-from blofin_agent.simulator.holes import LONGEST, Holes
 from blofin_agent.simulator.instruments import choose, make_instrument, names, parse_symbols
 from blofin_agent.simulator.market import Market
+from blofin_agent.simulator.missing_bars import LONGEST, Holes
 
 SYMBOLS = (*names(34)[::3], "MINE-USDT")
 MARKETS = [Market(seed, SYMBOLS, hole_rate=0) for seed in (1, 2)]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.simulator.faults import Faults
+from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.market import Market, Row
 
 _GARBAGE: tuple[object, ...] = (

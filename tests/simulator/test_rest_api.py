@@ -5,9 +5,9 @@ import json
 import pytest
 
 from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.simulator.faults import Faults
+from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.rest import Rest
+from blofin_agent.simulator.rest_api import Rest
 
 NOW = 1_790_000_012_345
 OPEN = NOW - NOW % MINUTE

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from operator import itemgetter
 
+from blofin_agent.simulator.hashing import mix, unit
 from blofin_agent.simulator.instruments import Instrument
-from blofin_agent.simulator.mix import mix, unit
 
 Span = tuple[int, int, int, int, int]
 """Open, high, low, close in ticks, and the volume in lots, of any stretch of time."""

@@ -10,9 +10,9 @@ import trio.testing
 from trio_websocket import open_websocket_url
 
 from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.simulator.limits import Rule
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.serve import Options, serve
+from blofin_agent.simulator.rate_limits import Rule
+from blofin_agent.simulator.server import Options, serve
 
 NOW = 1_790_000_012_345
 PATH = "/api/v1/market/candles"

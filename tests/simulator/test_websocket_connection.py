@@ -9,12 +9,12 @@ import trio.testing
 from starlette.websockets import WebSocket
 
 from blofin_agent.core.candle import MINUTE
-from blofin_agent.simulator.connection import BEHIND, converse
-from blofin_agent.simulator.counts import Counts
-from blofin_agent.simulator.faults import Faults
-from blofin_agent.simulator.hub import Hub
+from blofin_agent.simulator.broadcaster import Hub
+from blofin_agent.simulator.faults.registry import Faults
+from blofin_agent.simulator.faults.tcp import Wires
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.wires import Wires
+from blofin_agent.simulator.request_stats import Counts
+from blofin_agent.simulator.websocket_connection import BEHIND, converse
 
 FAULTS = Faults(lambda: 0)
 START = 1_790_000_000_000 - 1_790_000_000_000 % MINUTE
@@ -136,7 +136,7 @@ async def test_a_topic_is_made_once_and_shared(autojump_clock, place, monkeypatc
         made.append((topic, last, now))
         return ["text"]
 
-    monkeypatch.setattr("blofin_agent.simulator.hub.pushes", count)
+    monkeypatch.setattr("blofin_agent.simulator.broadcaster.pushes", count)
     hub.push(START, START + 1_000)
     await trio.testing.wait_all_tasks_blocked()
     assert len(made) == 1

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.simulator.faults import Faults
+from blofin_agent.simulator.faults.registry import Faults
+from blofin_agent.simulator.faults.rows import spoil_rows
 from blofin_agent.simulator.instruments import Instrument
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.row_faults import spoil_rows
 from blofin_agent.simulator.ticker import ticker
 
 PREFIX = "/api/v1/market/"

@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.simulator.mix import mix, name_key
+from blofin_agent.simulator.hashing import mix, name_key
 
 LONGEST = 20
 """A hole is 1 to this many bars long."""

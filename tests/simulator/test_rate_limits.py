@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.simulator.limits import RULES, Limits, Rule
+from blofin_agent.simulator.rate_limits import RULES, Limits, Rule
 
 RULE = Rule(3, 10, 20)
 

@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from blofin_agent.simulator.faults import Faults
-from blofin_agent.simulator.limits import Limits
-from blofin_agent.simulator.rest import envelope
-from blofin_agent.simulator.wires import Wires
+from blofin_agent.simulator.faults.registry import Faults
+from blofin_agent.simulator.faults.tcp import Wires
+from blofin_agent.simulator.rate_limits import Limits
+from blofin_agent.simulator.rest_api import envelope
 
 JSON = "application/json"
 _MAINTENANCE = (

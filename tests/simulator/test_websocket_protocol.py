@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.simulator.grammar import ARGUMENTS_BYTES, Answer, Topic, answer, pushes
 from blofin_agent.simulator.market import Market
+from blofin_agent.simulator.websocket_protocol import ARGUMENTS_BYTES, Answer, Topic, answer, pushes
 
 NOW = 1_790_000_012_345
 OPEN = NOW - NOW % MINUTE

@@ -15,13 +15,13 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from blofin_agent.clock import wall_ms
 from blofin_agent.simulator.app import WS_PATH, Exchange, make_app
-from blofin_agent.simulator.counts import Counts
-from blofin_agent.simulator.faults import Faults
-from blofin_agent.simulator.hub import Hub
-from blofin_agent.simulator.limits import RULES, Limits, Rule
+from blofin_agent.simulator.broadcaster import Hub
+from blofin_agent.simulator.faults.registry import Faults
+from blofin_agent.simulator.faults.tcp import Wires
 from blofin_agent.simulator.market import HOLE_RATE, Market
-from blofin_agent.simulator.rest import MAXIMUM_LIMIT, Rest
-from blofin_agent.simulator.wires import Wires
+from blofin_agent.simulator.rate_limits import RULES, Limits, Rule
+from blofin_agent.simulator.request_stats import Counts
+from blofin_agent.simulator.rest_api import MAXIMUM_LIMIT, Rest
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework, ConnectionState

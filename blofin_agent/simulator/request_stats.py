@@ -4,7 +4,7 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from blofin_agent.simulator.limits import Limits
+from blofin_agent.simulator.rate_limits import Limits
 
 REMEMBERED = 5_000
 """How many of the latest requests' times are kept."""

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Sequence
 
-from blofin_agent.simulator.faults import Faults
-from blofin_agent.simulator.grammar import Answer, Topic, pushes, refuse
+from blofin_agent.simulator.faults.registry import Faults
+from blofin_agent.simulator.faults.rows import another, spoil_candle
 from blofin_agent.simulator.market import Market, Row
-from blofin_agent.simulator.row_faults import another, spoil_candle
+from blofin_agent.simulator.websocket_protocol import Answer, Topic, pushes, refuse
 
 GARBAGE: tuple[str | bytes, ...] = (
     "",

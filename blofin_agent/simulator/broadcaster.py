@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from blofin_agent.simulator.counts import Counts
-from blofin_agent.simulator.faults import Faults
-from blofin_agent.simulator.feed_faults import spoil_pushes
-from blofin_agent.simulator.grammar import Topic, pushes
+from blofin_agent.simulator.faults.registry import Faults
+from blofin_agent.simulator.faults.websocket import spoil_pushes
 from blofin_agent.simulator.market import Market
+from blofin_agent.simulator.request_stats import Counts
+from blofin_agent.simulator.websocket_protocol import Topic, pushes
 
 Outbox = trio.MemorySendChannel[list[str]]
 """Where a connection's texts go, a batch at a time. Closed when the connection does not read."""

@@ -3,13 +3,13 @@
 import trio
 from starlette.websockets import WebSocket
 
-from blofin_agent.simulator.counts import Counts
-from blofin_agent.simulator.faults import Faults
-from blofin_agent.simulator.feed_faults import GARBAGE, OVERSIZE, spoil_answer
-from blofin_agent.simulator.grammar import answer
-from blofin_agent.simulator.hub import Hub, Outbox
+from blofin_agent.simulator.broadcaster import Hub, Outbox
+from blofin_agent.simulator.faults.registry import Faults
+from blofin_agent.simulator.faults.tcp import Wires
+from blofin_agent.simulator.faults.websocket import GARBAGE, OVERSIZE, spoil_answer
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.wires import Wires
+from blofin_agent.simulator.request_stats import Counts
+from blofin_agent.simulator.websocket_protocol import answer
 
 BEHIND = 20
 """How many batches a client may leave unread: 20 seconds of pushes, as a rule."""
