@@ -28,8 +28,8 @@ from blofin_agent.config import Settings
 from blofin_agent.core.candle import Bar, WireRow
 from blofin_agent.core.frames import channel, subscribe_messages
 from blofin_agent.core.history import History
-from blofin_agent.exchange.handshake import Bounded, shake_hands
-from blofin_agent.exchange.rest import client
+from blofin_agent.exchange.rest_client import client
+from blofin_agent.exchange.websocket_handshake import Bounded, shake_hands
 from blofin_agent.ingest import PER_MESSAGE, Ingest
 from blofin_agent.loading import settle
 from blofin_agent.parts import Parts, assemble

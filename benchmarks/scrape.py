@@ -43,7 +43,7 @@ from blofin_agent.core.candle import Bar
 from blofin_agent.core.coverage import Coverage
 from blofin_agent.core.history import History
 from blofin_agent.core.proof import Holes
-from blofin_agent.exchange.rest import client
+from blofin_agent.exchange.rest_client import client
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.verifications import Totals

@@ -10,7 +10,7 @@ from blofin_agent import __version__
 from blofin_agent.backfill import Filler
 from blofin_agent.clock import wall_ms
 from blofin_agent.config import Settings
-from blofin_agent.exchange.rest import Rest
+from blofin_agent.exchange.rest_client import Rest
 from blofin_agent.metrics import Metrics
 from blofin_agent.pager import Pager
 from blofin_agent.passes import AT_ONCE, Passes, Policy

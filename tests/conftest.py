@@ -28,7 +28,7 @@ from blofin_agent.core.errors import ExchangeError, Refused, Unreachable
 from blofin_agent.core.history import History
 from blofin_agent.core.instruments import Instrument, parse_instruments
 from blofin_agent.core.plan import Page
-from blofin_agent.exchange import feed
+from blofin_agent.exchange import websocket_session
 from blofin_agent.heal import Healer
 from blofin_agent.metrics import Metrics
 from blofin_agent.pager import Pager
@@ -524,5 +524,5 @@ class Peer:
 @pytest.fixture
 async def peer(nursery: trio.Nursery, monkeypatch) -> Peer:
     peer = Peer(nursery)
-    monkeypatch.setattr(feed, "_connect", peer.connect)
+    monkeypatch.setattr(websocket_session, "_connect", peer.connect)
     return peer

@@ -8,7 +8,7 @@ import trio
 from blofin_agent.core.budget import BAN
 from blofin_agent.core.candle import MINUTE
 from blofin_agent.core.errors import Banned, RateLimited
-from blofin_agent.exchange.feed import FeedLost, Timing
+from blofin_agent.exchange.websocket_session import FeedLost, Timing
 from blofin_agent.ingest import CONNECT_EVERY_S, PER_CONNECTION, Ingest
 from blofin_agent.store import budget
 

@@ -14,8 +14,8 @@ from blofin_agent.core.frames import channel
 from blofin_agent.core.instruments import Instrument
 from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.core.symbols import choose, complain
-from blofin_agent.exchange.feed import FeedLost, Timing, session
-from blofin_agent.exchange.rest import client
+from blofin_agent.exchange.rest_client import client
+from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
 from blofin_agent.ingest import CONNECT_EVERY_S
 from blofin_agent.listen import leads_outside, without_token
 from blofin_agent.parts import Parts, assemble

@@ -18,7 +18,7 @@ from blofin_agent.commands.console import Failed, WrongUse
 from blofin_agent.config import Settings
 from blofin_agent.core.candle import HOUR, MINUTE, Source
 from blofin_agent.core.coverage import Span, window
-from blofin_agent.exchange.rest import client
+from blofin_agent.exchange.rest_client import client
 from blofin_agent.simulator.instruments import parse_symbols
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.server import Options, Running, serve

@@ -24,7 +24,7 @@ from blofin_agent.commands.publish import NOWHERE, Targets
 from blofin_agent.commands.pushgateway import Gateway
 from blofin_agent.commands.report import Need, Report, plan_json
 from blofin_agent.config import Settings
-from blofin_agent.exchange.rest import client as make_client
+from blofin_agent.exchange.rest_client import client as make_client
 
 
 @click.command()

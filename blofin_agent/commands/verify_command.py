@@ -23,7 +23,7 @@ from blofin_agent.commands.publish import Targets
 from blofin_agent.commands.pushgateway import Gateway
 from blofin_agent.commands.verify import Order
 from blofin_agent.commands.verify_report import Report
-from blofin_agent.exchange.rest import client as make_client
+from blofin_agent.exchange.rest_client import client as make_client
 
 PAGES = 3
 """Pages drawn of each symbol, where nothing else is said."""

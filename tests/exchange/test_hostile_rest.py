@@ -20,7 +20,7 @@ from blofin_agent.core.errors import (
     Unreachable,
 )
 from blofin_agent.core.plan import Page
-from blofin_agent.exchange.rest import MAX_BYTES, Rest, client
+from blofin_agent.exchange.rest_client import MAX_BYTES, Rest, client
 
 NOW = 1_790_000_040_000
 AT = NOW // MINUTE * MINUTE

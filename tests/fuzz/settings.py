@@ -11,7 +11,7 @@ from blofin_agent.core.coverage import window
 from blofin_agent.core.instruments import Instrument
 from blofin_agent.core.naming import may_be_wanted
 from blofin_agent.core.symbols import choose, complain
-from blofin_agent.exchange.rest import client
+from blofin_agent.exchange.rest_client import client
 from blofin_agent.watch import Watch
 from tests.fuzz import laws
 

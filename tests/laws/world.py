@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from blofin_agent import agent
 from blofin_agent.config import Settings
 from blofin_agent.core.candle import Bar, Candle
-from blofin_agent.exchange import feed
+from blofin_agent.exchange import websocket_session
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.simulator.server import Options, Simulator
 from blofin_agent.store.engine import Store
@@ -83,7 +83,7 @@ async def world(
         nursery.start_soon(jump, virtual, limiters)
         nursery.start_soon(simulator.push)
         network = Network(simulator, nursery)
-        monkeypatch.setattr(feed, "_connect", network.connect)
+        monkeypatch.setattr(websocket_session, "_connect", network.connect)
         async with client(network) as http:
             parts = assemble(
                 settings, store, http, tries=agent.TRIES, what_next="it goes on", clock=wall

@@ -23,7 +23,7 @@ from blofin_agent.core.errors import (
 from blofin_agent.core.foreign import shorten
 from blofin_agent.core.instruments import Listed, parse_instruments
 from blofin_agent.core.plan import Page
-from blofin_agent.exchange.body import ENCODING, read_body
+from blofin_agent.exchange.bounded_body import ENCODING, read_body
 
 DEADLINE_S = 20.0
 """The longest a question may take, from the connection to the last byte."""

@@ -26,8 +26,8 @@ from blofin_agent.core.errors import (
     Unreachable,
 )
 from blofin_agent.core.plan import Page
-from blofin_agent.exchange import rest as rest_module
-from blofin_agent.exchange.rest import Rest, client
+from blofin_agent.exchange import rest_client as rest_module
+from blofin_agent.exchange.rest_client import Rest, client
 
 NOW = 1_790_000_000_000
 AT = NOW // MINUTE * MINUTE
