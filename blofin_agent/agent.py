@@ -17,7 +17,6 @@ from blofin_agent.config import Settings
 from blofin_agent.fleet import Fleet
 from blofin_agent.heal import Healer
 from blofin_agent.ingest import Ingest
-from blofin_agent.listen import access
 from blofin_agent.loading import settle
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.reconcile import Reconciler
@@ -30,7 +29,8 @@ from blofin_agent.store.fleet import Me
 from blofin_agent.ticks import Ticks
 from blofin_agent.upkeep import Upkeep
 from blofin_agent.web.app import create_app
-from blofin_agent.web.serve import serve
+from blofin_agent.web.listen import access
+from blofin_agent.web.server import serve
 
 log = structlog.get_logger()
 

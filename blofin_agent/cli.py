@@ -20,11 +20,11 @@ from blofin_agent.config import Settings, SettingsError
 from blofin_agent.core.errors import WrongEnvironment
 from blofin_agent.core.foreign import one_line, shorten
 from blofin_agent.exchange.rest_client import client as make_client
-from blofin_agent.listen import listen
 from blofin_agent.loading import loading
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreError, WrongUrl
 from blofin_agent.store.timing import of_environment
+from blofin_agent.web.listen import listen
 
 MOST_REPEATED = 400
 """Characters of a complaint about the command line, which repeats what is wrong there."""

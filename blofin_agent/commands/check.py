@@ -17,7 +17,6 @@ from blofin_agent.core.symbols import choose, complain
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
 from blofin_agent.ingest import CONNECT_EVERY_S
-from blofin_agent.listen import leads_outside, without_token
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.reconcile import SERVICE
 from blofin_agent.store import ledger
@@ -25,6 +24,7 @@ from blofin_agent.store.engine import Store, open_store
 from blofin_agent.store.errors import StoreError
 from blofin_agent.store.timing import of_environment
 from blofin_agent.text import clock_text, plural
+from blofin_agent.web.listen import leads_outside, without_token
 
 FEED_WITHIN_S = 20.0
 

@@ -18,9 +18,9 @@ from blofin_agent.archive import Archive, ArchiveAway
 from blofin_agent.board import Board
 from blofin_agent.core.coverage import Span
 from blofin_agent.watch import health_of
-from blofin_agent.web import document, models
-from blofin_agent.web.problems import problem
-from blofin_agent.web.queries import (
+from blofin_agent.web import models, openapi
+from blofin_agent.web.problem_details import problem
+from blofin_agent.web.query_params import (
     NAME,
     CandlesQuery,
     GapsQuery,
@@ -28,7 +28,7 @@ from blofin_agent.web.queries import (
     RunsQuery,
     SymbolsQuery,
 )
-from blofin_agent.web.status import Status
+from blofin_agent.web.status_model import Status
 
 PREFIX = "/api/v1"
 
@@ -172,7 +172,7 @@ def create_api(board: Board, archive: Archive) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses=document.problems(400, 401),
+        responses=openapi.problems(400, 401),
         telemetry={"tracing": False, "metrics": False},
         exception_handlers={
             HTTPException: _http_error,
@@ -192,10 +192,8 @@ def create_api(board: Board, archive: Archive) -> FastAPI:
         ("/runs", answers.runs, models.Runs, (422, 503)),
         ("/candles", answers.candles, models.Candles, (404, 422, 503)),
     ):
-        api.add_api_route(
-            path, method, response_model=model, responses=document.problems(*statuses)
-        )
-    document.finish(api)
+        api.add_api_route(path, method, response_model=model, responses=openapi.problems(*statuses))
+    openapi.finish(api)
     return api
 
 

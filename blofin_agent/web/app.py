@@ -14,9 +14,9 @@ from starlette.types import ASGIApp
 
 from blofin_agent.archive import Archive
 from blofin_agent.board import Board
+from blofin_agent.web.access_control import Access, Guard
 from blofin_agent.web.api import PREFIX, create_api
 from blofin_agent.web.endpoints import Endpoints
-from blofin_agent.web.guard import Access, Guard
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from blofin_agent.archive import Archive, ArchiveAway
 from blofin_agent.board import Board
 from blofin_agent.core.run import Run, Status
 from blofin_agent.web import pages
-from blofin_agent.web.live import Live, Stream
+from blofin_agent.web.event_stream import Live, Stream
 
 RECENT_RUNS = 10
 PAST_RUNS = 100

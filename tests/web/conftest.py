@@ -13,14 +13,14 @@ from blofin_agent.core.candle import MINUTE, Bar
 from blofin_agent.core.coverage import Coverage
 from blofin_agent.core.history import History
 from blofin_agent.core.run import Run, Status, Trigger
-from blofin_agent.listen import bind
 from blofin_agent.metrics import Metrics
 from blofin_agent.store.candles import Stored
 from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
+from blofin_agent.web.access_control import Access
 from blofin_agent.web.app import create_app
-from blofin_agent.web.guard import Access
-from blofin_agent.web.serve import serve
+from blofin_agent.web.listen import bind
+from blofin_agent.web.server import serve
 
 
 @dataclass

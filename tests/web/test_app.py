@@ -16,9 +16,9 @@ from blofin_agent.core.coverage import Span
 from blofin_agent.core.proof import Proof
 from blofin_agent.core.run import Status
 from blofin_agent.links import Link
-from blofin_agent.listen import bind
 from blofin_agent.web import pages
-from blofin_agent.web.serve import serve
+from blofin_agent.web.listen import bind
+from blofin_agent.web.server import serve
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 

@@ -6,9 +6,9 @@ import pytest
 import trio
 
 from blofin_agent.core.candle import MINUTE
-from blofin_agent.web import live as module
+from blofin_agent.web import event_stream as module
 from blofin_agent.web import pages
-from blofin_agent.web.live import ALIVE_EVERY_S, Live
+from blofin_agent.web.event_stream import ALIVE_EVERY_S, Live
 
 
 class Reader:

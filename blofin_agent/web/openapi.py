@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from blofin_agent.web.models import Problem
-from blofin_agent.web.problems import MEDIA_TYPE
+from blofin_agent.web.problem_details import MEDIA_TYPE
 
 _TEXTS = {
     400: "The header Host names another agent.",

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from blofin_agent.web.problems import problem
+from blofin_agent.web.problem_details import problem
 
 OPEN_PATH = "/healthz"
 REALM = "blofin-agent"

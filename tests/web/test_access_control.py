@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from blofin_agent.web.guard import Access, Guard, is_loopback
+from blofin_agent.web.access_control import Access, Guard, is_loopback
 
 TOKEN = "s3cret+/=~"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from blofin_agent.commands.console import Failed
 from blofin_agent.config import Settings, SettingsError
-from blofin_agent.web.guard import Access, is_loopback
+from blofin_agent.web.access_control import Access, is_loopback
 
 
 class ListenError(Failed):

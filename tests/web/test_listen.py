@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from blofin_agent.config import SettingsError, load
-from blofin_agent.listen import ListenError, access, bind, leads_outside, listen
+from blofin_agent.web.listen import ListenError, access, bind, leads_outside, listen
 
 
 @pytest.fixture
