@@ -25,7 +25,8 @@ from benchmarks.canned_feed import PER_CONNECTION, names
 from benchmarks.wire import CLOSE, GOODBYE, masked
 from blofin_agent.agent import SWITCH_S
 from blofin_agent.config import Settings
-from blofin_agent.core.candle import Bar, WireRow
+from blofin_agent.core.candle import Bar
+from blofin_agent.core.candle_row import WireRow
 from blofin_agent.core.frames import channel, subscribe_messages
 from blofin_agent.core.history import History
 from blofin_agent.exchange.rest_client import client

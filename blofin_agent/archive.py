@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.run import Run, Status
+from blofin_agent.core.time_range import Span
 from blofin_agent.store import candles, runs
 from blofin_agent.store.candles import Stored
 from blofin_agent.store.engine import Store

@@ -14,13 +14,13 @@ import trio
 
 from blofin_agent import notes
 from blofin_agent.core import plan, proof
-from blofin_agent.core.answers import Answer
 from blofin_agent.core.candle import Candle
-from blofin_agent.core.coverage import Span, subtract
+from blofin_agent.core.candle_page import Answer
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
 from blofin_agent.core.run import Run, Status, Trigger
+from blofin_agent.core.time_range import Span, subtract
 from blofin_agent.metrics import Metrics
 from blofin_agent.pager import Pager
 from blofin_agent.store import runs

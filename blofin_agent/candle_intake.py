@@ -1,7 +1,8 @@
 """Live candles: those that are complete go to the writer."""
 
 from blofin_agent.core import leap
-from blofin_agent.core.candle import BadRow, Candle, Reason, WireRow
+from blofin_agent.core.candle import BadRow, Candle, Reason
+from blofin_agent.core.candle_row import WireRow
 from blofin_agent.core.frames import Push, channel, judge_push
 from blofin_agent.core.history import History
 from blofin_agent.core.skew import Skew

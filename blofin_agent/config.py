@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from blofin_agent.core.candle import HOUR, Bar
 from blofin_agent.core.foreign import shorten
-from blofin_agent.core.naming import may_be_wanted
+from blofin_agent.core.symbols import may_be_wanted
 
 _TOKEN = re.compile(r"[!-~]+")
 _HOST = re.compile(

@@ -18,7 +18,7 @@ import trio
 from blofin_agent.core import fleet as shares
 from blofin_agent.core.budget import Limit
 from blofin_agent.core.fleet import Member, Shares
-from blofin_agent.core.instruments import Instrument
+from blofin_agent.core.instrument import Instrument
 from blofin_agent.store import fleet as stored
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import History
 from blofin_agent.core.proof import Proof
 from blofin_agent.core.run import Run, Status
+from blofin_agent.core.time_range import Span
 from blofin_agent.text import clock_text, plural
 
 

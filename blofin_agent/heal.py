@@ -13,9 +13,9 @@ import trio
 from blofin_agent.backfill import Filler
 from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import HOUR
-from blofin_agent.core.coverage import Span, subtract
 from blofin_agent.core.history import History
 from blofin_agent.core.run import Status, Trigger
+from blofin_agent.core.time_range import Span, subtract
 from blofin_agent.retry import Backoff
 from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch

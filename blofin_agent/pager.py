@@ -9,12 +9,12 @@ import structlog
 import trio
 
 from blofin_agent.core import leap
-from blofin_agent.core.answers import NO_SUCH_INSTRUMENT, Answer
 from blofin_agent.core.candle import Bar, Candle, Reason
-from blofin_agent.core.coverage import Span
+from blofin_agent.core.candle_page import NO_SUCH_INSTRUMENT, Answer
 from blofin_agent.core.errors import ExchangeError, RateLimited, Refused, Stopped
 from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
+from blofin_agent.core.time_range import Span
 from blofin_agent.leader import Leader
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff

@@ -8,9 +8,9 @@ import trio
 
 from blofin_agent.backfill import Filler, Progress
 from blofin_agent.core import budget
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import History
 from blofin_agent.core.run import Run, Status, Trigger
+from blofin_agent.core.time_range import Span
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
 from blofin_agent.store.errors import StoreUnavailable

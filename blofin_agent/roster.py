@@ -21,7 +21,7 @@ from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
 
 if TYPE_CHECKING:
-    from blofin_agent.core.instruments import Instrument
+    from blofin_agent.core.instrument import Instrument
 
 log = structlog.get_logger()
 

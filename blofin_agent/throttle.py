@@ -12,9 +12,8 @@ from typing import Protocol, TypeVar
 import trio
 
 from blofin_agent.allowance import Allowance
-from blofin_agent.core.answers import Answer
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span
+from blofin_agent.core.candle_page import Answer
 from blofin_agent.core.errors import (
     Banned,
     ExchangeError,
@@ -23,8 +22,9 @@ from blofin_agent.core.errors import (
     TimedOut,
     Unreachable,
 )
-from blofin_agent.core.instruments import Listed
+from blofin_agent.core.instrument import Listed
 from blofin_agent.core.plan import Page
+from blofin_agent.core.time_range import Span
 from blofin_agent.metrics import Metrics
 from blofin_agent.store.budget import Grant
 from blofin_agent.store.engine import Store

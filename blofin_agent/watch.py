@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from blofin_agent.core.candle import DAY, Bar
-from blofin_agent.core.coverage import Span, window
 from blofin_agent.core.history import Count, Health, History, health
 from blofin_agent.core.run import Run
+from blofin_agent.core.time_range import Span, window
 
 
 class Crew(NamedTuple):

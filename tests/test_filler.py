@@ -7,9 +7,9 @@ import trio
 
 from blofin_agent.backfill import Progress
 from blofin_agent.core.candle import HOUR, MINUTE
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import RateLimited, ServerFault, Unreachable
 from blofin_agent.core.run import Status, Trigger
+from blofin_agent.core.time_range import Span
 
 WEEK = 7 * 24 * 60
 

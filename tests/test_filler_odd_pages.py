@@ -3,9 +3,10 @@
 import random
 
 from blofin_agent.core.candle import DAY, MINUTE, Bar
-from blofin_agent.core.coverage import Coverage, Span
+from blofin_agent.core.coverage import Coverage
 from blofin_agent.core.errors import Refused
 from blofin_agent.core.run import Status, Trigger
+from blofin_agent.core.time_range import Span
 
 
 async def fill(place, symbol="BTC-USDT"):

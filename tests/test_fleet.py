@@ -11,7 +11,7 @@ import trio
 from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import Bar
 from blofin_agent.core.fleet import share_out
-from blofin_agent.core.instruments import Instrument
+from blofin_agent.core.instrument import Instrument
 from blofin_agent.fleet import Fleet
 from blofin_agent.store import fleet as stored
 from blofin_agent.store.engine import open_store

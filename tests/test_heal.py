@@ -8,9 +8,9 @@ import trio
 
 from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.candle import MINUTE
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import Invalid, Unreachable
 from blofin_agent.core.run import Trigger
+from blofin_agent.core.time_range import Span
 from blofin_agent.heal import RECENT_MS
 
 RUNS = "SELECT status, requests, rows_inserted FROM gap_fill_runs WHERE trigger = 'heal'"

@@ -3,9 +3,10 @@
 import pytest
 
 from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.core.coverage import Coverage, Span
+from blofin_agent.core.coverage import Coverage
 from blofin_agent.core.history import History
 from blofin_agent.core.proof import Proof
+from blofin_agent.core.time_range import Span
 from blofin_agent.notes import why_missing
 
 T = 1_790_000_000_000 // MINUTE * MINUTE

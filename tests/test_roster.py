@@ -4,7 +4,7 @@ import trio
 
 from blofin_agent.core.candle import DAY, HOUR, MINUTE
 from blofin_agent.core.errors import Unreachable
-from blofin_agent.core.instruments import Instrument
+from blofin_agent.core.instrument import Instrument
 from blofin_agent.roster import FRESH_MS, UNKNOWN_MS
 from blofin_agent.store import ledger
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import MINUTE
-from blofin_agent.core.coverage import Span
+from blofin_agent.core.time_range import Span
 from blofin_agent.text import (
     clock_text,
     duration_text,

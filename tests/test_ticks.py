@@ -5,7 +5,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from blofin_agent.core.candle import DAY, MINUTE
-from blofin_agent.core.tick import Tick
+from blofin_agent.core.trade import Tick
 from blofin_agent.ticks import FORGET_AFTER_S, FORGET_EVERY_S, Ticks
 
 COUNT = "SELECT count(*) FROM ticks"

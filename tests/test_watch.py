@@ -3,10 +3,10 @@
 from blofin_agent.commands.stored import read_coverage
 from blofin_agent.config import load
 from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Source
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import Count, Health, History
-from blofin_agent.core.instruments import Instrument
+from blofin_agent.core.instrument import Instrument
 from blofin_agent.core.proof import Proof
+from blofin_agent.core.time_range import Span
 from blofin_agent.store import candles, ledger
 from blofin_agent.watch import Watch, health_of, worst_first
 

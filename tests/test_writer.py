@@ -5,8 +5,8 @@ from functools import partial
 import trio
 
 from blofin_agent.core.candle import MINUTE
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.proof import Proof
+from blofin_agent.core.time_range import Span
 from blofin_agent.writer import GATHER_S
 
 HELD = "SELECT symbol, source, count(*) FROM candles GROUP BY 1, 2 ORDER BY 1, 2"

@@ -11,7 +11,7 @@ from blofin_agent.commands.stored import read_fleets
 from blofin_agent.config import Settings, bare_url
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.frames import channel
-from blofin_agent.core.instruments import Instrument
+from blofin_agent.core.instrument import Instrument
 from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.core.symbols import choose, complain
 from blofin_agent.exchange.rest_client import client

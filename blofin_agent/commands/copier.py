@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from blofin_agent.commands.copy_report import Copied, Report
 from blofin_agent.commands.patience import Patient
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.likeness import Row, by_source, compare, reach, spread, takable
-from blofin_agent.core.naming import is_symbol
+from blofin_agent.core.symbols import is_symbol
+from blofin_agent.core.time_range import Span
 from blofin_agent.store import candles, copying
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.partitions import WEEK

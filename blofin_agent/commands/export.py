@@ -21,9 +21,9 @@ from blofin_agent.commands.export_files import (
     sha256,
 )
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.fill import Row, Walk
 from blofin_agent.core.history import Count, History
+from blofin_agent.core.time_range import Span
 from blofin_agent.gaps import explain_missing
 from blofin_agent.store import candles, ledger, runs
 

@@ -12,13 +12,13 @@ from blofin_agent.commands.publish import NOWHERE, Targets, publish
 from blofin_agent.commands.report import Need, Report, Teller
 from blofin_agent.config import Settings
 from blofin_agent.core import budget
-from blofin_agent.core.answers import Answer
-from blofin_agent.core.coverage import Span
+from blofin_agent.core.candle_page import Answer
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.history import History
 from blofin_agent.core.plan import Page
 from blofin_agent.core.run import Run, Trigger
 from blofin_agent.core.symbols import complain, needs_listing
+from blofin_agent.core.time_range import Span
 from blofin_agent.loading import settle
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.retry import Backoff

@@ -18,7 +18,7 @@ from rich.progress import Progress as Bar
 from blofin_agent.backfill import Progress
 from blofin_agent.commands.console import say
 from blofin_agent.commands.report import Need, Report, Teller
-from blofin_agent.core.answers import Answer
+from blofin_agent.core.candle_page import Answer
 from blofin_agent.core.foreign import one_line
 from blofin_agent.core.history import Count, History
 from blofin_agent.core.plan import Page

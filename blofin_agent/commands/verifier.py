@@ -15,13 +15,13 @@ from blofin_agent import notes
 from blofin_agent.commands.patience import Patient
 from blofin_agent.commands.verify_report import Found, Mismatch, Telling
 from blofin_agent.core import plan
-from blofin_agent.core.answers import Answer
 from blofin_agent.core.candle import Candle
-from blofin_agent.core.compare import Difference, compare, widen
-from blofin_agent.core.coverage import Coverage, Span, subtract
-from blofin_agent.core.doubts import Doubts
+from blofin_agent.core.candle_page import Answer
+from blofin_agent.core.compare import Difference, Doubts, compare, widen
+from blofin_agent.core.coverage import Coverage
 from blofin_agent.core.errors import ExchangeError, Invalid, Refused
 from blofin_agent.core.history import History
+from blofin_agent.core.time_range import Span, subtract
 from blofin_agent.pager import Pager
 from blofin_agent.stopping import DRAIN_S
 from blofin_agent.store import verifications

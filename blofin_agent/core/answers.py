@@ -8,43 +8,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from operator import gt
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
-from blofin_agent.core.candle import (
-    UNREADABLE,
-    BadRow,
-    Bar,
-    Candle,
-    Reason,
-    WireRow,
-    all_possible,
-    judge_row,
-    parse_row,
-)
-from blofin_agent.core.coverage import Span, are_steps
+from blofin_agent.core.candle import BadRow, Bar, Candle, Reason
+from blofin_agent.core.candle_page import Answer
+from blofin_agent.core.candle_row import UNREADABLE, WireRow, all_possible, judge_row, parse_row
 from blofin_agent.core.errors import Banned, Invalid, RateLimited, Refused, ServerFault
-from blofin_agent.core.foreign import shorten
-from blofin_agent.core.frames import MAX_CODE
+from blofin_agent.core.foreign import MAX_CODE, shorten
+from blofin_agent.core.time_range import Span, are_steps
 
-NO_SUCH_INSTRUMENT = "152014"
 _TOO_MANY, _FORBIDDEN, _INTERNAL = 429, 403, 500
 _TWICE = {True: Reason.REPEATED, False: Reason.CONFLICTING}
-
-
-class Answer(NamedTuple):
-    """A page of candles as it came back."""
-
-    candles: list[Candle]
-    """The complete ones inside the range asked for, oldest first, one an open time."""
-    bad: list[BadRow]
-    """The other rows, with why."""
-    times: list[int]
-    """The readable open times (ms) of all rows older than the cursor, in any order."""
-    clean: bool
-    """Whether nothing was wrong with any row: only then does the page prove holes."""
-    rows: int
 
 
 class _Envelope(msgspec.Struct):

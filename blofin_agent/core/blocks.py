@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Coverage, Span, runs
+from blofin_agent.core.coverage import Coverage
+from blofin_agent.core.time_range import Span, runs
 
 BARS = 1_440
 

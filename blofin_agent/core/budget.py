@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from blofin_agent.core import share as shares
-
 SECOND = 1_000
 
 
@@ -32,7 +30,7 @@ LIMITS = (_limit(500, 60, 300), _limit(1_500, 300, 3_600))
 
 
 def limits(share: float) -> tuple[Limit, ...]:
-    """Return the limits in force when only a share of them (0 to 1) is ours; see `core.share`."""
+    """Return the limits in force when only a share of them (0 to 1) is ours."""
     return tuple(limit._replace(requests=max(1, int(limit.requests * share))) for limit in LIMITS)
 
 
@@ -92,7 +90,7 @@ class Suspension:
         """Return how much of the limits is ours now: none comes back during a suspension."""
         if self.strikes:
             return self.share
-        return shares.regained(self.share, self.share_since, now_ms)
+        return regained(self.share, self.share_since, now_ms)
 
     def let_go(self, now_ms: int) -> "Suspension":
         """Return the state once a request was let go."""
@@ -143,7 +141,7 @@ def suspend(state: Suspension, starts: Sequence[int], refusal: Refusal, now_ms: 
     until = now_ms + int(min(seconds, LONGEST) * SECOND) + CARE
     share = state.share_at(now_ms)
     if not refusal.banned and not state.strikes and not _at_limit(starts, now_ms):
-        share = shares.lowered(share)
+        share = lowered(share)
     return Suspension(
         until=max(until, state.until),
         strikes=strikes,
@@ -208,3 +206,29 @@ def _at_limit(starts: Sequence[int], now_ms: int) -> bool:
 def _used(starts: Sequence[int], limit: Limit, now_ms: int, slack: int = SLACK) -> int:
     since = now_ms - limit.seconds * SECOND - slack
     return sum(1 for start in starts if start > since)
+
+
+LEAST = 0.1
+"""The share is never lowered below this: about a request in two seconds still goes."""
+
+
+LOWER = 0.5
+
+
+STEP = 0.1
+
+
+STEP_S = 900
+"""A tenth of the full limits comes back for each quarter of an hour without a 429. To be wrong
+costs a suspension of 5 minutes, or of an hour: so from a half it takes 75 minutes, not five."""
+
+
+def lowered(share: float) -> float:
+    """Return the share once BloFin said that there was too much, although we kept to it."""
+    return max(LEAST, share * LOWER)
+
+
+def regained(share: float, since_ms: int, now_ms: int) -> float:
+    """Return the share that `share` has become if there was no 429 since `since_ms`."""
+    steps = max(0, now_ms - since_ms) // (STEP_S * 1000)
+    return min(1.0, round(share + STEP * steps, 3))

@@ -1,12 +1,14 @@
 """Compare: what is stored, field by field with what BloFin gives when it is asked again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from blofin_agent.core import proof
-from blofin_agent.core.answers import Answer
 from blofin_agent.core.candle import Bar, Candle
-from blofin_agent.core.coverage import Span
+from blofin_agent.core.candle_page import Answer
+from blofin_agent.core.coverage import Coverage
+from blofin_agent.core.time_range import Span
 
 FIELDS = Candle._fields[1:]
 """What is compared: all but the open time, as the doubles that the wire's text gives."""
@@ -95,3 +97,77 @@ def widen(spans: Iterable[Span], by_ms: int, newest: int) -> list[Span]:
 
 def _inside(time: int, spans: Iterable[Span]) -> bool:
     return any(span.start <= time < span.end for span in spans)
+
+
+@dataclass(slots=True)
+class Doubts:
+    """Stored candles that did not agree with BloFin, by open time (ms), until that is settled."""
+
+    said: dict[int, Candle | None] = field(default_factory=dict)
+    """What BloFin last gave for each that differs; None when it has no such candle."""
+    unsure: set[int] = field(default_factory=set)
+    """Those of which an answer said nothing that could be believed."""
+
+    def settle(self, found: Comparison) -> list[Difference]:
+        """Take in what a page says; return the differences that two answers agree on.
+
+        One answer is enough for a candle that is equal: what was said before was garbled.
+        """
+        agreed = []
+        for time in found.equal:
+            self._forget(time)
+        for one in found.differences:
+            time = one.open_time
+            again = time in self.said and self.said[time] == one.given
+            self._forget(time)
+            if again:
+                agreed.append(one)
+            else:
+                self.said[time] = one.given
+        self.unsure.update(candle.open_time for candle in found.unsure)
+        return agreed
+
+    @property
+    def times(self) -> set[int]:
+        """Open times (ms) of all that is to be asked for again."""
+        return self.unsure.union(self.said)
+
+    def _forget(self, time: int) -> None:
+        self.said.pop(time, None)
+        self.unsure.discard(time)
+
+
+def whole(held: Coverage, window: Span, size: int) -> list[Span]:
+    """Return the stretches of the window that are stored, oldest first.
+
+    A gap shorter than a page (of `size` rows) belongs to them: what BloFin has there is seen.
+    """
+    joined: list[Span] = []
+    for span in held.spans():
+        part = span.meet(window)
+        if not part:
+            continue
+        if joined and Span(joined[-1].end, part.start).bars(held.bar) < size:
+            joined[-1] = Span(joined[-1].start, part.end)
+        else:
+            joined.append(part)
+    return joined
+
+
+def stretches(
+    times: Sequence[int], bar: Bar, size: int, pages: int, draw: Callable[[int, int], int]
+) -> list[Span]:
+    """Return at most `pages` stretches, each of at most `size` bars, oldest first, none shared.
+
+    `times`: the open times (ms) stored, oldest first: cut into as many parts of the same number,
+    and one stretch drawn from each. `draw(low, high)` draws a number, both ends included.
+    """
+    found = []
+    for number in range(pages):
+        low, high = (len(times) * part // pages for part in (number, number + 1))
+        if low == high:
+            continue
+        last = draw(low + min(size, high - low) - 1, high - 1)
+        end = times[last] + bar.ms
+        found.append(Span(max(times[low], end - size * bar.ms), end))
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span
+from blofin_agent.core.time_range import Span
 
 
 class Row(NamedTuple):

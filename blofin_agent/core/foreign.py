@@ -25,3 +25,7 @@ def one_line(text: str) -> str:
 
 def _escaped(sign: str) -> str:
     return sign.encode("unicode_escape").decode("ascii")
+
+
+MAX_CODE = 20
+"""Characters of a `code` that are shown: BloFin's have six digits."""

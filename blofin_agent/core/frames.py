@@ -9,16 +9,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from blofin_agent.core.candle import (
-    UNREADABLE,
-    BadRow,
-    Bar,
-    Candle,
-    Reason,
-    WireRow,
-    judge_row,
-)
-from blofin_agent.core.foreign import shorten
+from blofin_agent.core.candle import BadRow, Bar, Candle, Reason
+from blofin_agent.core.candle_row import UNREADABLE, WireRow, judge_row
+from blofin_agent.core.foreign import MAX_CODE, shorten
 
 PING = "ping"
 TRADES = "trades"
@@ -79,8 +72,6 @@ class Garbled:
 
 Frame = Push | Acked | Rejected | Left | Ponged | Garbled
 
-MAX_CODE = 20
-"""Characters of a `code` that are shown: BloFin's have six digits."""
 _MAX_REFUSAL = 2 * MAX_SUBSCRIBE_BYTES
 """Room for the whole message that a refusal repeats, and for the words around it."""
 _WORDS = re.compile(r"\w+(?:-\w+)+")

@@ -6,8 +6,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from blofin_agent.core.candle import Bar, Candle
-from blofin_agent.core.coverage import Coverage, Span, subtract
+from blofin_agent.core.coverage import Coverage
 from blofin_agent.core.proof import Holes, Proof, prove, refute
+from blofin_agent.core.time_range import Span, subtract
 
 GOOD_COVERAGE = 0.995
 WARN_COVERAGE = 0.97

@@ -3,34 +3,17 @@
 Source of every fact: BloFin's API documentation, "Get Instruments".
 """
 
-from typing import NamedTuple
-
 import msgspec
 
 from blofin_agent.core.answers import open_envelope
-from blofin_agent.core.candle import LATEST_MS, UNREADABLE, BadRow, Reason
+from blofin_agent.core.candle import LATEST_MS, BadRow, Reason
+from blofin_agent.core.candle_row import UNREADABLE
 from blofin_agent.core.errors import Invalid
 from blofin_agent.core.foreign import shorten
-from blofin_agent.core.naming import is_symbol
+from blofin_agent.core.instrument import Instrument, Listed
+from blofin_agent.core.symbols import is_symbol
 
 _MAX_STATE = 20
-
-
-class Instrument(msgspec.Struct, frozen=True):
-    """What is kept of an instrument. `list_time`: ms since the epoch, None when not told."""
-
-    symbol: str
-    list_time: int | None
-    state: str
-
-
-class Listed(NamedTuple):
-    """BloFin's instruments."""
-
-    instruments: list[Instrument]
-    """Each symbol once, in BloFin's order."""
-    bad: list[BadRow]
-    """The other entries, with why: unreadable ones, what can be no symbol, repetitions."""
 
 
 class _WireInstrument(msgspec.Struct, rename="camel"):

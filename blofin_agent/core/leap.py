@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from operator import itemgetter
 
-from blofin_agent.core.answers import Answer
 from blofin_agent.core.candle import Bar, Candle
+from blofin_agent.core.candle_page import Answer
 
 _high, _low = map(itemgetter, map(Candle._fields.index, ("high", "low")))
 

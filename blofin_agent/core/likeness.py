@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeGuard
 
 from blofin_agent.core.blocks import length_ms
 from blofin_agent.core.candle import LATEST_MS, Bar, Candle, Source
-from blofin_agent.core.coverage import Span
+from blofin_agent.core.time_range import Span
 
 Row = tuple[int, float, float, float, float, float, float, float, str]
 """A stored candle: its open time (ms), its seven figures, its source."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span, runs, subtract
+from blofin_agent.core.time_range import Span, runs, subtract
 
 
 class Page(NamedTuple):

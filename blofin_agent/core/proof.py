@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from blofin_agent.core.candle import DAY, HOUR, Bar
-from blofin_agent.core.coverage import Span, runs, subtract
+from blofin_agent.core.time_range import Span, runs, subtract
 
 RECHECK = (HOUR, 6 * HOUR, DAY, 7 * DAY)
 """How long (ms) a proof is believed before the exchange is asked again; the last one for ever."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar
-from blofin_agent.core.coverage import Span, shared
 from blofin_agent.core.history import History
+from blofin_agent.core.time_range import Span, shared
 
 _STEPS = (
     *(minutes * MINUTE for minutes in (1, 2, 3, 5, 6, 10, 15, 20, 30)),

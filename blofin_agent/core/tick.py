@@ -2,29 +2,17 @@
 
 import math
 import re
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
-from blofin_agent.core.candle import MINUTE, UNREADABLE, BadRow, Reason, WireRow
+from blofin_agent.core.candle import BadRow, Reason
+from blofin_agent.core.candle_row import UNREADABLE, WireRow
 from blofin_agent.core.foreign import shorten
 from blofin_agent.core.frames import Push
+from blofin_agent.core.trade import AHEAD_MS, FIRST_MS, Tick
 
-FIRST_MS = 1_262_304_000_000
-"""2010-01-01: no trade is older."""
-AHEAD_MS = MINUTE
-"""How far the machine's clock may be behind BloFin's before a trade looks impossible."""
 _TRADE_ID = re.compile(r"[!-~]{1,64}")
-
-
-class Tick(NamedTuple):
-    """One trade. `ts` in ms since the epoch; `size` in contracts; `side` is buy or sell."""
-
-    trade_id: str
-    ts: int
-    price: float
-    size: float
-    side: str
 
 
 class _WireTrade(msgspec.Struct, rename="camel", frozen=True, gc=False):

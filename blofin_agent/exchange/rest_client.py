@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import trio
 
-from blofin_agent.core.answers import Answer, open_envelope, parse_page
+from blofin_agent.core.answers import open_envelope, parse_page
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span
+from blofin_agent.core.candle_page import Answer
 from blofin_agent.core.errors import (
     Banned,
     Invalid,
@@ -21,8 +21,10 @@ from blofin_agent.core.errors import (
     WrongEnvironment,
 )
 from blofin_agent.core.foreign import shorten
-from blofin_agent.core.instruments import Listed, parse_instruments
+from blofin_agent.core.instrument import Listed
+from blofin_agent.core.instruments import parse_instruments
 from blofin_agent.core.plan import Page
+from blofin_agent.core.time_range import Span
 from blofin_agent.exchange.bounded_body import ENCODING, read_body
 
 DEADLINE_S = 20.0

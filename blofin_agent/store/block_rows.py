@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from blofin_agent.core.blocks import Block, pack, unpack
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span
+from blofin_agent.core.time_range import Span
 from blofin_agent.store.schema import candles, coverage_blocks
 from blofin_agent.store.sqlite import driver_of, insert_many
 

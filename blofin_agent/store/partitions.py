@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from blofin_agent.core.blocks import length_ms
 from blofin_agent.core.candle import DAY, Bar
-from blofin_agent.core.coverage import Span, subtract
+from blofin_agent.core.time_range import Span, subtract
 from blofin_agent.store import timescale
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.postgresql import alone

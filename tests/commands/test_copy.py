@@ -22,13 +22,13 @@ from blofin_agent.commands import copier
 from blofin_agent.core.blocks import length_ms, starts
 from blofin_agent.core.budget import HORIZON, Suspension
 from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.hindsight import Moment
-from blofin_agent.core.instruments import Instrument
+from blofin_agent.core.instrument import Instrument
 from blofin_agent.core.likeness import checksum
 from blofin_agent.core.proof import Proof
 from blofin_agent.core.run import Run, Trigger
-from blofin_agent.core.tick import Tick
+from blofin_agent.core.time_range import Span
+from blofin_agent.core.trade import Tick
 from blofin_agent.store import (
     blocks,
     budget,

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from blofin_agent.core.blocks import BARS, Block, bits_of, join, length_ms, pack, starts, unpack
 from blofin_agent.core.candle import DAY, Bar
-from blofin_agent.core.coverage import Coverage, Span
+from blofin_agent.core.coverage import Coverage
+from blofin_agent.core.time_range import Span
 
 bars = st.sampled_from(list(Bar))
 numbers = st.sets(st.integers(0, 3 * BARS + 7))

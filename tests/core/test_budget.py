@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core import share as shares
+from blofin_agent.core import budget
 from blofin_agent.core.budget import (
     HORIZON,
     LIMITS,
@@ -255,7 +255,7 @@ def test_a_share_of_the_limits_is_a_share_of_both():
     """The half is 237 and 712; the whole is LIMITS; the least is a request at least."""
     assert limits(1) == LIMITS
     assert [one.requests for one in limits(0.5)] == [237, 712]
-    assert [one.requests for one in limits(shares.LEAST)] == [47, 142]
+    assert [one.requests for one in limits(budget.LEAST)] == [47, 142]
     assert [one.requests for one in limits(1e-9)] == [1, 1]
     assert [one.suspension for one in limits(0.5)] == [300, 3_600]
 

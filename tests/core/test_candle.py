@@ -10,16 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.candle import (
-    BadRow,
-    Bar,
-    Candle,
-    Reason,
-    Source,
-    WireRow,
-    judge_row,
-    parse_row,
-)
+from blofin_agent.core.candle import BadRow, Bar, Candle, Reason, Source
+from blofin_agent.core.candle_row import WireRow, judge_row, parse_row
 from blofin_agent.core.foreign import one_line, shorten
 
 NOON = 1_767_268_800_000  # 2026-01-01 12:00 UTC

@@ -5,8 +5,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.answers import Answer
 from blofin_agent.core.candle import Bar, Candle
+from blofin_agent.core.candle_page import Answer
 from blofin_agent.core.compare import FIELDS, Difference, compare, widen
 from blofin_agent.core.coverage import Coverage
 

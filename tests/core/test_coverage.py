@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import HOUR, Bar
-from blofin_agent.core.coverage import Coverage, Span, runs, subtract, window
+from blofin_agent.core.coverage import Coverage
+from blofin_agent.core.time_range import Span, runs, subtract, window
 
 bars = st.sampled_from(Bar)
 starts = st.integers(-(10**12), 2 * 10**12)

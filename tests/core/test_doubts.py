@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import Candle
-from blofin_agent.core.compare import Comparison, Difference
-from blofin_agent.core.doubts import Doubts
+from blofin_agent.core.compare import Comparison, Difference, Doubts
 
 MINE = Candle(0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 answers = st.lists(st.sampled_from(["equal", "nothing", 2.0, 3.0, None]), max_size=6)

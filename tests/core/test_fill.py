@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.fill import Row, Walk
+from blofin_agent.core.time_range import Span
 
 T = 1_790_000_000_000 // MINUTE * MINUTE
 

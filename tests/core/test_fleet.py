@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from blofin_agent.core import fleet
 from blofin_agent.core.budget import LIMITS
 from blofin_agent.core.fleet import Member, load, share_out
-from blofin_agent.core.instruments import Instrument
+from blofin_agent.core.instrument import Instrument
 from blofin_agent.core.symbols import choose
 
 SYMBOLS = [f"SIM{number}-USDT" for number in range(40)] + ["BTC-USDC", "ETH-USDC"]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blofin_agent.core.candle import BadRow, Bar, Candle, Reason, WireRow
+from blofin_agent.core.candle import BadRow, Bar, Candle, Reason
+from blofin_agent.core.candle_row import WireRow
 from blofin_agent.core.frames import (
     MAX_SUBSCRIBE_BYTES,
     Acked,

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import HOUR, Bar, Candle
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.history import Count, Health, History, health
 from blofin_agent.core.proof import Holes, prove
+from blofin_agent.core.time_range import Span
 
 STEP = Bar.M1.ms
 START = 1_767_225_600_000

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.answers import Answer
 from blofin_agent.core.candle import MINUTE, Bar, Candle
+from blofin_agent.core.candle_page import Answer
 from blofin_agent.core.leap import FACTOR, NEAR, agreed, has_leap, leaps
 
 START = 1_790_000_000_000 // MINUTE * MINUTE

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.naming import MOST_CHARACTERS, is_symbol, may_be_wanted
+from blofin_agent.core.symbols import MOST_CHARACTERS, is_symbol, may_be_wanted
 
 
 @given(st.text(st.characters(exclude_categories=[]), max_size=50))

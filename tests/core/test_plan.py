@@ -7,9 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Coverage, Span
+from blofin_agent.core.coverage import Coverage
 from blofin_agent.core.plan import Page, next_page, plan, reached
 from blofin_agent.core.proof import holes
+from blofin_agent.core.time_range import Span
 
 STEP = Bar.M1.ms
 sizes = st.integers(1, 12)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.proof import holes, prove, refute
+from blofin_agent.core.time_range import Span
 
 bars = st.sampled_from(Bar)
 rows = st.sets(st.integers(-50, 50), max_size=30)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Coverage, Span
-from blofin_agent.core.sample import stretches, whole
+from blofin_agent.core.compare import stretches, whole
+from blofin_agent.core.coverage import Coverage
+from blofin_agent.core.time_range import Span
 
 STEP = Bar.M1.ms
 stored = st.sets(st.integers(0, 300), max_size=200).map(sorted)

@@ -4,10 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar
-from blofin_agent.core.coverage import Coverage, Span, shared
+from blofin_agent.core.coverage import Coverage
 from blofin_agent.core.history import History
 from blofin_agent.core.proof import Proof
 from blofin_agent.core.strip import Cell, Cells, grid, strip
+from blofin_agent.core.time_range import Span, shared
 
 START = 1_790_000_000_000 // DAY * DAY
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.instruments import Instrument
+from blofin_agent.core.instrument import Instrument
 from blofin_agent.core.symbols import choose, complain, needs_listing, suggest
 
 names = st.sampled_from(["BTC-USDT", "ETH-USDT", "ETH-USDC", "1000PEPE-USDT", "SOL-USDT"])

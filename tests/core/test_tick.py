@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from blofin_agent.core.candle import MINUTE, BadRow, Reason
 from blofin_agent.core.frames import Push, decode_frame
-from blofin_agent.core.tick import AHEAD_MS, FIRST_MS, Tick, judge_trades
+from blofin_agent.core.tick import judge_trades
+from blofin_agent.core.trade import AHEAD_MS, FIRST_MS, Tick
 
 NOW = 1_790_000_000_000
 ARG = {"channel": "trades", "instId": "BTC-USDT"}

@@ -10,7 +10,6 @@ import pytest
 import trio
 
 from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import (
     Banned,
     ExchangeError,
@@ -20,6 +19,7 @@ from blofin_agent.core.errors import (
     Unreachable,
 )
 from blofin_agent.core.plan import Page
+from blofin_agent.core.time_range import Span
 from blofin_agent.exchange.rest_client import MAX_BYTES, Rest, client
 
 NOW = 1_790_000_040_000

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import (
     Banned,
     ExchangeError,
@@ -26,6 +25,7 @@ from blofin_agent.core.errors import (
     Unreachable,
 )
 from blofin_agent.core.plan import Page
+from blofin_agent.core.time_range import Span
 from blofin_agent.exchange import rest_client as rest_module
 from blofin_agent.exchange.rest_client import Rest, client
 

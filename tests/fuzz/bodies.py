@@ -4,11 +4,11 @@ from blofin_agent.commands.show import page_line
 from blofin_agent.core import proof
 from blofin_agent.core.answers import open_envelope, parse_page
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.history import History
 from blofin_agent.core.instruments import parse_instruments
 from blofin_agent.core.plan import Page
+from blofin_agent.core.time_range import Span
 from tests.fuzz import laws
 
 SEEDS = (

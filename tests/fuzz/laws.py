@@ -5,12 +5,12 @@ from functools import cache
 import sqlalchemy as sa
 
 from blofin_agent.core.candle import LATEST_MS, BadRow, Bar, Candle, Reason, Source
-from blofin_agent.core.coverage import Span
 from blofin_agent.core.errors import OUTCOMES
-from blofin_agent.core.instruments import Instrument
-from blofin_agent.core.naming import is_symbol
+from blofin_agent.core.instrument import Instrument
 from blofin_agent.core.proof import Proof
-from blofin_agent.core.tick import Tick
+from blofin_agent.core.symbols import is_symbol
+from blofin_agent.core.time_range import Span
+from blofin_agent.core.trade import Tick
 from blofin_agent.store import candles, ledger, ticks
 from blofin_agent.store.schema import metadata
 from blofin_agent.text import clock_text

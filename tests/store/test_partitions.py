@@ -9,7 +9,8 @@ import pytest
 
 from blofin_agent.core.blocks import starts
 from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
-from blofin_agent.core.coverage import Coverage, Span
+from blofin_agent.core.coverage import Coverage
+from blofin_agent.core.time_range import Span
 from blofin_agent.store import blocks, candles, partitions
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.errors import StoreUnavailable, told

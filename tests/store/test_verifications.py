@@ -7,7 +7,7 @@ import pytest
 
 from blofin_agent.core.candle import MINUTE, Bar, Source
 from blofin_agent.core.compare import Difference
-from blofin_agent.core.coverage import Span
+from blofin_agent.core.time_range import Span
 from blofin_agent.store import candles, verifications
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.verifications import Outcome, Totals, Verification

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import window
+from blofin_agent.core.time_range import window
 from tests.processes import until
 
 HOURS = 6

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from blofin_agent.core.candle import Bar, Candle, Source
-from blofin_agent.core.instruments import Instrument
+from blofin_agent.core.instrument import Instrument
 from blofin_agent.store import candles, ledger
 from blofin_agent.store.engine import open_store
 from tests.processes import COMMAND, until

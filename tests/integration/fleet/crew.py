@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from blofin_agent.core import fleet
-from blofin_agent.core.instruments import Instrument
+from blofin_agent.core.instrument import Instrument
 from tests.integration.fleet.cable import Cable
 from tests.pace import fleet_s, fleet_timing
 from tests.processes import Agent, Place, settings, start_agent, start_simulator

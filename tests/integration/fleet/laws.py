@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 
 from blofin_agent.core.candle import MINUTE, Bar, Candle
-from blofin_agent.core.coverage import window
+from blofin_agent.core.time_range import window
 from tests.integration.fleet.crew import MOVED_WITHIN_S, SETTLE_MS
 
 OF_SYMBOL = re.compile(r'symbol="([^"]*)"')
