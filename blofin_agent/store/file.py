@@ -10,6 +10,7 @@ Nothing here opens them: closing a file takes away the locks that SQLite has on 
 import os
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,8 +77,12 @@ class DatabaseFile:
             ) from None
 
     def writable(self) -> bool:
-        """Return whether we may write into it, or there is none yet."""
-        return os.access(self.path, os.W_OK) or not self.path.exists()
+        """Return whether we may write into it, or there is none yet.
+
+        Another process may create it after the first look: then it exists, and is looked at again.
+        """
+        may_write = partial(os.access, self.path, os.W_OK)
+        return may_write() or not self.path.exists() or may_write()
 
     def look(self) -> Seen:
         """Return what is at the path now. Raises OSError when that cannot be seen."""

@@ -10,6 +10,7 @@ import pytest
 
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.errors import StoreDamaged, StoreUnavailable
+from blofin_agent.store.file import DatabaseFile
 from blofin_agent.store.keeper import FOLD_BYTES
 
 pytestmark = pytest.mark.sqlite
@@ -166,3 +167,19 @@ async def test_the_agent_opens_a_locked_database_later(tmp_path, impatient, timi
     store.close()
     assert names(path) == ["a"]
     assert store.generation == 0
+
+
+def test_a_file_that_another_process_creates_at_this_moment_is_writable(tmp_path, monkeypatch):
+    """It is not taken for a read-only file: the first look finds none, the second finds one."""
+    path = tmp_path / "new.db"
+    looked = []
+
+    def access(of, mode, look=os.access):
+        looked.append(of)
+        found = look(of, mode)
+        path.touch()
+        return found
+
+    monkeypatch.setattr(os, "access", access)
+    assert DatabaseFile(path).writable()
+    assert looked == [path, path]
