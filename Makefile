@@ -33,7 +33,7 @@ ifdef COVERAGE
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run $(PYTEST) $(ARGS)
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --include='blofin_agent/core/*' --fail-under=100
+	$(BIN)/coverage report --include='blofin_agent/core/*,blofin_agent/domain/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=90
 else
 	$(BIN)/python $(PYTEST) $(ARGS)

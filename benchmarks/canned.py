@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from blofin_agent.core.candle import Bar
+from blofin_agent.domain.candle import Bar
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.rest_api import DEFAULT_LIMIT, MAXIMUM_LIMIT, Rest

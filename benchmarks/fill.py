@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.figure import Figure, at_least
 from benchmarks.processes import Cost, measured, server
 from benchmarks.ways import WAYS
-from blofin_agent.core.candle import DAY, HOUR, MINUTE
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE
 
 SYMBOLS, DAYS, TURNS = 32, 7, 5
 FLOORS = ("floor", "floor, two threads")

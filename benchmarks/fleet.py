@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks import postgres
 from benchmarks.figure import Figure, at_least
 from benchmarks.running import Agent, agent, simulator
-from blofin_agent.core import budget
+from blofin_agent.domain import rate_limit
 
 lacking = postgres.lacking
 
@@ -94,4 +94,4 @@ def _left(agents: Sequence[Agent]) -> bool:
 
 
 def _allowed(symbols: int) -> float:
-    return budget.least_seconds(symbols * PAGES, (), 0, 0, budget.LIMITS)
+    return rate_limit.least_seconds(symbols * PAGES, (), 0, 0, rate_limit.LIMITS)

@@ -32,8 +32,8 @@ from blofin_agent.clock import wall_ms
 from blofin_agent.commands.oneshot import Order, backfill
 from blofin_agent.commands.report import Teller
 from blofin_agent.config import Settings
-from blofin_agent.core.candle import DAY, Bar, Candle, Source
-from blofin_agent.core.instrument import Instrument
+from blofin_agent.domain.candle import DAY, Bar, Candle, Source
+from blofin_agent.domain.instrument import Instrument
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.simulator.market import HOLE_RATE, Market
 from blofin_agent.simulator.server import Options, Running, serve

@@ -9,7 +9,7 @@ import ccxt.async_support  # type: ignore[import-untyped]
 import requests
 
 from benchmarks.work import INSERT, Work, commit, open_database, page
-from blofin_agent.core.candle import MINUTE
+from blofin_agent.domain.candle import MINUTE
 
 PLAIN_PAGE = 300
 

@@ -30,7 +30,7 @@ import trio
 from benchmarks.big import SYMBOLS, Big, build, minutes
 from benchmarks.figure import Figure, at_most
 from benchmarks.running import agent
-from blofin_agent.core.candle import MINUTE, Bar, Source
+from blofin_agent.domain.candle import MINUTE, Bar, Source
 from blofin_agent.store import candles
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import Store, open_store

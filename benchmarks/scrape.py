@@ -39,10 +39,10 @@ from benchmarks.children import started
 from benchmarks.figure import Figure, at_most
 from benchmarks.watched import WATCHED, Held
 from blofin_agent.config import Settings
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Coverage
-from blofin_agent.core.history import History
-from blofin_agent.core.proof import Holes
+from blofin_agent.domain.bar_set import Coverage
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.unavailability import Holes
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.store.engine import open_store

@@ -26,7 +26,7 @@ from trio.testing import MockClock
 from benchmarks.figure import Figure, at_most
 from blofin_agent.commands.oneshot import TRIES
 from blofin_agent.config import Settings
-from blofin_agent.core.run import Trigger
+from blofin_agent.domain.backfill_run import Trigger
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.simulator.instruments import choose
 from blofin_agent.simulator.rate_limits import RULES

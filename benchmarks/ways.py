@@ -27,7 +27,7 @@ from benchmarks.work import Work, commit, open_database, page
 from blofin_agent import clock
 from blofin_agent.commands import oneshot, show
 from blofin_agent.config import Settings
-from blofin_agent.core.candle import MINUTE
+from blofin_agent.domain.candle import MINUTE
 from blofin_agent.exchange.rest_client import client as make_client
 from blofin_agent.simulator.rest_api import MAXIMUM_LIMIT
 from blofin_agent.store.engine import open_store

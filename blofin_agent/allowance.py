@@ -12,10 +12,10 @@ import sqlalchemy as sa
 import structlog
 import trio
 
-from blofin_agent.core import budget
-from blofin_agent.core.budget import Limit, Refusal, Suspension
-from blofin_agent.core.errors import Banned, Stopped
-from blofin_agent.core.hindsight import Hindsight, Moment, View
+from blofin_agent.domain import rate_limit
+from blofin_agent.domain.clock_correction import Hindsight, Moment, View
+from blofin_agent.domain.errors import Banned, Stopped
+from blofin_agent.domain.rate_limit import Limit, Refusal, Suspension
 from blofin_agent.store import budget as stored
 from blofin_agent.store.budget import Grant, Known
 from blofin_agent.store.engine import Store
@@ -49,7 +49,7 @@ class Allowance:
 
     def used(self) -> dict[str, int]:
         """Return how many requests count in each window now, by the limit's label."""
-        return budget.used(self.starts, self._clock())
+        return rate_limit.used(self.starts, self._clock())
 
     def suspended_until(self) -> int:
         """Return when the suspension in force ends (ms), 0 when there is none."""
@@ -66,14 +66,14 @@ class Allowance:
 
     def limits(self) -> Sequence[Limit]:
         """Return the limits in force."""
-        return budget.limits(self.share())
+        return rate_limit.limits(self.share())
 
     def next_at(self, spacing_ms: int) -> int:
         """Return when a request may go (ms), as far as is known without asking the store."""
         now = self._clock()
         return max(
             self.suspension.next_at(now),
-            budget.next_at(self.starts, now, spacing_ms, self.limits()),
+            rate_limit.next_at(self.starts, now, spacing_ms, self.limits()),
         )
 
     def holds(self, grant: Grant) -> bool:
@@ -145,7 +145,7 @@ class Allowance:
         refusal = Refusal(under, str(error), isinstance(error, Banned), error.retry_after)
         before = self.suspension.until
         # At once, in memory: what was let go and waits for the wire must not go any more.
-        after = budget.suspend(self.suspension, self.starts, refusal, self._clock())
+        after = rate_limit.suspend(self.suspension, self.starts, refusal, self._clock())
         self._unwritten = self.suspension = after
         moment = self._moments()
 
@@ -154,7 +154,7 @@ class Allowance:
 
         with suppress(StoreUnavailable):
             self._told(after, await self._store.write("budget", work))
-        if self.suspension.until - before > budget.SECOND:
+        if self.suspension.until - before > rate_limit.SECOND:
             log.warning(
                 f"{error}: no request is sent until {clock_text(self.suspension.until)}, then one "
                 "to see whether it is over; candles still come over the websocket"

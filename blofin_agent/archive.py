@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.run import Run, Status
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.backfill_run import Run, Status
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.time_range import Span
 from blofin_agent.store import candles, runs
 from blofin_agent.store.candles import Stored
 from blofin_agent.store.engine import Store

@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 import trio
 
-from blofin_agent.core.blocks import starts
+from blofin_agent.domain.coverage_blocks import starts
 from blofin_agent.store import blocks
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable

@@ -13,14 +13,14 @@ import structlog
 import trio
 
 from blofin_agent import notes
-from blofin_agent.core import plan, proof
-from blofin_agent.core.candle import Candle
-from blofin_agent.core.candle_page import Answer
-from blofin_agent.core.errors import ExchangeError
-from blofin_agent.core.history import History
-from blofin_agent.core.plan import Page
-from blofin_agent.core.run import Run, Status, Trigger
-from blofin_agent.core.time_range import Span, subtract
+from blofin_agent.domain import page_plan, unavailability
+from blofin_agent.domain.backfill_run import Run, Status, Trigger
+from blofin_agent.domain.candle import Candle
+from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.errors import ExchangeError
+from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.time_range import Span, subtract
 from blofin_agent.metrics import Metrics
 from blofin_agent.pager import Pager
 from blofin_agent.store import runs
@@ -97,7 +97,7 @@ class Filler:
 
     def pages(self, gaps: Sequence[Span], newest: int) -> int:
         """Return how many pages the gaps need, at the page size known."""
-        return len(plan.plan(gaps, self._watch.bar, self.pager.size, newest))
+        return len(page_plan.plan(gaps, self._watch.bar, self.pager.size, newest))
 
     async def fill(
         self,
@@ -191,7 +191,7 @@ class Filler:
         while walk.left:
             if not self._watched(history):
                 break
-            page = plan.next_page(walk.left, bar, self.pager.size, walk.window.end)
+            page = page_plan.next_page(walk.left, bar, self.pager.size, walk.window.end)
             if page is None:
                 break
             if walk.run.requests:
@@ -206,10 +206,10 @@ class Filler:
                 # Nothing older: the gaps below wait for the next pass. It proves nothing.
                 walk.empty = True
                 break
-            span = plan.reached(answer.times, page, walk.left, bar)
+            span = page_plan.reached(answer.times, page, walk.left, bar)
             await self._keep(history, walk, answer)
             if answer.clean:
-                if history.learn(proof.holes(answer.times, bar), self._watch.clock()):
+                if history.learn(unavailability.holes(answer.times, bar), self._watch.clock()):
                     await self._writer.save_proofs(history.symbol)
             else:
                 walk.spoilt.append(span)

@@ -7,10 +7,10 @@ from functools import partial
 from prometheus_client import Gauge
 
 from blofin_agent.allowance import Allowance
-from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE, Count, Health, History
-from blofin_agent.core.run import Run
-from blofin_agent.core.strip import Cells, Grid, grid, strip
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.backfill_run import Run
+from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE, Count, Health, History
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.timeline import Cells, Grid, grid, strip
 from blofin_agent.gaps import Gap, explain
 from blofin_agent.links import Link
 from blofin_agent.metrics import Metrics

@@ -1,12 +1,12 @@
 """Live candles: those that are complete go to the writer."""
 
-from blofin_agent.core import leap
-from blofin_agent.core.candle import BadRow, Candle, Reason
 from blofin_agent.core.candle_row import WireRow
 from blofin_agent.core.frames import Push, channel, judge_push
-from blofin_agent.core.history import History
-from blofin_agent.core.skew import Skew
 from blofin_agent.core.subscriptions import Subscriptions
+from blofin_agent.domain import price_jump
+from blofin_agent.domain.candle import BadRow, Candle, Reason
+from blofin_agent.domain.clock_offset import Skew
+from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.intake import Intake
 from blofin_agent.metrics import Metrics
 from blofin_agent.trouble import Trouble
@@ -59,7 +59,7 @@ class CandleIntake(Intake):
                 self._reject(push.symbol, BadRow(Reason.OUTSIDE, str(tuple(row)), row.open_time))
             elif history.held.has(row.open_time):
                 continue
-            elif history.newest and leap.has_leap([row], [history.newest], history.bar):
+            elif history.newest and price_jump.has_leap([row], [history.newest], history.bar):
                 self._reject(push.symbol, BadRow(Reason.DOUBTFUL, str(tuple(row)), row.open_time))
             else:
                 self._writer.offer(push.symbol, row)

@@ -17,8 +17,8 @@ from blofin_agent.commands.fleet_command import fleet
 from blofin_agent.commands.import_command import import_command
 from blofin_agent.commands.output import OutputLost, writing
 from blofin_agent.config import Settings, SettingsError
-from blofin_agent.core.errors import WrongEnvironment
-from blofin_agent.core.foreign import one_line, shorten
+from blofin_agent.domain.errors import WrongEnvironment
+from blofin_agent.domain.sanitize import one_line, shorten
 from blofin_agent.exchange.rest_client import client as make_client
 from blofin_agent.loading import loading
 from blofin_agent.store.engine import Store

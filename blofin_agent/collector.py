@@ -15,8 +15,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from blofin_agent.core.budget import limits
-from blofin_agent.core.history import Health
+from blofin_agent.domain.rate_limit import limits
+from blofin_agent.domain.symbol_coverage import Health
 from blofin_agent.families import build, labels
 from blofin_agent.store.verifications import Totals
 from blofin_agent.watch import Watch, health_of

@@ -16,9 +16,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from blofin_agent.core.candle import HOUR, Bar
-from blofin_agent.core.foreign import shorten
-from blofin_agent.core.symbols import may_be_wanted
+from blofin_agent.domain.candle import HOUR, Bar
+from blofin_agent.domain.sanitize import shorten
+from blofin_agent.domain.symbols import may_be_wanted
 
 _TOKEN = re.compile(r"[!-~]+")
 _HOST = re.compile(

@@ -15,10 +15,10 @@ import sqlalchemy as sa
 import structlog
 import trio
 
-from blofin_agent.core import fleet as shares
-from blofin_agent.core.budget import Limit
-from blofin_agent.core.fleet import Member, Shares
-from blofin_agent.core.instrument import Instrument
+from blofin_agent.domain import symbol_assignment as shares
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.rate_limit import Limit
+from blofin_agent.domain.symbol_assignment import Member, Shares
 from blofin_agent.store import fleet as stored
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable

@@ -4,11 +4,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.history import History
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.run import Run, Status
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.backfill_run import Run, Status
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.text import clock_text, plural
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import trio
 
 from blofin_agent.backfill import Filler
-from blofin_agent.core.budget import LIMITS
-from blofin_agent.core.candle import HOUR
-from blofin_agent.core.history import History
-from blofin_agent.core.run import Status, Trigger
-from blofin_agent.core.time_range import Span, subtract
+from blofin_agent.domain.backfill_run import Status, Trigger
+from blofin_agent.domain.candle import HOUR
+from blofin_agent.domain.rate_limit import LIMITS
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.time_range import Span, subtract
 from blofin_agent.retry import Backoff
 from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch

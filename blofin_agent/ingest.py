@@ -11,9 +11,9 @@ import structlog
 import trio
 
 from blofin_agent.candle_intake import CandleIntake
-from blofin_agent.core.errors import Banned
 from blofin_agent.core.frames import Frame
 from blofin_agent.core.subscriptions import Subscriptions
+from blofin_agent.domain.errors import Banned
 from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
 from blofin_agent.intake import Intake
 from blofin_agent.links import Links

@@ -4,11 +4,11 @@ from abc import ABC, abstractmethod
 
 import structlog
 
-from blofin_agent.core.candle import BadRow
-from blofin_agent.core.foreign import shorten
 from blofin_agent.core.frames import Acked, Frame, Garbled, Left, Ponged, Push, Rejected
-from blofin_agent.core.history import History
 from blofin_agent.core.subscriptions import Subscriptions
+from blofin_agent.domain.candle import BadRow
+from blofin_agent.domain.sanitize import shorten
+from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.metrics import Metrics
 from blofin_agent.trouble import Seldom, Trouble
 from blofin_agent.watch import Watch

@@ -9,7 +9,7 @@ from typing import TextIO, cast
 
 import structlog
 
-from blofin_agent.core.foreign import shorten
+from blofin_agent.domain.sanitize import shorten
 
 MOST = 2_000
 """Characters of an event."""

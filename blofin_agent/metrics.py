@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import prometheus_client as prom
 
 from blofin_agent.collector import Moment
-from blofin_agent.core.budget import LIMITS
-from blofin_agent.core.candle import Reason, Source
-from blofin_agent.core.errors import OUTCOMES
+from blofin_agent.domain.candle import Reason, Source
+from blofin_agent.domain.errors import OUTCOMES
+from blofin_agent.domain.rate_limit import LIMITS
 from blofin_agent.families import Family, Kind
 from blofin_agent.store.engine import Done
 from blofin_agent.store_trouble import AWAY, OPERATIONS, StoreTrouble

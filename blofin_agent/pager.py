@@ -8,13 +8,13 @@ from typing import NamedTuple, Protocol
 import structlog
 import trio
 
-from blofin_agent.core import leap
-from blofin_agent.core.candle import Bar, Candle, Reason
-from blofin_agent.core.candle_page import NO_SUCH_INSTRUMENT, Answer
-from blofin_agent.core.errors import ExchangeError, RateLimited, Refused, Stopped
-from blofin_agent.core.history import History
-from blofin_agent.core.plan import Page
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain import price_jump
+from blofin_agent.domain.candle import Bar, Candle, Reason
+from blofin_agent.domain.candle_page import NO_SUCH_INSTRUMENT, Answer
+from blofin_agent.domain.errors import ExchangeError, RateLimited, Refused, Stopped
+from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.time_range import Span
 from blofin_agent.leader import Leader
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
@@ -123,7 +123,7 @@ class Pager:
                     )
                 tally.rows_fetched += answer.rows
                 self._count_bad(history.symbol, answer)
-                leapt = leap.has_leap(answer.candles, beside, history.bar)
+                leapt = price_jump.has_leap(answer.candles, beside, history.bar)
                 if leapt and met.doubted is None:
                     met.doubted = answer
                     continue
@@ -148,7 +148,7 @@ class Pager:
 
     def _second(self, symbol: str, doubted: Answer, answer: Answer, *, leapt: bool) -> Answer:
         """Return what is believed of two answers, in the first of which a price leapt."""
-        believed = leap.agreed(doubted, answer) if leapt else answer
+        believed = price_jump.agreed(doubted, answer) if leapt else answer
         dropped = set(doubted.candles).union(answer.candles).difference(believed.candles)
         self._metrics.rows_rejected.labels("rest", Reason.DOUBTFUL.value).inc(len(dropped))
         if dropped and self._seldom.ready(Reason.DOUBTFUL):

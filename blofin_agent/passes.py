@@ -7,10 +7,10 @@ import structlog
 import trio
 
 from blofin_agent.backfill import Filler, Progress
-from blofin_agent.core import budget
-from blofin_agent.core.history import History
-from blofin_agent.core.run import Run, Status, Trigger
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain import rate_limit
+from blofin_agent.domain.backfill_run import Run, Status, Trigger
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.time_range import Span
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
 from blofin_agent.store.errors import StoreUnavailable
@@ -146,8 +146,8 @@ class Passes:
             for history in self._watch.all()
             if (gaps := history.gaps(window, now))
         )
-        allowed = budget.limits(self._filler.pager.share)
-        return budget.least_seconds(pages, (), now, self._policy.spacing_ms, allowed)
+        allowed = rate_limit.limits(self._filler.pager.share)
+        return rate_limit.least_seconds(pages, (), now, self._policy.spacing_ms, allowed)
 
     def _order(self, window: Span, symbols: Iterable[str] | None) -> list[History]:
         """Return the symbols below the bar first, worst first, then the others likewise."""

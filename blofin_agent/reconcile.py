@@ -14,8 +14,8 @@ import structlog
 import trio
 
 from blofin_agent.audit import Audit
-from blofin_agent.core.history import History
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.time_range import Span
 from blofin_agent.metrics import Metrics
 from blofin_agent.store import blocks, candles, ledger, runs, verifications
 from blofin_agent.store.blocks import Stored

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from blofin_agent.core.candle import HOUR, BadRow
-from blofin_agent.core.errors import ExchangeError
-from blofin_agent.core.history import History
-from blofin_agent.core.symbols import choose, complain
+from blofin_agent.domain.candle import HOUR, BadRow
+from blofin_agent.domain.errors import ExchangeError
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.symbols import choose, complain
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
 from blofin_agent.store import blocks, ledger
@@ -21,7 +21,7 @@ from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
 
 if TYPE_CHECKING:
-    from blofin_agent.core.instrument import Instrument
+    from blofin_agent.domain.instrument import Instrument
 
 log = structlog.get_logger()
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.time_range import Span
 
 
 def clock_text(time_ms: int) -> str:

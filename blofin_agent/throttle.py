@@ -12,9 +12,9 @@ from typing import Protocol, TypeVar
 import trio
 
 from blofin_agent.allowance import Allowance
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.candle_page import Answer
-from blofin_agent.core.errors import (
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.errors import (
     Banned,
     ExchangeError,
     ServerFault,
@@ -22,9 +22,9 @@ from blofin_agent.core.errors import (
     TimedOut,
     Unreachable,
 )
-from blofin_agent.core.instrument import Listed
-from blofin_agent.core.plan import Page
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.instrument import Listed
+from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.time_range import Span
 from blofin_agent.metrics import Metrics
 from blofin_agent.store.budget import Grant
 from blofin_agent.store.engine import Store

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 import structlog
 import trio
 
-from blofin_agent.core.candle import DAY
-from blofin_agent.core.trade import Tick
+from blofin_agent.domain.candle import DAY
+from blofin_agent.domain.trade import Tick
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
 from blofin_agent.store import ticks

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import structlog
 import trio
 
-from blofin_agent.core.candle import DAY
+from blofin_agent.domain.candle import DAY
 from blofin_agent.store import partitions, retention
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable

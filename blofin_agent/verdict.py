@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from blofin_agent.core.budget import limits
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.history import GOOD_COVERAGE, Count, Health, health
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.rate_limit import limits
+from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, Count, Health, health
 from blofin_agent.text import clock_text, duration_text, percent, plural
 
 

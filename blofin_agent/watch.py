@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from blofin_agent.core.candle import DAY, Bar
-from blofin_agent.core.history import Count, Health, History, health
-from blofin_agent.core.run import Run
-from blofin_agent.core.time_range import Span, window
+from blofin_agent.domain.backfill_run import Run
+from blofin_agent.domain.candle import DAY, Bar
+from blofin_agent.domain.symbol_coverage import Count, Health, History, health
+from blofin_agent.domain.time_range import Span, window
 
 
 class Crew(NamedTuple):

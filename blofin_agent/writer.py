@@ -8,7 +8,7 @@ from operator import attrgetter
 
 import trio
 
-from blofin_agent.core.candle import Candle, Source
+from blofin_agent.domain.candle import Candle, Source
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
 from blofin_agent.store import candles, ledger

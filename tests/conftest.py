@@ -22,15 +22,15 @@ from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from blofin_agent.backfill import Filler
 from blofin_agent.core.answers import parse_page
-from blofin_agent.core.candle import DAY, MINUTE, Bar, Candle
-from blofin_agent.core.candle_page import Answer
-from blofin_agent.core.coverage import Coverage
-from blofin_agent.core.errors import ExchangeError, Refused, Unreachable
-from blofin_agent.core.history import History
-from blofin_agent.core.instrument import Instrument
 from blofin_agent.core.instruments import parse_instruments
-from blofin_agent.core.plan import Page
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.bar_set import Coverage
+from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle
+from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.errors import ExchangeError, Refused, Unreachable
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.time_range import Span
 from blofin_agent.exchange import websocket_session
 from blofin_agent.heal import Healer
 from blofin_agent.metrics import Metrics

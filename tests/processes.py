@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from blofin_agent.core.candle import Bar, Candle
+from blofin_agent.domain.candle import Bar, Candle
 from blofin_agent.simulator.market import Market
 from blofin_agent.store.url import parse
 from tests.forkserver import ForkServer, environment

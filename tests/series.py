@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.history import History
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.metrics import Metrics
 from blofin_agent.watch import Crew, Watch
 

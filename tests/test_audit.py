@@ -4,8 +4,8 @@ import pytest
 import trio
 
 from blofin_agent.audit import AGAIN_S, REST_S
-from blofin_agent.core.blocks import BARS, pack
-from blofin_agent.core.candle import DAY, MINUTE, Source
+from blofin_agent.domain.candle import DAY, MINUTE, Source
+from blofin_agent.domain.coverage_blocks import BARS, pack
 from blofin_agent.reconcile import EVERY_S
 from blofin_agent.store import blocks
 

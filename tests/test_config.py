@@ -3,7 +3,7 @@
 import pytest
 
 from blofin_agent.config import Settings, SettingsError, load, parse_symbols
-from blofin_agent.core.candle import Bar
+from blofin_agent.domain.candle import Bar
 
 DEFAULTS = {
     "BLOFIN_SYMBOLS": ("BTC-USDT", "ETH-USDT"),

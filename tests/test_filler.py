@@ -6,10 +6,10 @@ import pytest
 import trio
 
 from blofin_agent.backfill import Progress
-from blofin_agent.core.candle import HOUR, MINUTE
-from blofin_agent.core.errors import RateLimited, ServerFault, Unreachable
-from blofin_agent.core.run import Status, Trigger
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.backfill_run import Status, Trigger
+from blofin_agent.domain.candle import HOUR, MINUTE
+from blofin_agent.domain.errors import RateLimited, ServerFault, Unreachable
+from blofin_agent.domain.time_range import Span
 
 WEEK = 7 * 24 * 60
 

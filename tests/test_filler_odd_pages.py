@@ -2,11 +2,11 @@
 
 import random
 
-from blofin_agent.core.candle import DAY, MINUTE, Bar
-from blofin_agent.core.coverage import Coverage
-from blofin_agent.core.errors import Refused
-from blofin_agent.core.run import Status, Trigger
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.backfill_run import Status, Trigger
+from blofin_agent.domain.bar_set import Coverage
+from blofin_agent.domain.candle import DAY, MINUTE, Bar
+from blofin_agent.domain.errors import Refused
+from blofin_agent.domain.time_range import Span
 
 
 async def fill(place, symbol="BTC-USDT"):

@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 import trio
 
-from blofin_agent.core.budget import LIMITS
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.fleet import share_out
-from blofin_agent.core.instrument import Instrument
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.rate_limit import LIMITS
+from blofin_agent.domain.symbol_assignment import share_out
 from blofin_agent.fleet import Fleet
 from blofin_agent.store import fleet as stored
 from blofin_agent.store.engine import open_store

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.candle import HOUR, MINUTE, Bar
-from blofin_agent.core.coverage import Coverage
-from blofin_agent.core.history import History
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.run import Run, Status, Trigger
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.backfill_run import Run, Status, Trigger
+from blofin_agent.domain.bar_set import Coverage
+from blofin_agent.domain.candle import HOUR, MINUTE, Bar
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.gaps import explain
 
 T = 1_790_000_000_000 // MINUTE * MINUTE

@@ -2,9 +2,9 @@
 
 import pytest
 
-from blofin_agent.core.errors import RateLimited
-from blofin_agent.core.history import History
-from blofin_agent.core.run import Status, Trigger
+from blofin_agent.domain.backfill_run import Status, Trigger
+from blofin_agent.domain.errors import RateLimited
+from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.notes import GIVEN_UP
 
 

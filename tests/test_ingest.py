@@ -5,9 +5,9 @@ import itertools
 import pytest
 import trio
 
-from blofin_agent.core.budget import BAN
-from blofin_agent.core.candle import MINUTE
-from blofin_agent.core.errors import Banned, RateLimited
+from blofin_agent.domain.candle import MINUTE
+from blofin_agent.domain.errors import Banned, RateLimited
+from blofin_agent.domain.rate_limit import BAN
 from blofin_agent.exchange.websocket_session import FeedLost, Timing
 from blofin_agent.ingest import CONNECT_EVERY_S, PER_CONNECTION, Ingest
 from blofin_agent.store import budget

@@ -8,9 +8,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 
-from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.core.coverage import Coverage
-from blofin_agent.core.history import History
+from blofin_agent.domain.bar_set import Coverage
+from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.metrics import DISCONNECTS, Metrics
 from blofin_agent.store.engine import Done
 from blofin_agent.store.errors import StoreUnavailable

@@ -2,11 +2,11 @@
 
 import pytest
 
-from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.core.coverage import Coverage
-from blofin_agent.core.history import History
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.bar_set import Coverage
+from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.notes import why_missing
 
 T = 1_790_000_000_000 // MINUTE * MINUTE

@@ -2,10 +2,10 @@
 
 import pytest
 
-from blofin_agent.core.candle import MINUTE
-from blofin_agent.core.errors import Banned, Invalid, RateLimited, TimedOut
-from blofin_agent.core.plan import Page
-from blofin_agent.core.run import Run, Trigger
+from blofin_agent.domain.backfill_run import Run, Trigger
+from blofin_agent.domain.candle import MINUTE
+from blofin_agent.domain.errors import Banned, Invalid, RateLimited, TimedOut
+from blofin_agent.domain.page_plan import Page
 
 
 async def fetch(place, page, tries=3):

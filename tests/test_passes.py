@@ -6,10 +6,10 @@ import pytest
 import trio
 
 from blofin_agent.backfill import Progress
-from blofin_agent.core.budget import Suspension
-from blofin_agent.core.candle import DAY, HOUR, MINUTE
-from blofin_agent.core.errors import RateLimited, Unreachable
-from blofin_agent.core.run import Status, Trigger
+from blofin_agent.domain.backfill_run import Status, Trigger
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE
+from blofin_agent.domain.errors import RateLimited, Unreachable
+from blofin_agent.domain.rate_limit import Suspension
 from blofin_agent.passes import RETRY_S
 from blofin_agent.store.errors import StoreUnavailable
 

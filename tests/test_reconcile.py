@@ -2,9 +2,9 @@
 
 import trio
 
-from blofin_agent.core.candle import HOUR, MINUTE
-from blofin_agent.core.proof import Holes
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle import HOUR, MINUTE
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.unavailability import Holes
 from blofin_agent.reconcile import EVERY_S
 from blofin_agent.store import ledger
 

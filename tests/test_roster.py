@@ -2,9 +2,9 @@
 
 import trio
 
-from blofin_agent.core.candle import DAY, HOUR, MINUTE
-from blofin_agent.core.errors import Unreachable
-from blofin_agent.core.instrument import Instrument
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE
+from blofin_agent.domain.errors import Unreachable
+from blofin_agent.domain.instrument import Instrument
 from blofin_agent.roster import FRESH_MS, UNKNOWN_MS
 from blofin_agent.store import ledger
 

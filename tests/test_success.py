@@ -5,7 +5,7 @@ from functools import partial
 import trio
 
 from blofin_agent import success
-from blofin_agent.core.errors import Unreachable
+from blofin_agent.domain.errors import Unreachable
 from blofin_agent.passes import Pass
 
 LAST_SUCCESS = "blofin_backfill_last_success_timestamp_seconds"

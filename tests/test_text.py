@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.candle import MINUTE
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle import MINUTE
+from blofin_agent.domain.time_range import Span
 from blofin_agent.text import (
     clock_text,
     duration_text,

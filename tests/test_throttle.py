@@ -10,8 +10,7 @@ import structlog
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from blofin_agent.core.budget import CARE, LIMITS, SLACK
-from blofin_agent.core.errors import (
+from blofin_agent.domain.errors import (
     Banned,
     Invalid,
     RateLimited,
@@ -20,6 +19,7 @@ from blofin_agent.core.errors import (
     TimedOut,
     Unreachable,
 )
+from blofin_agent.domain.rate_limit import CARE, LIMITS, SLACK
 from blofin_agent.store.engine import open_store
 from blofin_agent.throttle import UNDER_WAY, Throttle, _Ahead
 

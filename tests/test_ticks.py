@@ -4,8 +4,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from blofin_agent.core.candle import DAY, MINUTE
-from blofin_agent.core.trade import Tick
+from blofin_agent.domain.candle import DAY, MINUTE
+from blofin_agent.domain.trade import Tick
 from blofin_agent.ticks import FORGET_AFTER_S, FORGET_EVERY_S, Ticks
 
 COUNT = "SELECT count(*) FROM ticks"

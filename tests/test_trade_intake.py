@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from blofin_agent.core.candle import MINUTE
+from blofin_agent.domain.candle import MINUTE
 from blofin_agent.exchange.websocket_session import FeedLost
 from blofin_agent.ingest import CONNECT_EVERY_S, PER_CONNECTION, Ingest
 from blofin_agent.ticks import Ticks

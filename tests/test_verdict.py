@@ -2,8 +2,8 @@
 
 import pytest
 
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.history import Count, Health
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.symbol_coverage import Count, Health
 from blofin_agent.verdict import Healing, Outlook, bars_text, judge
 
 FILLING = Outlook(Healing.FILLING, 40.2)

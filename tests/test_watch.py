@@ -2,11 +2,11 @@
 
 from blofin_agent.commands.stored import read_coverage
 from blofin_agent.config import load
-from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Source
-from blofin_agent.core.history import Count, Health, History
-from blofin_agent.core.instrument import Instrument
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Source
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.symbol_coverage import Count, Health, History
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store import candles, ledger
 from blofin_agent.watch import Watch, health_of, worst_first
 

@@ -4,9 +4,9 @@ from functools import partial
 
 import trio
 
-from blofin_agent.core.candle import MINUTE
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle import MINUTE
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.writer import GATHER_S
 
 HELD = "SELECT symbol, source, count(*) FROM candles GROUP BY 1, 2 ORDER BY 1, 2"

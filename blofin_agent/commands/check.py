@@ -9,11 +9,11 @@ import trio
 from blofin_agent import __version__
 from blofin_agent.commands.stored import read_fleets
 from blofin_agent.config import Settings, bare_url
-from blofin_agent.core.errors import ExchangeError
 from blofin_agent.core.frames import channel
-from blofin_agent.core.instrument import Instrument
 from blofin_agent.core.subscriptions import Subscriptions
-from blofin_agent.core.symbols import choose, complain
+from blofin_agent.domain.errors import ExchangeError
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.symbols import choose, complain
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
 from blofin_agent.ingest import CONNECT_EVERY_S

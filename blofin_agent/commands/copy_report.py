@@ -4,8 +4,8 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import NamedTuple
 
-from blofin_agent.core.candle import Bar, Candle
-from blofin_agent.core.likeness import Likeness
+from blofin_agent.domain.candle import Bar, Candle
+from blofin_agent.domain.candle_diff import Likeness
 
 MOST_KEPT = 1_000
 """Days with other candles that are listed; further ones are counted."""

@@ -10,7 +10,7 @@ from blofin_agent.commands.copier import Copier, Teller, find, is_wanted
 from blofin_agent.commands.copy_report import Report
 from blofin_agent.commands.copy_tables import Tables
 from blofin_agent.commands.patience import Patient
-from blofin_agent.core.symbols import needs_listing
+from blofin_agent.domain.symbols import needs_listing
 from blofin_agent.stopping import Stop, until_signal
 from blofin_agent.store import copying, ledger
 from blofin_agent.store.engine import Store

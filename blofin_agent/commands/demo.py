@@ -16,8 +16,8 @@ from blofin_agent.clock import wall_ms
 from blofin_agent.commands import show
 from blofin_agent.commands.console import Failed, WrongUse
 from blofin_agent.config import Settings
-from blofin_agent.core.candle import HOUR, MINUTE, Source
-from blofin_agent.core.time_range import Span, window
+from blofin_agent.domain.candle import HOUR, MINUTE, Source
+from blofin_agent.domain.time_range import Span, window
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.simulator.instruments import parse_symbols
 from blofin_agent.simulator.market import Market

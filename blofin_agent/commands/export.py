@@ -20,10 +20,10 @@ from blofin_agent.commands.export_files import (
     replacing,
     sha256,
 )
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.fill import Row, Walk
-from blofin_agent.core.history import Count, History
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.forward_fill import Row, Walk
+from blofin_agent.domain.symbol_coverage import Count, History
+from blofin_agent.domain.time_range import Span
 from blofin_agent.gaps import explain_missing
 from blofin_agent.store import candles, ledger, runs
 

@@ -26,8 +26,8 @@ from blofin_agent.commands.options import (
 )
 from blofin_agent.commands.show import TerminalBar
 from blofin_agent.config import Settings
-from blofin_agent.core.symbols import choose, complain, is_symbol
-from blofin_agent.core.time_range import Span, window
+from blofin_agent.domain.symbols import choose, complain, is_symbol
+from blofin_agent.domain.time_range import Span, window
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import Store
 from blofin_agent.text import percent, plural

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from blofin_agent.commands.import_report import Found
 from blofin_agent.commands.patience import Patient
-from blofin_agent.core.candle import DAY, MINUTE, Bar
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle import DAY, MINUTE, Bar
+from blofin_agent.domain.time_range import Span
 from blofin_agent.store import blocks, copying_state
 
 DAYS = 100

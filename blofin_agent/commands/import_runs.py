@@ -10,7 +10,7 @@ from blofin_agent.commands import old_rows
 from blofin_agent.commands.import_report import Report, Runs
 from blofin_agent.commands.old_rows import OPTIONAL, RUNS
 from blofin_agent.commands.patience import Patient
-from blofin_agent.core.run import Run
+from blofin_agent.domain.backfill_run import Run
 from blofin_agent.store import copying_rows
 from blofin_agent.store.copying_rows import KINDS, Values
 from blofin_agent.store.old_file import OldFile

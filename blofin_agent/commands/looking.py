@@ -13,7 +13,7 @@ from blofin_agent.commands import tables
 from blofin_agent.commands.console import FAILED, INCOMPLETE, opened, read_settings, say
 from blofin_agent.commands.options import lookback_option, symbols_option
 from blofin_agent.commands.stored import read_coverage
-from blofin_agent.core.run import Run, Status
+from blofin_agent.domain.backfill_run import Run, Status
 from blofin_agent.store import runs as run_list
 from blofin_agent.watch import Watch, health_of, worst_first
 

@@ -11,14 +11,14 @@ from blofin_agent.commands.console import Failed, WrongUse
 from blofin_agent.commands.publish import NOWHERE, Targets, publish
 from blofin_agent.commands.report import Need, Report, Teller
 from blofin_agent.config import Settings
-from blofin_agent.core import budget
-from blofin_agent.core.candle_page import Answer
-from blofin_agent.core.errors import ExchangeError
-from blofin_agent.core.history import History
-from blofin_agent.core.plan import Page
-from blofin_agent.core.run import Run, Trigger
-from blofin_agent.core.symbols import complain, needs_listing
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain import rate_limit
+from blofin_agent.domain.backfill_run import Run, Trigger
+from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.errors import ExchangeError
+from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.symbols import complain, needs_listing
+from blofin_agent.domain.time_range import Span
 from blofin_agent.loading import settle
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.retry import Backoff
@@ -141,7 +141,7 @@ async def plan(order: Order, store: Store, client: httpx.AsyncClient) -> tuple[l
     now = parts.watch.clock()
     spacing_ms = order.settings.backfill_request_sleep_ms
     pages = sum(need.pages for need in needed)
-    return needed, budget.least_seconds(
+    return needed, rate_limit.least_seconds(
         pages, allowance.starts, now, spacing_ms, allowance.limits()
     )
 

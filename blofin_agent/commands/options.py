@@ -10,8 +10,8 @@ from blofin_agent import config
 from blofin_agent.clock import wall_ms
 from blofin_agent.commands import pushgateway, textfile
 from blofin_agent.commands.completion import complete_symbols
-from blofin_agent.core.candle import LATEST_MS
-from blofin_agent.core.foreign import shorten
+from blofin_agent.domain.candle import LATEST_MS
+from blofin_agent.domain.sanitize import shorten
 
 T = TypeVar("T")
 

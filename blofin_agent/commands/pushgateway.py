@@ -14,7 +14,7 @@ from prometheus_client.exposition import basic_auth_handler
 from prometheus_client.registry import Collector
 
 from blofin_agent.config import split_url
-from blofin_agent.core.foreign import shorten
+from blofin_agent.domain.sanitize import shorten
 
 JOB = "blofin-backfill"
 VERIFY_JOB = "blofin-verify"

@@ -18,11 +18,11 @@ from rich.progress import Progress as Bar
 from blofin_agent.backfill import Progress
 from blofin_agent.commands.console import say
 from blofin_agent.commands.report import Need, Report, Teller
-from blofin_agent.core.candle_page import Answer
-from blofin_agent.core.foreign import one_line
-from blofin_agent.core.history import Count, History
-from blofin_agent.core.plan import Page
-from blofin_agent.core.run import Run, Status
+from blofin_agent.domain.backfill_run import Run, Status
+from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.sanitize import one_line
+from blofin_agent.domain.symbol_coverage import Count, History
 from blofin_agent.text import (
     duration_text,
     minute_text,

@@ -7,9 +7,9 @@ from itertools import groupby
 import sqlalchemy as sa
 
 from blofin_agent.config import Settings
-from blofin_agent.core.fleet import Member, share_out
-from blofin_agent.core.history import History
-from blofin_agent.core.symbols import choose
+from blofin_agent.domain.symbol_assignment import Member, share_out
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.symbols import choose
 from blofin_agent.store import blocks, ledger
 from blofin_agent.store import fleet as fleet_rows
 from blofin_agent.store.fleet import Seen

@@ -8,7 +8,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from blofin_agent.core.foreign import shorten
+from blofin_agent.domain.sanitize import shorten
 
 SUFFIX = ".prom"
 """node_exporter reads no other files."""

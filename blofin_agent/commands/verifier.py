@@ -14,14 +14,14 @@ import trio
 from blofin_agent import notes
 from blofin_agent.commands.patience import Patient
 from blofin_agent.commands.verify_report import Found, Mismatch, Telling
-from blofin_agent.core import plan
-from blofin_agent.core.candle import Candle
-from blofin_agent.core.candle_page import Answer
-from blofin_agent.core.compare import Difference, Doubts, compare, widen
-from blofin_agent.core.coverage import Coverage
-from blofin_agent.core.errors import ExchangeError, Invalid, Refused
-from blofin_agent.core.history import History
-from blofin_agent.core.time_range import Span, subtract
+from blofin_agent.domain import page_plan
+from blofin_agent.domain.bar_set import Coverage
+from blofin_agent.domain.candle import Candle
+from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.errors import ExchangeError, Invalid, Refused
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.time_range import Span, subtract
+from blofin_agent.domain.verification import Difference, Doubts, compare, widen
 from blofin_agent.pager import Pager
 from blofin_agent.stopping import DRAIN_S
 from blofin_agent.store import verifications
@@ -114,8 +114,8 @@ class Verifier:
             left = widen(targets, rows_around * bar.ms, work.newest)
         # A row more than is asked about may come at either end, to see what lies between.
         window = Span(left[0].start - bar.ms, max(left[-1].end, work.newest))
-        while page := plan.next_page(left, bar, self.pager.size, work.newest):
-            pages = plan.plan(left, bar, self.pager.size, work.newest)
+        while page := page_plan.next_page(left, bar, self.pager.size, work.newest):
+            pages = page_plan.plan(left, bar, self.pager.size, work.newest)
             tell.planned(history.symbol, len(left if sampled else pages))
             page, answer = await self.pager.fetch(
                 history, page, left[-1].end, window, told, self._tries
@@ -126,7 +126,7 @@ class Verifier:
                 if not again:
                     told.unanswered += sum(history.held.count(span) for span in left)
                 break
-            reach = plan.reached(answer.times, page, left, bar)
+            reach = page_plan.reached(answer.times, page, left, bar)
             if asked := [part for one in wanted if (part := one.meet(reach))]:
                 await self._compare(work, answer, asked)
             # Two pages may both hold a bar: it is compared once.

@@ -13,10 +13,10 @@ from blofin_agent.commands.publish import NOWHERE, Targets, publish_verified
 from blofin_agent.commands.verifier import Verifier, Work
 from blofin_agent.commands.verify_report import Found, Report, Teller
 from blofin_agent.config import Settings
-from blofin_agent.core import compare, plan
-from blofin_agent.core.history import History
-from blofin_agent.core.symbols import complain
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain import page_plan, verification
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.symbols import complain
+from blofin_agent.domain.time_range import Span
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.stopping import Stop, until_signal
 from blofin_agent.store import verifications
@@ -118,12 +118,12 @@ async def _stored(order: Order, parts: Parts, window: Span) -> list[History]:
 def _targets(order: Order, history: History, window: Span, size: int) -> list[Span]:
     """Return what to look at of a symbol, at so many rows a page."""
     if order.sample is None:
-        return compare.whole(history.held, window, size)
+        return verification.whole(history.held, window, size)
     spans = [part for span in history.held.spans() if (part := span.meet(window))]
     times = [time for span in spans for time in range(*span, history.bar.ms)]
     # Each symbol draws for itself: the others that are named with it make no difference.
     draw = random.Random(f"{order.seed} {history.symbol}")  # noqa: S311 - no secret depends on it
-    return compare.stretches(times, history.bar, size, order.sample, draw.randint)
+    return verification.stretches(times, history.bar, size, order.sample, draw.randint)
 
 
 async def _each(
@@ -137,7 +137,7 @@ async def _each(
     tell.begun(
         window,
         {
-            symbol: len(plan.plan(spans, bar, pager.size, newest))
+            symbol: len(page_plan.plan(spans, bar, pager.size, newest))
             for symbol, spans in chosen.items()
         },
     )

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from blofin_agent.core.candle_page import Answer
-from blofin_agent.core.compare import Difference
-from blofin_agent.core.plan import Page
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.verification import Difference
 from blofin_agent.store.verifications import Outcome, Verification
 
 

@@ -3,9 +3,9 @@
 from blofin_agent.commands.console import say
 from blofin_agent.commands.show import PageBar, page_line
 from blofin_agent.commands.verify_report import Mismatch, Report, Teller, Telling
-from blofin_agent.core.candle_page import Answer
-from blofin_agent.core.plan import Page
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.time_range import Span
 from blofin_agent.store.verifications import Outcome, Verification
 from blofin_agent.text import minute_text, plural, span_text
 

@@ -6,8 +6,8 @@ from operator import le
 
 import msgspec
 
-from blofin_agent.core.candle import BadRow, Bar, Candle, Reason
-from blofin_agent.core.foreign import shorten
+from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason
+from blofin_agent.domain.sanitize import shorten
 
 
 class WireRow(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -6,12 +6,12 @@ Source of every fact: BloFin's API documentation, "Get Instruments".
 import msgspec
 
 from blofin_agent.core.answers import open_envelope
-from blofin_agent.core.candle import LATEST_MS, BadRow, Reason
 from blofin_agent.core.candle_row import UNREADABLE
-from blofin_agent.core.errors import Invalid
-from blofin_agent.core.foreign import shorten
-from blofin_agent.core.instrument import Instrument, Listed
-from blofin_agent.core.symbols import is_symbol
+from blofin_agent.domain.candle import LATEST_MS, BadRow, Reason
+from blofin_agent.domain.errors import Invalid
+from blofin_agent.domain.instrument import Instrument, Listed
+from blofin_agent.domain.sanitize import shorten
+from blofin_agent.domain.symbols import is_symbol
 
 _MAX_STATE = 20
 

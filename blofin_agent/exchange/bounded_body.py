@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import httpx
 
-from blofin_agent.core.errors import Invalid
-from blofin_agent.core.foreign import shorten
+from blofin_agent.domain.errors import Invalid
+from blofin_agent.domain.sanitize import shorten
 
 ENCODING = "gzip"
 """What is asked for; nothing else is read."""

@@ -8,9 +8,10 @@ import httpx
 import trio
 
 from blofin_agent.core.answers import open_envelope, parse_page
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.candle_page import Answer
-from blofin_agent.core.errors import (
+from blofin_agent.core.instruments import parse_instruments
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.errors import (
     Banned,
     Invalid,
     RateLimited,
@@ -20,11 +21,10 @@ from blofin_agent.core.errors import (
     Unreachable,
     WrongEnvironment,
 )
-from blofin_agent.core.foreign import shorten
-from blofin_agent.core.instrument import Listed
-from blofin_agent.core.instruments import parse_instruments
-from blofin_agent.core.plan import Page
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.instrument import Listed
+from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.sanitize import shorten
+from blofin_agent.domain.time_range import Span
 from blofin_agent.exchange.bounded_body import ENCODING, read_body
 
 DEADLINE_S = 20.0

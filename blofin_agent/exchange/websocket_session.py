@@ -19,9 +19,9 @@ from trio_websocket import (
     WebSocketConnection,
 )
 
-from blofin_agent.core.foreign import shorten
 from blofin_agent.core.frames import PING, Frame, decode_frame, subscribe_messages
 from blofin_agent.core.subscriptions import Due, Subscriptions
+from blofin_agent.domain.sanitize import shorten
 from blofin_agent.exchange.websocket_handshake import Bounded, shake_hands
 
 Loss = Literal["closed", "rejected", "unreachable", "timeout", "silent", "stale"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from blofin_agent.core.candle import MINUTE, Bar, Candle
+from blofin_agent.domain.candle import MINUTE, Bar, Candle
 from blofin_agent.simulator.instruments import (
     LISTED_LONG_AGO,
     Instrument,

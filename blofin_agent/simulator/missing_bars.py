@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from blofin_agent.core.candle import Bar
+from blofin_agent.domain.candle import Bar
 from blofin_agent.simulator.hashing import mix, name_key
 
 LONGEST = 20

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from blofin_agent.core.candle import Bar
+from blofin_agent.domain.candle import Bar
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.faults.rows import spoil_rows
 from blofin_agent.simulator.instruments import Instrument

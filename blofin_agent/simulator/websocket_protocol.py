@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from blofin_agent.core.candle import Bar
+from blofin_agent.domain.candle import Bar
 from blofin_agent.simulator.market import Market, Row
 from blofin_agent.simulator.ticker import ticker, trade
 

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import msgspec
 import sqlalchemy as sa
 
-from blofin_agent.core.blocks import Block, pack, unpack
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.coverage_blocks import Block, pack, unpack
+from blofin_agent.domain.time_range import Span
 from blofin_agent.store.schema import candles, coverage_blocks
 from blofin_agent.store.sqlite import driver_of, insert_many
 

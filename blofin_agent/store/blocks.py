@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.core.blocks import Block, bits_of, join, length_ms, starts
-from blofin_agent.core.candle import Bar, Source
-from blofin_agent.core.coverage import Coverage
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.bar_set import Coverage
+from blofin_agent.domain.candle import Bar, Source
+from blofin_agent.domain.coverage_blocks import Block, bits_of, join, length_ms, starts
+from blofin_agent.domain.time_range import Span
 from blofin_agent.store import block_rows
 from blofin_agent.store.block_rows import Key, Stretch, counts_in, read, rows_in, write
 

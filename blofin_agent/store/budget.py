@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.core import budget
-from blofin_agent.core.budget import Refusal, Suspension
-from blofin_agent.core.hindsight import Entry, Hindsight, Moment, View
+from blofin_agent.domain import rate_limit
+from blofin_agent.domain.clock_correction import Entry, Hindsight, Moment, View
+from blofin_agent.domain.rate_limit import Refusal, Suspension
 from blofin_agent.store.postgresql import alone
 from blofin_agent.store.schema import request_ledger, suspension
 
@@ -66,7 +66,7 @@ def _look(connection: sa.Connection, state: Suspension, known: Known, now: Momen
     entries = _entries(connection, known.egress)
     hindsight = known.hindsight.elsewhere(entries) if known.elsewhere else known.hindsight
     if known.suspension is not None:
-        state = budget.merged(state, known.suspension)
+        state = rate_limit.merged(state, known.suspension)
     return hindsight.look(entries, state, now)
 
 
@@ -97,10 +97,10 @@ def let_go(
     """
     view = correct(connection, known, now)
     state, starts, entries = view.suspension, list(view.starts), []
-    allowed = budget.limits(state.share_at(now.wall))
+    allowed = rate_limit.limits(state.share_at(now.wall))
     at = now.wall
     for endpoint in endpoints:
-        next_at = budget.next_at(starts, now.wall, spacing_ms, allowed)
+        next_at = rate_limit.next_at(starts, now.wall, spacing_ms, allowed)
         at = max(state.next_at(now.wall), next_at)
         if at > now.wall:
             break
@@ -128,7 +128,7 @@ def answered(connection: sa.Connection, under: int, known: Known, now: Moment) -
 def suspend(connection: sa.Connection, refusal: Refusal, known: Known, now: Moment) -> View:
     """Note a 429 or a 403, for every process on this store. See `budget.suspend`."""
     view = correct(connection, known, now)
-    after = budget.suspend(view.suspension, view.starts, refusal, now.wall)
+    after = rate_limit.suspend(view.suspension, view.starts, refusal, now.wall)
     _save(connection, known.egress, view.suspension, after)
     return view._replace(suspension=after)
 
@@ -149,7 +149,7 @@ def connect_at(connection: sa.Connection, egress: str, now_ms: int, every_ms: in
 
 def _forget(connection: sa.Connection, now: Moment) -> None:
     """Take out the entries that no longer matter."""
-    horizon = now.wall - budget.HORIZON
+    horizon = now.wall - rate_limit.HORIZON
     connection.execute(sa.delete(request_ledger).where(request_ledger.c.started <= horizon))
 
 

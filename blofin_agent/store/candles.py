@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.core.candle import Bar, Candle, Source
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle import Bar, Candle, Source
+from blofin_agent.domain.time_range import Span
 from blofin_agent.store import blocks, partitions, postgresql
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.schema import candles

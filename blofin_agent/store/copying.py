@@ -8,9 +8,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.likeness import Row
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle_diff import Row
+from blofin_agent.domain.time_range import Span
 from blofin_agent.store import postgresql, sqlite
 from blofin_agent.store.candles import Stored
 from blofin_agent.store.schema import candles

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.core.budget import HORIZON, Suspension, merged
-from blofin_agent.core.hindsight import Moment
+from blofin_agent.domain.clock_correction import Moment
+from blofin_agent.domain.rate_limit import HORIZON, Suspension, merged
 from blofin_agent.store import budget
 from blofin_agent.store.postgresql import alone
 from blofin_agent.store.schema import request_ledger, service_heartbeats, suspension, unavailable

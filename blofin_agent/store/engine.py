@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import trio
 from sqlalchemy.pool import NullPool, QueuePool
 
-from blofin_agent.core.foreign import one_line
+from blofin_agent.domain.sanitize import one_line
 from blofin_agent.store import migrate, postgresql
 from blofin_agent.store.errors import (
     StoreClosed,

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.core.candle import DAY, Bar
-from blofin_agent.core.fleet import Member
+from blofin_agent.domain.candle import DAY, Bar
+from blofin_agent.domain.symbol_assignment import Member
 from blofin_agent.store.postgresql import alone
 from blofin_agent.store.schema import instruments, service_heartbeats, symbol_owners
 from blofin_agent.store.server_clock import now_ms

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.instrument import Instrument
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store.postgresql import alone
 from blofin_agent.store.schema import (
     instruments,

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from blofin_agent.core.foreign import shorten
+from blofin_agent.domain.sanitize import shorten
 from blofin_agent.store.errors import StoreError
 
 Row = tuple[Any, ...]

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.core.blocks import length_ms
-from blofin_agent.core.candle import DAY, Bar
-from blofin_agent.core.time_range import Span, subtract
+from blofin_agent.domain.candle import DAY, Bar
+from blofin_agent.domain.coverage_blocks import length_ms
+from blofin_agent.domain.time_range import Span, subtract
 from blofin_agent.store import timescale
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.postgresql import alone

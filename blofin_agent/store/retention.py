@@ -5,8 +5,8 @@ Each function is part of a transaction.
 
 import sqlalchemy as sa
 
-from blofin_agent.core.blocks import length_ms
-from blofin_agent.core.candle import DAY, Bar
+from blofin_agent.domain.candle import DAY, Bar
+from blofin_agent.domain.coverage_blocks import length_ms
 from blofin_agent.store import partitions
 from blofin_agent.store.schema import (
     candles,

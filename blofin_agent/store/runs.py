@@ -6,8 +6,8 @@ from heapq import nlargest
 
 import sqlalchemy as sa
 
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.run import Run, Status, Trigger
+from blofin_agent.domain.backfill_run import Run, Status, Trigger
+from blofin_agent.domain.candle import Bar
 from blofin_agent.store.schema import gap_fill_runs
 
 _RECORD = sa.insert(gap_fill_runs)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.core.candle import LATEST_MS
+from blofin_agent.domain.candle import LATEST_MS
 from blofin_agent.store.schema import candles
 
 _c = candles.c

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from blofin_agent.core.candle import Source
-from blofin_agent.core.trade import Tick
+from blofin_agent.domain.candle import Source
+from blofin_agent.domain.trade import Tick
 from blofin_agent.store.schema import ticks
 
 _COLUMNS = tuple(column.name for column in ticks.columns)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.core.candle import DAY
+from blofin_agent.domain.candle import DAY
 
 CHUNK_MS = 7 * DAY
 COMPRESS_AFTER_MS = 14 * DAY

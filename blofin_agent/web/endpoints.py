@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 
 from blofin_agent.archive import Archive, ArchiveAway
 from blofin_agent.board import Board
-from blofin_agent.core.run import Run, Status
+from blofin_agent.domain.backfill_run import Run, Status
 from blofin_agent.web import pages
 from blofin_agent.web.event_stream import Live, Stream
 

@@ -6,12 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from blofin_agent.board import GapMap as BoardMap
 from blofin_agent.board import Row
-from blofin_agent.core.candle import LATEST_MS
-from blofin_agent.core.history import Health
-from blofin_agent.core.run import Run as PastRun
-from blofin_agent.core.run import Status as RunStatus
-from blofin_agent.core.run import Trigger
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.backfill_run import Run as PastRun
+from blofin_agent.domain.backfill_run import Status as RunStatus
+from blofin_agent.domain.backfill_run import Trigger
+from blofin_agent.domain.candle import LATEST_MS
+from blofin_agent.domain.symbol_coverage import Health
+from blofin_agent.domain.time_range import Span
 from blofin_agent.gaps import Gap as BoardGap
 
 Time = Annotated[int, Field(ge=0, le=LATEST_MS, description="ms since the epoch, UTC")]

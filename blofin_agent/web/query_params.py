@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from blofin_agent.core.candle import LATEST_MS
-from blofin_agent.core.run import Status as RunStatus
-from blofin_agent.core.symbols import SYMBOL
+from blofin_agent.domain.backfill_run import Status as RunStatus
+from blofin_agent.domain.candle import LATEST_MS
+from blofin_agent.domain.symbols import SYMBOL
 from blofin_agent.web import models
 
 MOST = 10_080

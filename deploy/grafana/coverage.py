@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.builders import dashboard
 
-from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
+from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE
 from deploy.grafana.fleet import fleet
 from deploy.grafana.frame import assemble
 from deploy.grafana.panels import COVERAGE, ZERO_IS_GOOD, Panel, lines, number, states, suspended

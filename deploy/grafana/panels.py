@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models import common as cm
 from grafana_foundation_sdk.models import dashboard as dm
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
+from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE
 from deploy.grafana.promql import agent, increase
 
 Panel = stat.Panel | timeseries.Panel | table.Panel | statetimeline.Panel | heatmap.Panel

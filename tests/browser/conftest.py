@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from blofin_agent.core.candle import HOUR, MINUTE, Bar, Source
-from blofin_agent.core.instrument import Instrument
-from blofin_agent.core.time_range import window
+from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Source
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.time_range import window
 from blofin_agent.store import candles, ledger
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store

@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from blofin_agent.core.candle import MINUTE
+from blofin_agent.domain.candle import MINUTE
 from blofin_agent.text import percent
 from tests.browser.conftest import HOLED, LISTED, WITHHELD
 from tests.processes import until

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from blofin_agent.cli import main
 from blofin_agent.commands.completion import SHELLS, complete_symbols
-from blofin_agent.core.instrument import Instrument
+from blofin_agent.domain.instrument import Instrument
 from blofin_agent.store import ledger
 
 PROGRAM = Path(sys.executable).with_name("blofin-agent")

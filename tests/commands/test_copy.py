@@ -19,16 +19,16 @@ from click.testing import CliRunner
 
 from blofin_agent.cli import main
 from blofin_agent.commands import copier
-from blofin_agent.core.blocks import length_ms, starts
-from blofin_agent.core.budget import HORIZON, Suspension
-from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
-from blofin_agent.core.hindsight import Moment
-from blofin_agent.core.instrument import Instrument
-from blofin_agent.core.likeness import checksum
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.run import Run, Trigger
-from blofin_agent.core.time_range import Span
-from blofin_agent.core.trade import Tick
+from blofin_agent.domain.backfill_run import Run, Trigger
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
+from blofin_agent.domain.candle_diff import checksum
+from blofin_agent.domain.clock_correction import Moment
+from blofin_agent.domain.coverage_blocks import length_ms, starts
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.rate_limit import HORIZON, Suspension
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.trade import Tick
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store import (
     blocks,
     budget,

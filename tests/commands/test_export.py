@@ -17,10 +17,10 @@ from click.testing import CliRunner
 from blofin_agent.cli import main
 from blofin_agent.commands import export as engine
 from blofin_agent.commands import export_command, export_files
-from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
-from blofin_agent.core.instrument import Instrument
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store import candles, ledger
 from blofin_agent.store.candles import Rows
 

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from blofin_agent.cli import main
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.instrument import Instrument
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.instrument import Instrument
 from blofin_agent.store import fleet as stored
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import open_store

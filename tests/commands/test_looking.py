@@ -8,11 +8,11 @@ from click.testing import CliRunner
 
 from blofin_agent.cli import main
 from blofin_agent.commands import looking
-from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
-from blofin_agent.core.instrument import Instrument
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.run import Run, Status, Trigger
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.backfill_run import Run, Status, Trigger
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store import candles, ledger, runs
 from blofin_agent.store.candles import Rows
 

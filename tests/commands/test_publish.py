@@ -14,8 +14,8 @@ from blofin_agent.commands.publish import OneShotFamilies, Targets, publish
 from blofin_agent.commands.pushgateway import Gateway
 from blofin_agent.commands.report import Teller
 from blofin_agent.config import Settings
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.history import History
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.metrics import Metrics
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.watch import Watch

@@ -7,7 +7,7 @@ from rich.progress import TextColumn
 
 from blofin_agent.commands import tables
 from blofin_agent.commands.show import TerminalBar
-from blofin_agent.core.run import Run, Status, Trigger
+from blofin_agent.domain.backfill_run import Run, Status, Trigger
 
 HOSTILE = ":boom: [red]x[/red] [/] \x1b[2J\nforged"
 SHOWN = ":boom: [red]x[/red] [/] \\x1b[2J\\nforged"

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core import answers, errors
+from blofin_agent.core import answers
 from blofin_agent.core.answers import open_envelope, parse_page
-from blofin_agent.core.candle import Bar, Candle, Reason
-from blofin_agent.core.candle_page import NO_SUCH_INSTRUMENT
-from blofin_agent.core.errors import (
+from blofin_agent.core.instruments import parse_instruments
+from blofin_agent.domain import errors
+from blofin_agent.domain.candle import Bar, Candle, Reason
+from blofin_agent.domain.candle_page import NO_SUCH_INSTRUMENT
+from blofin_agent.domain.errors import (
     OUTCOMES,
     Banned,
     ExchangeError,
@@ -21,9 +23,8 @@ from blofin_agent.core.errors import (
     Refused,
     ServerFault,
 )
-from blofin_agent.core.instrument import Instrument
-from blofin_agent.core.instruments import parse_instruments
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.time_range import Span
 
 STEP = Bar.M1.ms
 START = 1_767_225_600_000

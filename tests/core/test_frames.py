@@ -7,7 +7,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blofin_agent.core.candle import BadRow, Bar, Candle, Reason
 from blofin_agent.core.candle_row import WireRow
 from blofin_agent.core.frames import (
     MAX_SUBSCRIBE_BYTES,
@@ -23,6 +22,7 @@ from blofin_agent.core.frames import (
     judge_push,
     subscribe_messages,
 )
+from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason
 
 STEP = Bar.M1.ms
 START = 1_767_225_600_000

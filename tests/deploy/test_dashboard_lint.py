@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE
+from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE
 from deploy.grafana.__main__ import FOLDER
 from deploy.grafana.fleet import NO_FLEET
 from deploy.grafana.queries import queries, substitute
@@ -219,7 +219,7 @@ def test_the_bounds_are_those_of_the_agent():
 
 
 def test_the_bounds_are_nowhere_written_out():
-    """They are those of `blofin_agent.core.history`, in the generator's words, too."""
+    """They are those of `blofin_agent.domain.symbol_coverage`, in the generator's words, too."""
     for path in FOLDER.parent.glob("*.py"):
         for bound in (GOOD_COVERAGE, WARN_COVERAGE):
             assert str(bound) not in path.read_text()

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from blofin_agent.config import Settings
-from blofin_agent.core.history import GOOD_COVERAGE, WARN_COVERAGE, Count
+from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE, Count
 from blofin_agent.watch import health_of
 from tests.series import SERIES, VALUES
 

@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from blofin_agent import __version__
-from blofin_agent.core.candle import Bar
+from blofin_agent.domain.candle import Bar
 from deploy.release import sbom
 from tests.deploy import lock, shipping
 from tests.deploy.shipping import ROOT
@@ -143,9 +143,9 @@ def test_a_type_checker_sees_the_types(clean, tmp_path):
     script = tmp_path / "script.py"
     mypy = [sys.executable, "-m", "mypy", "--strict", "--no-incremental"]
     mypy += ["--python-executable", clean / "python", script]
-    script.write_text("from blofin_agent.core.candle import Bar\n\nprint(Bar.M1.ms + 1)\n")
+    script.write_text("from blofin_agent.domain.candle import Bar\n\nprint(Bar.M1.ms + 1)\n")
     shipping.run(*mypy, cwd=tmp_path)
-    script.write_text("from blofin_agent.core.candle import Bar\n\nprint(Bar.M1.ms + '1')\n")
+    script.write_text("from blofin_agent.domain.candle import Bar\n\nprint(Bar.M1.ms + '1')\n")
     wrong = subprocess.run(
         mypy, cwd=tmp_path, env=shipping.environment(), capture_output=True, text=True, check=False
     )

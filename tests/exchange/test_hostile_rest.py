@@ -9,8 +9,8 @@ from functools import cache
 import pytest
 import trio
 
-from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.core.errors import (
+from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.errors import (
     Banned,
     ExchangeError,
     Invalid,
@@ -18,8 +18,8 @@ from blofin_agent.core.errors import (
     TimedOut,
     Unreachable,
 )
-from blofin_agent.core.plan import Page
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.time_range import Span
 from blofin_agent.exchange.rest_client import MAX_BYTES, Rest, client
 
 NOW = 1_790_000_040_000

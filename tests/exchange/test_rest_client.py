@@ -13,8 +13,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.core.errors import (
+from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.errors import (
     Banned,
     ExchangeError,
     Invalid,
@@ -24,8 +24,8 @@ from blofin_agent.core.errors import (
     TimedOut,
     Unreachable,
 )
-from blofin_agent.core.plan import Page
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.time_range import Span
 from blofin_agent.exchange import rest_client as rest_module
 from blofin_agent.exchange.rest_client import Rest, client
 

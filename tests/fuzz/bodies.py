@@ -1,14 +1,14 @@
 """Bodies: whatever may come with a REST answer of status 200."""
 
 from blofin_agent.commands.show import page_line
-from blofin_agent.core import proof
 from blofin_agent.core.answers import open_envelope, parse_page
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.errors import ExchangeError
-from blofin_agent.core.history import History
 from blofin_agent.core.instruments import parse_instruments
-from blofin_agent.core.plan import Page
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain import unavailability
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.errors import ExchangeError
+from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.time_range import Span
 from tests.fuzz import laws
 
 SEEDS = (
@@ -60,7 +60,7 @@ def _page(bar: Bar):
         if answer.clean:
             history = History("BTC-USDT", bar)
             for _ in range(2):
-                history.learn(proof.holes(answer.times, bar), laws.NOW)
+                history.learn(unavailability.holes(answer.times, bar), laws.NOW)
             laws.are_proofs(history.proofs, bar)
             count = history.count(wanted)
             assert 0 <= count.unavailable <= count.missing <= count.expected == 1_000

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from blofin_agent.cli import main
 from blofin_agent.commands import oneshot
-from blofin_agent.core.candle import DAY, MINUTE, Bar, Candle, Source
-from blofin_agent.core.instrument import Instrument
+from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Source
+from blofin_agent.domain.instrument import Instrument
 from blofin_agent.store import candles, ledger
 from blofin_agent.store.engine import open_store
 from tests.fuzz import laws

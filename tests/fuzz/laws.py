@@ -4,13 +4,13 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from blofin_agent.core.candle import LATEST_MS, BadRow, Bar, Candle, Reason, Source
-from blofin_agent.core.errors import OUTCOMES
-from blofin_agent.core.instrument import Instrument
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.symbols import is_symbol
-from blofin_agent.core.time_range import Span
-from blofin_agent.core.trade import Tick
+from blofin_agent.domain.candle import LATEST_MS, BadRow, Bar, Candle, Reason, Source
+from blofin_agent.domain.errors import OUTCOMES
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.symbols import is_symbol
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.trade import Tick
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store import candles, ledger, ticks
 from blofin_agent.store.schema import metadata
 from blofin_agent.text import clock_text

@@ -7,9 +7,9 @@ from pathlib import Path
 from unittest import mock
 
 from blofin_agent.config import Settings, SettingsError, bare_url, load
-from blofin_agent.core.instrument import Instrument
-from blofin_agent.core.symbols import choose, complain, may_be_wanted
-from blofin_agent.core.time_range import window
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.symbols import choose, complain, may_be_wanted
+from blofin_agent.domain.time_range import window
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.watch import Watch
 from tests.fuzz import laws

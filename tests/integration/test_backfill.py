@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from blofin_agent.core.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Bar
 from tests.processes import until
 
 pytestmark = pytest.mark.slow("real processes, and the deadlines they wait for")

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from blofin_agent.core.candle import Bar
+from blofin_agent.domain.candle import Bar
 from blofin_agent.simulator.ticker import trade
 from tests.processes import DATABASE_AWAY, until
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from blofin_agent.core.candle import MINUTE, Bar, Candle
+from blofin_agent.domain.candle import MINUTE, Bar, Candle
 from blofin_agent.store.engine import open_store
 from tests.gateway import figures, gateway
 from tests.processes import until

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from blofin_agent.config import Settings
-from blofin_agent.core.candle import MINUTE
+from blofin_agent.domain.candle import MINUTE
 from blofin_agent.simulator.server import Options
 from tests.laws.world import world
 

@@ -9,8 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from blofin_agent.config import Settings
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.time_range import window
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.time_range import window
 from blofin_agent.simulator.server import Options
 from tests.laws.faults import CLOCKS, FEED, GOES_ON, LEAST, RECONNECTED, REST, matches
 from tests.laws.world import world

@@ -18,8 +18,8 @@ import trio
 from trio.testing import MockClock
 
 from blofin_agent.config import Settings
-from blofin_agent.core.budget import RESERVE
-from blofin_agent.core.candle import Bar
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.rate_limit import RESERVE
 from blofin_agent.simulator.rate_limits import RULES
 from blofin_agent.simulator.server import Options
 from tests.laws.world import world

@@ -15,7 +15,7 @@ from trio.testing import MockClock
 
 from blofin_agent import agent
 from blofin_agent.config import Settings
-from blofin_agent.core.candle import Bar, Candle
+from blofin_agent.domain.candle import Bar, Candle
 from blofin_agent.exchange import websocket_session
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.simulator.server import Options, Simulator

@@ -6,7 +6,7 @@ import sys
 import pytest
 import trio
 
-from blofin_agent.core.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Bar
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.server import Options, serve
 

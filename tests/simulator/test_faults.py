@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
-from blofin_agent.core.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Bar
 from blofin_agent.simulator.faults.registry import KINDS, Faults
 from blofin_agent.simulator.server import Options, serve
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.candle import DAY, MINUTE, Bar, Candle
+from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle
 from blofin_agent.simulator.instruments import choose, make_instrument, names, parse_symbols
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.missing_bars import LONGEST, Holes

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from blofin_agent.core.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Bar
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.rest_api import Rest

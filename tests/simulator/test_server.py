@@ -9,7 +9,7 @@ import trio
 import trio.testing
 from trio_websocket import open_websocket_url
 
-from blofin_agent.core.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Bar
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.rate_limits import Rule
 from blofin_agent.simulator.server import Options, serve

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 from starlette.websockets import WebSocket
 
-from blofin_agent.core.candle import MINUTE
+from blofin_agent.domain.candle import MINUTE
 from blofin_agent.simulator.broadcaster import Hub
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.faults.tcp import Wires

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Bar
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.websocket_protocol import ARGUMENTS_BYTES, Answer, Topic, answer, pushes
 

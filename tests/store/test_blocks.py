@@ -7,11 +7,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blofin_agent.core.blocks import BARS, Block, length_ms, pack, starts
-from blofin_agent.core.candle import DAY, Bar, Candle, Source
-from blofin_agent.core.compare import Difference
-from blofin_agent.core.coverage import Coverage
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.bar_set import Coverage
+from blofin_agent.domain.candle import DAY, Bar, Candle, Source
+from blofin_agent.domain.coverage_blocks import BARS, Block, length_ms, pack, starts
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.verification import Difference
 from blofin_agent.store import block_rows, blocks, candles, verifications
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store

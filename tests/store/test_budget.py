@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blofin_agent.core.budget import HORIZON, LIMITS, SLACK, Refusal, Suspension
-from blofin_agent.core.candle import DAY, HOUR, MINUTE
-from blofin_agent.core.hindsight import Hindsight, Moment
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE
+from blofin_agent.domain.clock_correction import Hindsight, Moment
+from blofin_agent.domain.rate_limit import HORIZON, LIMITS, SLACK, Refusal, Suspension
 from blofin_agent.store import budget, migrate
 from blofin_agent.store.budget import Known
 from blofin_agent.store.engine import open_store

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from blofin_agent.core.candle import DAY, Bar
-from blofin_agent.core.fleet import Member
+from blofin_agent.domain.candle import DAY, Bar
+from blofin_agent.domain.symbol_assignment import Member
 from blofin_agent.store import fleet, ledger
 from blofin_agent.store.fleet import Me, Superseded
 from blofin_agent.store.timing import DEFAULT

@@ -1,9 +1,9 @@
 """Laws of what is remembered beside candles and runs: proofs, instruments, heartbeats."""
 
-from blofin_agent.core.candle import HOUR, MINUTE, Bar
-from blofin_agent.core.instrument import Instrument
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.candle import HOUR, MINUTE, Bar
+from blofin_agent.domain.instrument import Instrument
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store import ledger
 
 T = 1_790_000_000_000

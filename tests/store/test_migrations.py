@@ -9,8 +9,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from blofin_agent.core.candle import DAY, MINUTE, Bar, Candle, Source
-from blofin_agent.core.run import Run, Trigger
+from blofin_agent.domain.backfill_run import Run, Trigger
+from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Source
 from blofin_agent.store import candles, migrate, partitions, runs
 from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store

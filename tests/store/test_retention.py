@@ -2,10 +2,10 @@
 
 import pytest
 
-from blofin_agent.core.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.run import Run, Trigger
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.backfill_run import Run, Trigger
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store import blocks, candles, ledger, partitions, retention, runs
 from blofin_agent.store.candles import Rows
 

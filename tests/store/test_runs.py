@@ -5,8 +5,8 @@ from itertools import product
 
 import sqlalchemy as sa
 
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.run import Run, Status, Trigger
+from blofin_agent.domain.backfill_run import Run, Status, Trigger
+from blofin_agent.domain.candle import Bar
 from blofin_agent.store import runs
 
 

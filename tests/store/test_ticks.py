@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blofin_agent.core.trade import Tick
+from blofin_agent.domain.trade import Tick
 from blofin_agent.store import ticks
 
 

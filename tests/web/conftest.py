@@ -8,11 +8,11 @@ import trio
 
 from blofin_agent.archive import ArchiveAway
 from blofin_agent.board import Board
-from blofin_agent.core.budget import Suspension, limits
-from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.core.coverage import Coverage
-from blofin_agent.core.history import History
-from blofin_agent.core.run import Run, Status, Trigger
+from blofin_agent.domain.backfill_run import Run, Status, Trigger
+from blofin_agent.domain.bar_set import Coverage
+from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.rate_limit import Suspension, limits
+from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.metrics import Metrics
 from blofin_agent.store.candles import Stored
 from blofin_agent.trouble import Trouble

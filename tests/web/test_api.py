@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from blofin_agent.core.budget import Suspension
-from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.core.history import Health
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.run import Status
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.backfill_run import Status
+from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.rate_limit import Suspension
+from blofin_agent.domain.symbol_coverage import Health
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.links import Link
 from blofin_agent.store.candles import Stored
 

@@ -10,11 +10,11 @@ import trio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from blofin_agent.core.budget import Suspension
-from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.core.proof import Proof
-from blofin_agent.core.run import Status
-from blofin_agent.core.time_range import Span
+from blofin_agent.domain.backfill_run import Status
+from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.rate_limit import Suspension
+from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.unavailability import Proof
 from blofin_agent.links import Link
 from blofin_agent.web import pages
 from blofin_agent.web.listen import bind

@@ -5,7 +5,7 @@ import json
 import pytest
 import trio
 
-from blofin_agent.core.candle import MINUTE
+from blofin_agent.domain.candle import MINUTE
 from blofin_agent.web import event_stream as module
 from blofin_agent.web import pages
 from blofin_agent.web.event_stream import ALIVE_EVERY_S, Live

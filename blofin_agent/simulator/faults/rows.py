@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from blofin_agent.core.candle import Bar
+from blofin_agent.domain.candle import Bar
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.market import Market, Row
 

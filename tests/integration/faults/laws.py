@@ -6,8 +6,8 @@ import sqlite3
 import subprocess
 import time
 
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.time_range import window
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.time_range import window
 from tests.processes import until
 
 HOURS = 6

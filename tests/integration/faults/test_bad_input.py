@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from blofin_agent.core.candle import Bar, Candle, Source
-from blofin_agent.core.instrument import Instrument
+from blofin_agent.domain.candle import Bar, Candle, Source
+from blofin_agent.domain.instrument import Instrument
 from blofin_agent.store import candles, ledger
 from blofin_agent.store.engine import open_store
 from tests.processes import COMMAND, until

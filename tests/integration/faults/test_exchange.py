@@ -13,8 +13,8 @@ import urllib.request
 
 import pytest
 
-from blofin_agent.core.candle import MINUTE, Bar
-from blofin_agent.core.time_range import window
+from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.time_range import window
 from tests.laws.faults import CLOCKS, FEED, GOES_ON, LEAST, RECONNECTED, REST, matches, options
 from tests.pace import REAL
 from tests.processes import Place, end, settings, start_agent, start_simulator, until

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Coverage
-from blofin_agent.core.time_range import window
+from blofin_agent.domain.bar_set import Coverage
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.time_range import window
 from tests.integration.faults import laws
 from tests.processes import until
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from blofin_agent.core.candle import MINUTE
+from blofin_agent.domain.candle import MINUTE
 from tests.gate import Gate
 from tests.processes import until
 

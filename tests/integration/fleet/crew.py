@@ -14,8 +14,8 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
-from blofin_agent.core import fleet
-from blofin_agent.core.instrument import Instrument
+from blofin_agent.domain import symbol_assignment
+from blofin_agent.domain.instrument import Instrument
 from tests.integration.fleet.cable import Cable
 from tests.pace import fleet_s, fleet_timing
 from tests.processes import Agent, Place, settings, start_agent, start_simulator
@@ -172,7 +172,7 @@ class Crew:
         """Return who is to own each symbol by `core.fleet`, once all who live are there."""
         living = {one.service for one in self.living()}
         members = [
-            fleet.Member(service, egress, tuple(wanted.split(",")), page)
+            symbol_assignment.Member(service, egress, tuple(wanted.split(",")), page)
             for service, egress, wanted, page in self.query(
                 "SELECT service, egress, wanted, page FROM service_heartbeats WHERE lease > 0"
             )
@@ -185,7 +185,8 @@ class Crew:
             for symbol, state in self.query("SELECT symbol, state FROM instruments")
         }
         shares = {
-            one.service: fleet.share_out(one.service, members, listed).mine for one in members
+            one.service: symbol_assignment.share_out(one.service, members, listed).mine
+            for one in members
         }
         return {symbol: service for service, mine in shares.items() for symbol in mine}
 

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 
-from blofin_agent.core.candle import MINUTE, Bar, Candle
-from blofin_agent.core.time_range import window
+from blofin_agent.domain.candle import MINUTE, Bar, Candle
+from blofin_agent.domain.time_range import window
 from tests.integration.fleet.crew import MOVED_WITHIN_S, SETTLE_MS
 
 OF_SYMBOL = re.compile(r'symbol="([^"]*)"')

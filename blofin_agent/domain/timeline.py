@@ -1,0 +1,110 @@
+"""Strip: a stretch of one symbol's history in few columns, for the gap map and the terminal."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar
+from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.time_range import Span, shared
+
+_STEPS = (
+    *(minutes * MINUTE for minutes in (1, 2, 3, 5, 6, 10, 15, 20, 30)),
+    *(hours * HOUR for hours in (1, 2, 3, 4, 6, 8, 12)),
+)
+"""Lengths (ms) of a column that a person reads well; beyond them, whole days."""
+
+
+class Cell(NamedTuple):
+    """The bars of one column, told apart. `missing` are those that are not proven unavailable."""
+
+    held: int
+    missing: int
+    unavailable: int
+    unlisted: int
+
+
+class Cells(NamedTuple):
+    """`columns` neighbouring columns from `first` on with the same content."""
+
+    first: int
+    columns: int
+    cell: Cell
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A window in columns. `bars`: how many open in each; `whole`: a strip that holds them all."""
+
+    window: Span
+    bar: Bar
+    columns: Sequence[Span]
+    starts: Sequence[int]
+    bars: Sequence[int]
+    whole: Sequence[Cells]
+
+
+def grid(window: Span, bar: Bar, most: int) -> Grid:
+    """Return the window in at most `most` columns of equal length, oldest first.
+
+    They lie on a grid of their own in time, so that they stay where they are while the window
+    moves on; the first and the last may be shorter for it. `most`: 2 or more.
+    """
+    step, anchor = _step(window, bar, most), bar.floor(0)
+    first = anchor + (window.start - anchor) // step * step
+    columns = [Span(start, start + step).meet(window) for start in range(first, window.end, step)]
+    bars = [column.bars(bar) for column in columns]
+    starts = [column.start for column in columns]
+    return Grid(window, bar, columns, starts, bars, _join(Cell(total, 0, 0, 0) for total in bars))
+
+
+def strip(history: History, over: Grid) -> Sequence[Cells]:
+    """Return what the columns hold, neighbours of the same content joined, oldest first."""
+    expected = history.expected(over.window)
+    gaps = history.missing(over.window)
+    before = over.window.less(expected)
+    # Most symbols are whole most of the time: then there is nothing to look for.
+    if not gaps and not before:
+        return over.whole
+    proven = shared(gaps, [proof.span for proof in history.proofs])
+    lacking, known, unlisted = (_spread(spans, over) for spans in (gaps, proven, before))
+    return _join(
+        Cell(total - gone - early, gone - sure, sure, early)
+        for total, gone, sure, early in zip(over.bars, lacking, known, unlisted, strict=True)
+    )
+
+
+def _spread(spans: Iterable[Span], over: Grid) -> list[int]:
+    """Return how many bars of the spans, which lie in the window, open in each column."""
+    found = [0] * len(over.columns)
+    for span in spans:
+        start, number = span.start, bisect_right(over.starts, span.start) - 1
+        while start < span.end:
+            end = min(span.end, over.columns[number].end)
+            found[number] += (end - start) // over.bar.ms
+            start, number = end, number + 1
+    return found
+
+
+def _join(cells: Iterable[Cell]) -> list[Cells]:
+    found: list[Cells] = []
+    last, first, number = None, 0, 0
+    for number, cell in enumerate(cells):
+        if cell != last:
+            if last is not None:
+                found.append(Cells(first, number - first, last))
+            last, first = cell, number
+    if last is not None:
+        found.append(Cells(first, number + 1 - first, last))
+    return found
+
+
+def _step(window: Span, bar: Bar, most: int) -> int:
+    """Return the shortest good length (ms) of a column: a multiple of the bar."""
+    least = -(-(window.end - window.start) // max(1, most - 1))
+    for step in _STEPS:
+        if step >= least and step % bar.ms == 0:
+            return step
+    unit = max(bar.ms, DAY)
+    return -(-least // unit) * unit or unit

@@ -1,0 +1,83 @@
+"""Proof: a missing bar is *unavailable* only when an answer of the exchange proves it."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from blofin_agent.domain.candle import DAY, HOUR, Bar
+from blofin_agent.domain.time_range import Span, runs, subtract
+
+RECHECK = (HOUR, 6 * HOUR, DAY, 7 * DAY)
+"""How long (ms) a proof is believed before the exchange is asked again; the last one for ever."""
+
+
+class Proof(NamedTuple):
+    """A stretch that the exchange was seen not to have. Times in ms; `checks` counts proofs."""
+
+    span: Span
+    proven_at: int
+    checks: int
+    next_check: int
+
+
+class Holes(NamedTuple):
+    """The stretches between two rows of one page, oldest first."""
+
+    sure: list[Span]
+    doubtful: list[Span]
+    """As long as the page itself or longer: one stray row far away would condemn everything in
+    between. It takes a second page that says the same."""
+
+
+def holes(times: Iterable[int], bar: Bar) -> Holes:
+    """Return the stretches that a page shows to be empty: with rows of it on both sides.
+
+    `times`: the open times of all rows of the page, complete or not, in any order. The page's
+    edges prove nothing.
+    """
+    spans = runs(times, bar)
+    rows = sum(span.bars(bar) for span in spans)
+    found = Holes([], [])
+    for older, newer in pairwise(spans):
+        hole = Span(older.end, newer.start)
+        (found.sure if hole.bars(bar) < rows else found.doubtful).append(hole)
+    return found
+
+
+def prove(proofs: Sequence[Proof], found: Iterable[Span], now_ms: int) -> list[Proof]:
+    """Return the proofs with the holes `found` now: new ones added, known ones confirmed.
+
+    A confirmed one is believed for longer, by `RECHECK`, once its check was due: to be seen again
+    a minute later says nothing of a candle that only comes late. Where a hole covers only a part
+    of a known proof, that part alone is confirmed. Oldest first.
+    """
+    result = list(proofs)
+    for hole in found:
+        kept: list[Proof] = []
+        fresh = [hole]
+        for proof in result:
+            shared = proof.span.meet(hole)
+            if not shared:
+                kept.append(proof)
+                continue
+            kept += [proof._replace(span=part) for part in proof.span.less(shared)]
+            kept.append(
+                proof._replace(span=shared)
+                if now_ms < proof.next_check
+                else _proof(shared, proof.proven_at, proof.checks + 1, now_ms)
+            )
+            fresh = subtract(fresh, shared)
+        result = kept + [_proof(span, now_ms, 1, now_ms) for span in fresh]
+    return sorted(result)
+
+
+def refute(proofs: Sequence[Proof], held: Iterable[Span]) -> list[Proof]:
+    """Return the proofs without the time of rows that came after all."""
+    result = list(proofs)
+    for span in held:
+        result = [proof._replace(span=part) for proof in result for part in proof.span.less(span)]
+    return result
+
+
+def _proof(span: Span, proven_at: int, checks: int, now_ms: int) -> Proof:
+    return Proof(span, proven_at, checks, now_ms + RECHECK[min(checks, len(RECHECK)) - 1])
