@@ -28,12 +28,12 @@ PYTEST := -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --dura
 # Keep .pyc files; without them hundreds of processes compile the same modules.
 export PYTHONDONTWRITEBYTECODE :=
 
-test: .venv/dev .venv/compiled  ## run the tests; ARGS='tests/core -x', COVERAGE=1
+test: .venv/dev .venv/compiled  ## run the tests; ARGS='tests/domain -x', COVERAGE=1
 ifdef COVERAGE
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run $(PYTEST) $(ARGS)
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --include='blofin_agent/core/*,blofin_agent/domain/*' --fail-under=100
+	$(BIN)/coverage report --include='blofin_agent/domain/*,blofin_agent/protocol/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=90
 else
 	$(BIN)/python $(PYTEST) $(ARGS)

@@ -25,8 +25,6 @@ from benchmarks.canned_feed import PER_CONNECTION, names
 from benchmarks.wire import CLOSE, GOODBYE, masked
 from blofin_agent.agent import SWITCH_S
 from blofin_agent.config import Settings
-from blofin_agent.core.candle_row import WireRow
-from blofin_agent.core.frames import channel, subscribe_messages
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.exchange.rest_client import client
@@ -34,6 +32,8 @@ from blofin_agent.exchange.websocket_handshake import Bounded, shake_hands
 from blofin_agent.ingest import PER_MESSAGE, Ingest
 from blofin_agent.loading import settle
 from blofin_agent.parts import Parts, assemble
+from blofin_agent.protocol.candle_row import WireRow
+from blofin_agent.protocol.websocket import channel, subscribe_messages
 from blofin_agent.store.engine import open_store
 
 Counted = dict[str, float]

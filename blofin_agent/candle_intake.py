@@ -1,14 +1,14 @@
 """Live candles: those that are complete go to the writer."""
 
-from blofin_agent.core.candle_row import WireRow
-from blofin_agent.core.frames import Push, channel, judge_push
-from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.domain import price_jump
 from blofin_agent.domain.candle import BadRow, Candle, Reason
 from blofin_agent.domain.clock_offset import Skew
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.intake import Intake
 from blofin_agent.metrics import Metrics
+from blofin_agent.protocol.candle_row import WireRow
+from blofin_agent.protocol.subscriptions import Subscriptions
+from blofin_agent.protocol.websocket import Push, channel, judge_push
 from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer

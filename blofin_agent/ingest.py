@@ -11,13 +11,13 @@ import structlog
 import trio
 
 from blofin_agent.candle_intake import CandleIntake
-from blofin_agent.core.frames import Frame
-from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.domain.errors import Banned
 from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
 from blofin_agent.intake import Intake
 from blofin_agent.links import Links
 from blofin_agent.metrics import Metrics
+from blofin_agent.protocol.subscriptions import Subscriptions
+from blofin_agent.protocol.websocket import Frame
 from blofin_agent.retry import Backoff
 from blofin_agent.throttle import Throttle
 from blofin_agent.ticks import Ticks

@@ -4,12 +4,12 @@ from abc import ABC, abstractmethod
 
 import structlog
 
-from blofin_agent.core.frames import Acked, Frame, Garbled, Left, Ponged, Push, Rejected
-from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.domain.candle import BadRow
 from blofin_agent.domain.sanitize import shorten
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.metrics import Metrics
+from blofin_agent.protocol.subscriptions import Subscriptions
+from blofin_agent.protocol.websocket import Acked, Frame, Garbled, Left, Ponged, Push, Rejected
 from blofin_agent.trouble import Seldom, Trouble
 from blofin_agent.watch import Watch
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from blofin_agent.core.subscriptions import Subscriptions
+from blofin_agent.protocol.subscriptions import Subscriptions
 
 TRADES = "trades-"
 """How the names of connections for trades begin."""

@@ -21,8 +21,6 @@ from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from blofin_agent.backfill import Filler
-from blofin_agent.core.answers import parse_page
-from blofin_agent.core.instruments import parse_instruments
 from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle
 from blofin_agent.domain.candle_page import Answer
@@ -36,6 +34,8 @@ from blofin_agent.heal import Healer
 from blofin_agent.metrics import Metrics
 from blofin_agent.pager import Pager
 from blofin_agent.passes import Passes, Policy
+from blofin_agent.protocol.instruments import parse_instruments
+from blofin_agent.protocol.rest import parse_page
 from blofin_agent.reconcile import Reconciler
 from blofin_agent.roster import Roster
 from blofin_agent.store.engine import Store, open_store

@@ -9,8 +9,6 @@ import trio
 from blofin_agent import __version__
 from blofin_agent.commands.stored import read_fleets
 from blofin_agent.config import Settings, bare_url
-from blofin_agent.core.frames import channel
-from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.symbols import choose, complain
@@ -18,6 +16,8 @@ from blofin_agent.exchange.rest_client import client
 from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
 from blofin_agent.ingest import CONNECT_EVERY_S
 from blofin_agent.parts import Parts, assemble
+from blofin_agent.protocol.subscriptions import Subscriptions
+from blofin_agent.protocol.websocket import channel
 from blofin_agent.reconcile import SERVICE
 from blofin_agent.store import ledger
 from blofin_agent.store.engine import Store, open_store

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from blofin_agent.core.candle_row import WireRow, judge_row
-from blofin_agent.core.frames import TRADES, Push
-from blofin_agent.core.tick import judge_trades
 from blofin_agent.domain.backfill_run import Run
 from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason
 from blofin_agent.domain.symbols import is_symbol
 from blofin_agent.domain.trade import AHEAD_MS, FIRST_MS, Tick
+from blofin_agent.protocol.candle_row import WireRow, judge_row
+from blofin_agent.protocol.trades import judge_trades
+from blofin_agent.protocol.websocket import TRADES, Push
 
 FILL = "historical_fill"
 """What the old scripts wrote into `source` for a minute's close that REST gave."""

@@ -7,8 +7,6 @@ from typing import Any
 import httpx
 import trio
 
-from blofin_agent.core.answers import open_envelope, parse_page
-from blofin_agent.core.instruments import parse_instruments
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.candle_page import Answer
 from blofin_agent.domain.errors import (
@@ -26,6 +24,8 @@ from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.sanitize import shorten
 from blofin_agent.domain.time_range import Span
 from blofin_agent.exchange.bounded_body import ENCODING, read_body
+from blofin_agent.protocol.instruments import parse_instruments
+from blofin_agent.protocol.rest import open_envelope, parse_page
 
 DEADLINE_S = 20.0
 """The longest a question may take, from the connection to the last byte."""

@@ -19,10 +19,10 @@ from trio_websocket import (
     WebSocketConnection,
 )
 
-from blofin_agent.core.frames import PING, Frame, decode_frame, subscribe_messages
-from blofin_agent.core.subscriptions import Due, Subscriptions
 from blofin_agent.domain.sanitize import shorten
 from blofin_agent.exchange.websocket_handshake import Bounded, shake_hands
+from blofin_agent.protocol.subscriptions import Due, Subscriptions
+from blofin_agent.protocol.websocket import PING, Frame, decode_frame, subscribe_messages
 
 Loss = Literal["closed", "rejected", "unreachable", "timeout", "silent", "stale"]
 

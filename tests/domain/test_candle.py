@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.candle_row import WireRow, judge_row, parse_row
 from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason, Source
 from blofin_agent.domain.sanitize import one_line, shorten
+from blofin_agent.protocol.candle_row import WireRow, judge_row, parse_row
 
 NOON = 1_767_268_800_000  # 2026-01-01 12:00 UTC
 LENGTHS = {

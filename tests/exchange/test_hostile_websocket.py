@@ -8,8 +8,8 @@ import tracemalloc
 import pytest
 import trio
 
-from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
+from blofin_agent.protocol.subscriptions import Subscriptions
 
 QUICK = Timing(
     connect_s=1.0, ping_every_s=0.5, pong_within_s=0.5, send_s=0.5, tick_s=0.1, leave_s=0.2

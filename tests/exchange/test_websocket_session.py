@@ -7,9 +7,9 @@ import pytest
 import trio
 from trio_websocket import serve_websocket
 
-from blofin_agent.core.frames import Acked, Garbled, Ponged, Push, Rejected
-from blofin_agent.core.subscriptions import Subscriptions
 from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
+from blofin_agent.protocol.subscriptions import Subscriptions
+from blofin_agent.protocol.websocket import Acked, Garbled, Ponged, Push, Rejected
 
 URL = "ws://blofin.test/ws/public?x=1"
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "SOL-USDT")

@@ -1,14 +1,14 @@
 """Bodies: whatever may come with a REST answer of status 200."""
 
 from blofin_agent.commands.show import page_line
-from blofin_agent.core.answers import open_envelope, parse_page
-from blofin_agent.core.instruments import parse_instruments
 from blofin_agent.domain import unavailability
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
+from blofin_agent.protocol.instruments import parse_instruments
+from blofin_agent.protocol.rest import open_envelope, parse_page
 from tests.fuzz import laws
 
 SEEDS = (

@@ -1,8 +1,8 @@
 """Frames: whatever a websocket peer may say, as text or as bytes."""
 
-from blofin_agent.core.frames import Garbled, Push, Rejected, decode_frame, judge_push
-from blofin_agent.core.tick import judge_trades
 from blofin_agent.domain.candle import BadRow
+from blofin_agent.protocol.trades import judge_trades
+from blofin_agent.protocol.websocket import Garbled, Push, Rejected, decode_frame, judge_push
 from tests.fuzz import laws
 
 SEEDS = (

@@ -32,7 +32,14 @@ MAP = ROOT / ".mutants.json"
 PROCESSES = ("tests/integration", "tests/laws")
 """Run last: they execute nearly every line, most of them in other processes."""
 IN_PROCESS = (
-    *("tests/core", "tests/store", "tests/exchange", "tests/web", "tests/commands"),
+    *(
+        "tests/domain",
+        "tests/protocol",
+        "tests/store",
+        "tests/exchange",
+        "tests/web",
+        "tests/commands",
+    ),
     *("tests/simulator", "tests/fuzz"),
 )
 WORKERS = os.environ.get("WORKERS", "6")

@@ -6,11 +6,11 @@ from typing import Literal
 
 import msgspec
 
-from blofin_agent.core.candle_row import UNREADABLE, WireRow
-from blofin_agent.core.frames import Push
 from blofin_agent.domain.candle import BadRow, Reason
 from blofin_agent.domain.sanitize import shorten
 from blofin_agent.domain.trade import AHEAD_MS, FIRST_MS, Tick
+from blofin_agent.protocol.candle_row import UNREADABLE, WireRow
+from blofin_agent.protocol.websocket import Push
 
 _TRADE_ID = re.compile(r"[!-~]{1,64}")
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blofin_agent.core.candle_row import WireRow
-from blofin_agent.core.frames import (
+from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason
+from blofin_agent.protocol.candle_row import WireRow
+from blofin_agent.protocol.websocket import (
     MAX_SUBSCRIBE_BYTES,
     Acked,
     Frame,
@@ -22,7 +23,6 @@ from blofin_agent.core.frames import (
     judge_push,
     subscribe_messages,
 )
-from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason
 
 STEP = Bar.M1.ms
 START = 1_767_225_600_000

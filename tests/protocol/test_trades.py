@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.frames import Push, decode_frame
-from blofin_agent.core.tick import judge_trades
 from blofin_agent.domain.candle import MINUTE, BadRow, Reason
 from blofin_agent.domain.trade import AHEAD_MS, FIRST_MS, Tick
+from blofin_agent.protocol.trades import judge_trades
+from blofin_agent.protocol.websocket import Push, decode_frame
 
 NOW = 1_790_000_000_000
 ARG = {"channel": "trades", "instId": "BTC-USDT"}

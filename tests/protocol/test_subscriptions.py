@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core.subscriptions import ACK_WITHIN_S, SILENT_S, Due, Subscriptions
+from blofin_agent.protocol.subscriptions import ACK_WITHIN_S, SILENT_S, Due, Subscriptions
 
 NAMES = ["A-USDT", "B-USDT", "C-USDT"]
 

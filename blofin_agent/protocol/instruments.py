@@ -5,13 +5,13 @@ Source of every fact: BloFin's API documentation, "Get Instruments".
 
 import msgspec
 
-from blofin_agent.core.answers import open_envelope
-from blofin_agent.core.candle_row import UNREADABLE
 from blofin_agent.domain.candle import LATEST_MS, BadRow, Reason
 from blofin_agent.domain.errors import Invalid
 from blofin_agent.domain.instrument import Instrument, Listed
 from blofin_agent.domain.sanitize import shorten
 from blofin_agent.domain.symbols import is_symbol
+from blofin_agent.protocol.candle_row import UNREADABLE
+from blofin_agent.protocol.rest import open_envelope
 
 _MAX_STATE = 20
 

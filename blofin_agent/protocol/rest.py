@@ -12,12 +12,12 @@ from typing import Literal
 
 import msgspec
 
-from blofin_agent.core.candle_row import UNREADABLE, WireRow, all_possible, judge_row, parse_row
 from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason
 from blofin_agent.domain.candle_page import Answer
 from blofin_agent.domain.errors import Banned, Invalid, RateLimited, Refused, ServerFault
 from blofin_agent.domain.sanitize import MAX_CODE, shorten
 from blofin_agent.domain.time_range import Span, are_steps
+from blofin_agent.protocol.candle_row import UNREADABLE, WireRow, all_possible, judge_row, parse_row
 
 _TOO_MANY, _FORBIDDEN, _INTERNAL = 429, 403, 500
 _TWICE = {True: Reason.REPEATED, False: Reason.CONFLICTING}

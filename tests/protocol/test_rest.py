@@ -8,9 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.core import answers
-from blofin_agent.core.answers import open_envelope, parse_page
-from blofin_agent.core.instruments import parse_instruments
 from blofin_agent.domain import errors
 from blofin_agent.domain.candle import Bar, Candle, Reason
 from blofin_agent.domain.candle_page import NO_SUCH_INSTRUMENT
@@ -25,6 +22,9 @@ from blofin_agent.domain.errors import (
 )
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.time_range import Span
+from blofin_agent.protocol import rest
+from blofin_agent.protocol.instruments import parse_instruments
+from blofin_agent.protocol.rest import open_envelope, parse_page
 
 STEP = Bar.M1.ms
 START = 1_767_225_600_000
@@ -79,7 +79,7 @@ def test_a_page_without_a_flaw_is_judged_as_row_by_row(data):
         spoilt[column] = value
     body, bounds = envelope(rows), data.draw(st.integers(START - STEP, CLOSED_BEFORE))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(answers, "_sound", lambda *_: None)
+        patch.setattr(rest, "_sound", lambda *_: None)
         slowly = told(body, bounds)
     assert told(body, bounds) == slowly
 
@@ -98,7 +98,7 @@ def told(body, closed_before):
 
 def test_a_whole_page_is_judged_the_quick_way(monkeypatch):
     """1,440 sound rows with a hole among them need no look at each row."""
-    monkeypatch.setattr(answers, "judge_row", None)
+    monkeypatch.setattr(rest, "judge_row", None)
     rows = [row(index) for index in range(1_440, -1, -1) if index != 700]
     end = START + 2_000 * STEP
     answer = parse_page(envelope(rows), Bar.M1, Span(START + STEP, end), CLOSED_BEFORE)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from blofin_agent.core.candle_row import UNREADABLE, WireRow, judge_row
 from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason
 from blofin_agent.domain.sanitize import MAX_CODE, shorten
+from blofin_agent.protocol.candle_row import UNREADABLE, WireRow, judge_row
 
 PING = "ping"
 TRADES = "trades"
