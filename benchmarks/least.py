@@ -32,14 +32,14 @@ from blofin_agent.clock import wall_ms
 from blofin_agent.commands.oneshot import Order, backfill
 from blofin_agent.commands.report import Teller
 from blofin_agent.config import Settings
-from blofin_agent.domain.candle import DAY, Bar, Candle, Source
+from blofin_agent.domain.candle import DAY, Bar, Candle, Rows, Source
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.simulator.market import HOLE_RATE, Market
 from blofin_agent.simulator.server import Options, Running, serve
-from blofin_agent.store import candles, ledger
-from blofin_agent.store.candles import Rows
+from blofin_agent.store import candles
 from blofin_agent.store.engine import open_store
+from blofin_agent.store.tables import instruments
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "SOL-USDT")
 DAYS = 7
@@ -192,7 +192,7 @@ def _whole(running: Running, folder: Path) -> _Exchange:
     with store.engine.begin() as connection:
         batches = [Rows(symbol, Source.FILL, rows) for symbol, rows in found.items()]
         candles.insert(connection, Bar.M1, batches)
-        ledger.save_instruments(connection, listed, wall_ms())
+        instruments.save_instruments(connection, listed, wall_ms())
     store.close()
     times = {symbol: [row.open_time for row in rows] for symbol, rows in found.items()}
     return _Exchange(running, path, times)

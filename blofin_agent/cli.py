@@ -10,7 +10,7 @@ import click
 from blofin_agent import __version__, clock, logs
 from blofin_agent.commands import check, looking, oneshot_command, show, verify_command
 from blofin_agent.commands.completion import completion
-from blofin_agent.commands.console import FAILED, WRONG_USE, Failed, opened, read_settings, say
+from blofin_agent.commands.console import opened, read_settings, say
 from blofin_agent.commands.copy_command import copy_command
 from blofin_agent.commands.export_command import export
 from blofin_agent.commands.fleet_command import fleet
@@ -21,6 +21,7 @@ from blofin_agent.domain.errors import WrongEnvironment
 from blofin_agent.domain.sanitize import one_line, shorten
 from blofin_agent.exchange.rest_client import client as make_client
 from blofin_agent.loading import loading
+from blofin_agent.runtime.user_errors import FAILED, WRONG_USE, Failed
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreError, WrongUrl
 from blofin_agent.store.timing import of_environment

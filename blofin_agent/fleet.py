@@ -19,12 +19,12 @@ from blofin_agent.domain import symbol_assignment as shares
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.rate_limit import Limit
 from blofin_agent.domain.symbol_assignment import Member, Shares
+from blofin_agent.fleet_status import Crew
 from blofin_agent.store import fleet as stored
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.fleet import Me, Superseded
 from blofin_agent.text import plural
-from blofin_agent.watch import Crew
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.text import clock_text, plural
+from blofin_agent.text import clock_text, minute_text, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +84,14 @@ def _unproven(gap: Span, bar: Bar, run: Run | None) -> str:
     if run.status in (Status.FAILED, Status.SKIPPED):
         return run.note or run.status.value
     return "asked for and not given, which proves nothing yet; asked for again with every pass"
+
+
+def span_text(span: Span) -> str:
+    """Return a stretch as `2026-02-13 00:19 to 2026-02-13 00:25`, its end not included."""
+    return f"{minute_text(span.start)} to {minute_text(span.end)}"
+
+
+def spans_text(spans: Sequence[Span], most: int = 3) -> str:
+    """Return the first few stretches, and how many more there are."""
+    shown = "; ".join(span_text(span) for span in spans[:most])
+    return shown if len(spans) <= most else f"{shown}; and {len(spans) - most} more"

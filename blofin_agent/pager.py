@@ -17,10 +17,10 @@ from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.leader import Leader
 from blofin_agent.metrics import Metrics
+from blofin_agent.observability.log_limit import Seldom
 from blofin_agent.retry import Backoff
 from blofin_agent.text import plural
 from blofin_agent.throttle import Throttle
-from blofin_agent.trouble import Seldom
 
 log = structlog.get_logger()
 

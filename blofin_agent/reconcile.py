@@ -21,6 +21,7 @@ from blofin_agent.store import blocks, candles, ledger, runs, verifications
 from blofin_agent.store.blocks import Stored
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.tables import heartbeats
 from blofin_agent.text import plural
 from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
@@ -97,7 +98,7 @@ class Reconciler:
     async def once(self) -> None:
         """Compare once, and show that this process lives. Raises StoreUnavailable."""
         beat = partial(
-            ledger.beat,
+            heartbeats.beat,
             service=SERVICE,
             started=self._started,
             now_ms=self._watch.clock(),

@@ -16,6 +16,7 @@ from blofin_agent.retry import Backoff
 from blofin_agent.store import blocks, ledger
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.tables import instruments
 from blofin_agent.text import plural
 from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
@@ -63,7 +64,9 @@ class Roster:
 
     async def load(self) -> None:
         """Watch what the store's list of instruments gives. Raises StoreUnavailable."""
-        self.listed, self._seen = await self._store.read("instruments", ledger.load_instruments)
+        self.listed, self._seen = await self._store.read(
+            "instruments", instruments.load_instruments
+        )
         await self._choose()
 
     @property
@@ -99,7 +102,7 @@ class Roster:
         now, generation = self._watch.clock(), self._store.generation
         self.listed = {one.symbol: one for one in found}
         await self._store.write(
-            "instruments", partial(ledger.save_instruments, found=found, now_ms=now)
+            "instruments", partial(instruments.save_instruments, found=found, now_ms=now)
         )
         added = await self._choose()
         # Not before all of it is done: a list half taken in is not believed for an hour.
@@ -124,7 +127,9 @@ class Roster:
         """
         if seen <= self._seen:
             return False
-        self.listed, self._seen = await self._store.read("instruments", ledger.load_instruments)
+        self.listed, self._seen = await self._store.read(
+            "instruments", instruments.load_instruments
+        )
         return True
 
     async def keep(

@@ -9,18 +9,15 @@ from functools import partial
 
 from blofin_agent.metrics import Metrics
 from blofin_agent.passes import Pass
-from blofin_agent.store import ledger
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
-
-SERVICE = "backfill"
-"""Its row of `service_heartbeats`: started and beat are those of the last pass
-in which no symbol failed."""
+from blofin_agent.store.tables import heartbeats
+from blofin_agent.store.tables.heartbeats import SERVICE
 
 
 async def recall(store: Store, metrics: Metrics) -> None:
     """Show the last success that the store knows of. Raises StoreUnavailable."""
-    when = await store.read("beat", partial(ledger.last_beat, service=SERVICE))
+    when = await store.read("beat", partial(heartbeats.last_beat, service=SERVICE))
     if when is not None:
         metrics.last_success.set(when / 1000)
 
@@ -28,7 +25,7 @@ async def recall(store: Store, metrics: Metrics) -> None:
 async def remember(store: Store, done: Pass) -> None:
     """Write down that a pass succeeded."""
     beat = partial(
-        ledger.beat, service=SERVICE, started=done.started, now_ms=done.ended, note="a pass"
+        heartbeats.beat, service=SERVICE, started=done.started, now_ms=done.ended, note="a pass"
     )
     with suppress(StoreUnavailable):
         await store.write("beat", beat)

@@ -1,9 +1,6 @@
 """How figures and times are told to a person."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-
-from blofin_agent.domain.time_range import Span
 
 
 def clock_text(time_ms: int) -> str:
@@ -24,17 +21,6 @@ def percent(ratio: float) -> str:
 def plural(count: int, noun: str, nouns: str = "") -> str:
     """Return `1 gap`, `2 gaps`. `nouns`: the plural, where it is no mere s more."""
     return f"{count} {noun}" if count == 1 else f"{count} {nouns or noun + 's'}"
-
-
-def span_text(span: Span) -> str:
-    """Return a stretch as `2026-02-13 00:19 to 2026-02-13 00:25`, its end not included."""
-    return f"{minute_text(span.start)} to {minute_text(span.end)}"
-
-
-def spans_text(spans: Sequence[Span], most: int = 3) -> str:
-    """Return the first few stretches, and how many more there are."""
-    shown = "; ".join(span_text(span) for span in spans[:most])
-    return shown if len(spans) <= most else f"{shown}; and {len(spans) - most} more"
 
 
 def duration_text(seconds: float) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.rate_limit import limits
 from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, Count, Health, health
 from blofin_agent.text import clock_text, duration_text, percent, plural
 
@@ -90,22 +89,6 @@ def outlook_text(outlook: Outlook) -> str:
         Healing.NOTHING_TO_DO: "nothing is missing",
     }
     return texts[outlook.healing]
-
-
-def share_text(share: float) -> str:
-    """Say why the limits in force are less than usual."""
-    return (
-        "another program seems to use this address, or BloFin allows less than it says: it "
-        "answered 429 although the agent was within the limits. The agent now takes at most "
-        f"{limits_text(share)}, and a little more each quarter of an hour without a 429"
-    )
-
-
-def limits_text(share: float) -> str:
-    """Return `475 requests in 60 s and 1425 in 300 s` for the whole of the limits."""
-    first, *others = limits(share)
-    more = (f"{one.requests} in {one.seconds} s" for one in others)
-    return " and ".join((f"{first.requests} requests in {first.seconds} s", *more))
 
 
 def bars_text(bars: int, bar: Bar) -> str:

@@ -2,31 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from blofin_agent.domain.backfill_run import Run
 from blofin_agent.domain.candle import DAY, Bar
 from blofin_agent.domain.symbol_coverage import Count, Health, History, health
 from blofin_agent.domain.time_range import Span, window
-
-
-class Crew(NamedTuple):
-    """The agents that share the symbols."""
-
-    agents: int
-    """How many live, this one among them."""
-    owned: int
-    """How many symbols are this one's."""
-    orphaned: int
-    """How many nobody who lives has, although somebody wants them."""
-    load: float
-    """How much of its address's budget the agents behind it need, about: 1 is all of it."""
-    holds: bool
-    """Whether what is this one's is surely so."""
-    joined: bool
-    """Whether this one has its share."""
-    others: tuple[tuple[str, str], ...] = ()
-    """The names of the others who live, and where their pages are."""
+from blofin_agent.fleet_status import Crew
 
 
 @dataclass(slots=True)

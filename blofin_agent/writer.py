@@ -8,11 +8,10 @@ from operator import attrgetter
 
 import trio
 
-from blofin_agent.domain.candle import Candle, Source
+from blofin_agent.domain.candle import Candle, Rows, Source
 from blofin_agent.metrics import Metrics
 from blofin_agent.retry import Backoff
 from blofin_agent.store import candles, ledger
-from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.watch import Watch

@@ -9,14 +9,13 @@ import trio
 from blofin_agent.archive import Archive, ArchiveAway
 from blofin_agent.board import Board
 from blofin_agent.domain.backfill_run import Status, Trigger
-from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Source
+from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Rows, Source
 from blofin_agent.domain.rate_limit import Suspension
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.links import Links
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.store import candles
-from blofin_agent.store.candles import Rows
 from blofin_agent.verdict import Healing
 
 

@@ -6,7 +6,7 @@ from blofin_agent.domain.candle import DAY, HOUR, MINUTE
 from blofin_agent.domain.errors import Unreachable
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.roster import FRESH_MS, UNKNOWN_MS
-from blofin_agent.store import ledger
+from blofin_agent.store.tables import instruments
 
 NAMES = "SELECT symbol, list_time, state, seen FROM instruments ORDER BY symbol"
 
@@ -223,7 +223,7 @@ async def test_what_another_agent_was_told_is_read_and_not_asked_for_again(house
     found = [Instrument(name, end - DAY, "live") for name in ("BTC-USDT", "NEW-USDT")]
     await trio.sleep(1)
     seen = place.wall()
-    await place.store.write("instruments", lambda db: ledger.save_instruments(db, found, seen))
+    await place.store.write("instruments", lambda db: instruments.save_instruments(db, found, seen))
     assert await roster.catch_up(seen)
     assert set(roster.listed) == {"BTC-USDT", "NEW-USDT"}
     assert roster.fresh

@@ -2,9 +2,8 @@
 
 import trio
 
-from blofin_agent.domain.candle import DAY, HOUR, Bar, Source
+from blofin_agent.domain.candle import DAY, HOUR, Bar, Rows, Source
 from blofin_agent.store import candles
-from blofin_agent.store.candles import Rows
 from blofin_agent.upkeep import EVERY_S, FIRST_S, Upkeep
 
 

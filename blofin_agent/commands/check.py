@@ -7,21 +7,21 @@ from typing import NamedTuple
 import trio
 
 from blofin_agent import __version__
-from blofin_agent.commands.stored import read_fleets
 from blofin_agent.config import Settings, bare_url
 from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.symbols import choose, complain
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
+from blofin_agent.fleet_overview import read_fleets
 from blofin_agent.ingest import CONNECT_EVERY_S
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import channel
 from blofin_agent.reconcile import SERVICE
-from blofin_agent.store import ledger
 from blofin_agent.store.engine import Store, open_store
 from blofin_agent.store.errors import StoreError
+from blofin_agent.store.tables import heartbeats
 from blofin_agent.store.timing import of_environment
 from blofin_agent.text import clock_text, plural
 from blofin_agent.web.listen import leads_outside, without_token
@@ -87,7 +87,7 @@ async def _agent(store: Store) -> Finding:
         names = ", ".join(one.service for one in living)
         text = f"{plural(len(living), 'agent')} on this database: {names}" if living else "none"
         return Finding("agents", ok=True, text=text)
-    beat = await store.read("beat", partial(ledger.last_beat, service=SERVICE))
+    beat = await store.read("beat", partial(heartbeats.last_beat, service=SERVICE))
     if beat is None:
         return Finding("agent", ok=True, text="has not run on this database yet")
     return Finding("agent", ok=True, text=f"last seen alive at {clock_text(beat)}")

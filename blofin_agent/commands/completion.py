@@ -5,9 +5,9 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from blofin_agent import config
 from blofin_agent.config import SettingsError
-from blofin_agent.store import ledger
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.errors import StoreError
+from blofin_agent.store.tables import instruments
 
 PROGRAM = "blofin-agent"
 VARIABLE = "_BLOFIN_AGENT_COMPLETE"
@@ -45,7 +45,7 @@ def complete_symbols(
     except (SettingsError, StoreError):
         return []
     try:
-        listed = store.read_here(ledger.load_instruments).instruments
+        listed = store.read_here(instruments.load_instruments).instruments
     except StoreError:
         return []
     finally:

@@ -13,21 +13,6 @@ from blofin_agent.store.engine import Store, open_store
 from blofin_agent.store.errors import NoDatabase
 from blofin_agent.store.timing import of_environment
 
-OK, FAILED, WRONG_USE, INCOMPLETE = 0, 1, 2, 3
-"""Exit codes: done and complete, failed, wrong use or setting, done but incomplete."""
-
-
-class Failed(Exception):
-    """A command cannot do what it should. The text is a sentence for a person."""
-
-    code = FAILED
-
-
-class WrongUse(Failed):
-    """It was called for something that cannot be."""
-
-    code = WRONG_USE
-
 
 def say(text: str) -> None:
     """Tell a person on standard error what is wrong, line by line."""

@@ -13,12 +13,11 @@ import sqlalchemy as sa
 
 from blofin_agent.commands.copy_report import Copied, Report
 from blofin_agent.commands.patience import Patient
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Bar, Rows
 from blofin_agent.domain.candle_diff import Row, by_source, compare, reach, spread, takable
 from blofin_agent.domain.symbols import is_symbol
 from blofin_agent.domain.time_range import Span
 from blofin_agent.store import candles, copying
-from blofin_agent.store.candles import Rows
 from blofin_agent.store.partitions import WEEK
 from blofin_agent.store.series import Series, next_series
 

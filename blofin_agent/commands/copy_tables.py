@@ -10,10 +10,11 @@ import sqlalchemy as sa
 
 from blofin_agent.commands.copy_report import Report, Table
 from blofin_agent.commands.patience import Patient
-from blofin_agent.store import copying_rows, copying_state, ledger
+from blofin_agent.store import copying_rows, copying_state
 from blofin_agent.store.copying_rows import KINDS, PROOFS, Kind, Values
 from blofin_agent.store.copying_state import NOTHING
-from blofin_agent.success import SERVICE
+from blofin_agent.store.tables import heartbeats, instruments
+from blofin_agent.store.tables.heartbeats import SERVICE
 
 ROWS = 1_000
 """Rows that are read and written together."""
@@ -122,16 +123,16 @@ class Tables:
     async def _instruments(self) -> None:
         """Take over BloFin's list as a whole where the source read it later."""
         told = self._begin("instruments")
-        found = await self._source.read("copy", ledger.load_instruments)
+        found = await self._source.read("copy", instruments.load_instruments)
         told.rows = len(found.instruments)
 
         def take_over(connection: sa.Connection) -> bool:
-            if ledger.load_instruments(connection).seen >= found.seen:
+            if instruments.load_instruments(connection).seen >= found.seen:
                 return False
-            ledger.save_instruments(connection, found.instruments.values(), found.seen)
+            instruments.save_instruments(connection, found.instruments.values(), found.seen)
             return True
 
-        there = await self._target.read("copy", ledger.load_instruments)
+        there = await self._target.read("copy", instruments.load_instruments)
         if there.seen < found.seen and await self._target.write("copy", take_over):
             told.copied = told.rows
         elif there.instruments != found.instruments:
@@ -149,7 +150,7 @@ class Tables:
             started, beat, note = found
             await self._target.write(
                 "copy",
-                partial(ledger.beat, service=SERVICE, started=started, now_ms=beat, note=note),
+                partial(heartbeats.beat, service=SERVICE, started=started, now_ms=beat, note=note),
             )
             told.copied = 1
         elif there != found:

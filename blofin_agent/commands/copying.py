@@ -5,17 +5,18 @@ from dataclasses import dataclass
 
 import trio
 
-from blofin_agent.commands.console import Failed, WrongUse
 from blofin_agent.commands.copier import Copier, Teller, find, is_wanted
 from blofin_agent.commands.copy_report import Report
 from blofin_agent.commands.copy_tables import Tables
 from blofin_agent.commands.patience import Patient
 from blofin_agent.domain.symbols import needs_listing
+from blofin_agent.runtime.user_errors import Failed, WrongUse
 from blofin_agent.stopping import Stop, until_signal
-from blofin_agent.store import copying, ledger
+from blofin_agent.store import copying
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.series import Series
+from blofin_agent.store.tables import instruments
 
 
 class CopyError(Failed):
@@ -91,5 +92,5 @@ async def _symbols(source: Patient, wanted: Sequence[str], found: Sequence[Serie
         raise WrongUse(
             f"--symbols names {', '.join(unknown)}, of which {source.store.where} holds no candle"
         )
-    listed = (await source.read("copy", ledger.load_instruments)).instruments
+    listed = (await source.read("copy", instruments.load_instruments)).instruments
     return held | {symbol for symbol in listed if is_wanted(symbol, wanted)}

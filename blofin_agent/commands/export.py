@@ -26,6 +26,7 @@ from blofin_agent.domain.symbol_coverage import Count, History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.gaps import explain_missing
 from blofin_agent.store import candles, ledger, runs
+from blofin_agent.store.tables import instruments
 
 PART_ROWS = 50_000
 """Rows in memory at a time, about; a row group of a Parquet file."""
@@ -89,7 +90,7 @@ class _Symbol:
     def __init__(self, connection: sa.Connection, wanted: Wanted, symbol: str) -> None:
         self._connection = connection
         self._wanted = wanted
-        listed = ledger.load_instruments(connection).instruments
+        listed = instruments.load_instruments(connection).instruments
         self._history = History(symbol, wanted.bar)
         self._history.list_time = listed[symbol].list_time if symbol in listed else None
         self._expected = self._history.expected(wanted.span)

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from blofin_agent.clock import wall_ms
 from blofin_agent.commands import export as engine
-from blofin_agent.commands.console import FAILED, INCOMPLETE, Failed, opened, read_settings, say
+from blofin_agent.commands.console import opened, read_settings, say
 from blofin_agent.commands.export import MANIFEST, SPLITS, Entry, Split, Wanted
 from blofin_agent.commands.export_files import FORMATS, Format, standard_output
 from blofin_agent.commands.options import (
@@ -28,8 +28,9 @@ from blofin_agent.commands.show import TerminalBar
 from blofin_agent.config import Settings
 from blofin_agent.domain.symbols import choose, complain, is_symbol
 from blofin_agent.domain.time_range import Span, window
-from blofin_agent.store import ledger
+from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE, Failed
 from blofin_agent.store.engine import Store
+from blofin_agent.store.tables import instruments
 from blofin_agent.text import percent, plural
 
 STDOUT = "-"
@@ -156,7 +157,7 @@ def _span(settings: Settings, since: int | None, until: int | None) -> Span:
 
 def _choose(connection: sa.Connection, settings: Settings, *, named: bool) -> list[str]:
     """Return the symbols to export. Raises click.UsageError for one that nobody knows."""
-    listed = ledger.load_instruments(connection).instruments
+    listed = instruments.load_instruments(connection).instruments
     chosen = choose(settings.blofin_symbols, listed)
     for symbol in chosen.symbols:
         known = symbol in listed or not named

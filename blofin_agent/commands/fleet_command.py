@@ -5,16 +5,11 @@ import json
 import click
 
 from blofin_agent.commands import tables
-from blofin_agent.commands.console import (
-    INCOMPLETE,
-    Failed,
-    WrongUse,
-    opened,
-    read_settings,
-)
+from blofin_agent.commands.console import opened, read_settings
 from blofin_agent.commands.looking import json_option
 from blofin_agent.commands.options import symbols_option
-from blofin_agent.commands.stored import Fleet, read_fleets
+from blofin_agent.fleet_overview import Fleet, read_fleets
+from blofin_agent.runtime.user_errors import INCOMPLETE, Failed, WrongUse
 
 
 @click.command("fleet")

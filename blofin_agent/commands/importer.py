@@ -13,15 +13,14 @@ import sqlalchemy as sa
 import trio
 
 from blofin_agent.commands import old_rows
-from blofin_agent.commands.console import Failed
 from blofin_agent.commands.import_minutes import look_up, minutes
 from blofin_agent.commands.import_report import MOST_DIFFERENCES, Difference, Found, Report
 from blofin_agent.commands.old_rows import CANDLE, FILL, TICKS, TRADE
 from blofin_agent.commands.patience import Patient
-from blofin_agent.domain.candle import DAY, MINUTE, BadRow, Bar, Candle, Source
+from blofin_agent.domain.candle import DAY, MINUTE, BadRow, Bar, Candle, Rows, Source
 from blofin_agent.domain.time_range import Span
+from blofin_agent.runtime.user_errors import Failed
 from blofin_agent.store import candles, copying, ticks
-from blofin_agent.store.candles import Rows
 from blofin_agent.store.old_file import OldFile
 
 ROWS = 10_000

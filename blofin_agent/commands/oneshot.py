@@ -7,7 +7,6 @@ import httpx
 import trio
 
 from blofin_agent.backfill import Progress
-from blofin_agent.commands.console import Failed, WrongUse
 from blofin_agent.commands.publish import NOWHERE, Targets, publish
 from blofin_agent.commands.report import Need, Report, Teller
 from blofin_agent.config import Settings
@@ -22,6 +21,7 @@ from blofin_agent.domain.time_range import Span
 from blofin_agent.loading import settle
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.retry import Backoff
+from blofin_agent.runtime.user_errors import Failed, WrongUse
 from blofin_agent.stopping import DRAIN_S, Stop, until_signal
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from blofin_agent.commands.console import FAILED, Failed
+from blofin_agent.runtime.user_errors import FAILED, Failed
 
 _LOST = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 

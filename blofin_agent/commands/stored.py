@@ -1,18 +1,14 @@
 """Stored: the coverage as the database has it, for commands that only look."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections.abc import Callable
 
 import sqlalchemy as sa
 
 from blofin_agent.config import Settings
-from blofin_agent.domain.symbol_assignment import Member, share_out
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.symbols import choose
 from blofin_agent.store import blocks, ledger
-from blofin_agent.store import fleet as fleet_rows
-from blofin_agent.store.fleet import Seen
+from blofin_agent.store.tables import instruments
 from blofin_agent.watch import Watch
 
 
@@ -27,7 +23,7 @@ def read_coverage(
         clock,
     )
     span = watch.loading()
-    listed = ledger.load_instruments(connection).instruments
+    listed = instruments.load_instruments(connection).instruments
     proofs = ledger.load_proofs(connection, watch.bar, span.start)
     chosen = choose(settings.blofin_symbols, listed).symbols
     stored = blocks.load(connection, watch.bar, span, chosen)
@@ -39,59 +35,3 @@ def read_coverage(
         watch.histories[symbol] = history
     watch.loaded = True
     return watch
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """The agents that keep candles of one bar. Times in ms since the epoch."""
-
-    bar: str
-    now: int
-    members: list[Seen]
-    orphaned: list[str]
-    """Symbols that an agent who lives is set to watch, and that none of those keeps."""
-
-    @property
-    def living(self) -> list[Seen]:
-        """Those whose lease is not over."""
-        return [one for one in self.members if one.lease > self.now]
-
-    def only(self, symbols: Collection[str]) -> "Fleet":
-        """Return the same, of these symbols alone."""
-        members = [
-            one._replace(symbols=[name for name in one.symbols if name in symbols])
-            for one in self.members
-        ]
-        return replace(
-            self, members=members, orphaned=[name for name in self.orphaned if name in symbols]
-        )
-
-    def as_json(self) -> dict[str, object]:
-        """Return it as plain data."""
-        agents = [
-            {
-                **one._asdict(),
-                "wanted": one.wanted.split(","),
-                "alive": one.lease > self.now,
-            }
-            for one in self.members
-        ]
-        return {"bar": self.bar, "now": self.now, "agents": agents, "orphaned": self.orphaned}
-
-
-def read_fleets(connection: sa.Connection) -> list[Fleet]:
-    """Return the fleets of the store, one for each bar that agents keep."""
-    found = fleet_rows.roll(connection)
-    listed = ledger.load_instruments(connection).instruments
-    fleets = []
-    for bar, these in groupby(found.members, lambda one: one.bar):
-        members = list(these)
-        living = [one for one in members if one.lease > found.now]
-        wanted = share_out(
-            "",
-            [Member(one.service, one.egress, tuple(one.wanted.split(","))) for one in living],
-            listed,
-        ).all
-        kept = {symbol for one in living for symbol in one.symbols}
-        fleets.append(Fleet(bar, found.now, members, sorted(wanted - kept)))
-    return fleets

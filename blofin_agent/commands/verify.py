@@ -7,7 +7,6 @@ from functools import partial
 import httpx
 import trio
 
-from blofin_agent.commands.console import Failed
 from blofin_agent.commands.oneshot import TRIES, UnknownSymbolError, fixed
 from blofin_agent.commands.publish import NOWHERE, Targets, publish_verified
 from blofin_agent.commands.verifier import Verifier, Work
@@ -17,13 +16,14 @@ from blofin_agent.domain import page_plan, verification
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.symbols import complain
 from blofin_agent.domain.time_range import Span
+from blofin_agent.gaps import span_text
 from blofin_agent.parts import Parts, assemble
+from blofin_agent.runtime.user_errors import Failed
 from blofin_agent.stopping import Stop, until_signal
 from blofin_agent.store import verifications
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.verifications import Verification
-from blofin_agent.text import span_text
 
 
 class VerifyError(Failed):

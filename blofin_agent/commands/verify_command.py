@@ -9,7 +9,7 @@ import click
 from blofin_agent import __version__, clock
 from blofin_agent.commands import show, verify_show
 from blofin_agent.commands import verify as verifying
-from blofin_agent.commands.console import FAILED, INCOMPLETE, opened, read_settings
+from blofin_agent.commands.console import opened, read_settings
 from blofin_agent.commands.options import (
     judge_range,
     lookback_option,
@@ -24,6 +24,7 @@ from blofin_agent.commands.pushgateway import Gateway
 from blofin_agent.commands.verify import Order
 from blofin_agent.commands.verify_report import Report
 from blofin_agent.exchange.rest_client import client as make_client
+from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE
 
 PAGES = 3
 """Pages drawn of each symbol, where nothing else is said."""

@@ -1,5 +1,6 @@
 """Candle, Bar, Source; a wire row becomes a Candle or a BadRow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -92,3 +93,11 @@ class BadRow:
     reason: Reason
     text: str
     open_time: int | None = None
+
+
+class Rows(NamedTuple):
+    """Candles of one symbol from one source."""
+
+    symbol: str
+    source: Source
+    candles: Sequence[Candle]

@@ -22,7 +22,7 @@ from blofin_agent.store import block_rows
 from blofin_agent.store.block_rows import Key, Stretch, counts_in, read, rows_in, write
 
 if TYPE_CHECKING:
-    from blofin_agent.store.candles import Rows
+    from blofin_agent.domain.candle import Rows
 
 _LIVE = Source.LIVE.value
 FEW_GAPS = 16

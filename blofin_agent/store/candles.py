@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import Bar, Candle, Source
+from blofin_agent.domain.candle import Bar, Candle, Rows
 from blofin_agent.domain.time_range import Span
 from blofin_agent.store import blocks, partitions, postgresql
 from blofin_agent.store.errors import StoreUnavailable
@@ -40,14 +40,6 @@ WITH once AS (
 )
 SELECT place, count(*) FROM once JOIN new USING (symbol, open_time) GROUP BY place
 """  # noqa: S608 - names of columns
-
-
-class Rows(NamedTuple):
-    """Candles of one symbol from one source."""
-
-    symbol: str
-    source: Source
-    candles: Sequence[Candle]
 
 
 def insert(connection: sa.Connection, bar: Bar, batches: Sequence[Rows]) -> list[int]:

@@ -1,25 +1,16 @@
-"""What the agent must remember beside candles and runs: proofs, instruments, heartbeats.
+"""Read and write the table `unavailable`: the candles that BloFin was proven not to have."""
 
-Each function is what one transaction does; see `Store.write`.
-"""
-
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store.postgresql import alone
 from blofin_agent.store.schema import (
-    instruments,
-    service_heartbeats,
     unavailable,
 )
-
-# -- proofs ---------------------------------------------------------------------------------------
 
 
 def save_proofs(
@@ -63,59 +54,4 @@ def load_proofs(connection: sa.Connection, bar: Bar, since: int) -> dict[str, li
     return found
 
 
-# -- instruments ----------------------------------------------------------------------------------
-
-
-def save_instruments(connection: sa.Connection, found: Iterable[Instrument], now_ms: int) -> None:
-    """Replace what is known of BloFin's instruments. An empty list changes nothing."""
-    rows = {
-        one.symbol: {
-            "symbol": one.symbol,
-            "list_time": one.list_time,
-            "state": one.state,
-            "seen": now_ms,
-        }
-        for one in found
-    }
-    if rows:
-        alone(connection, "instruments")
-        connection.execute(sa.delete(instruments))
-        connection.execute(sa.insert(instruments), list(rows.values()))
-
-
-class Listing(NamedTuple):
-    """The instruments as last read, and when (ms; 0 when never)."""
-
-    instruments: dict[str, Instrument]
-    seen: int
-
-
-def load_instruments(connection: sa.Connection) -> Listing:
-    """Return the instruments as last read."""
-    c = instruments.c
-    rows = connection.execute(sa.select(c.symbol, c.list_time, c.state, c.seen)).all()
-    return Listing(
-        {symbol: Instrument(symbol, list_time, state) for symbol, list_time, state, _ in rows},
-        min((seen for *_, seen in rows), default=0),
-    )
-
-
 # -- heartbeats -----------------------------------------------------------------------------------
-
-
-def beat(connection: sa.Connection, service: str, started: int, now_ms: int, note: str) -> None:
-    """Write down that a service lives."""
-    alone(connection, "heartbeats")
-    c = service_heartbeats.c
-    values = {"started": started, "beat": now_ms, "note": note}
-    found = connection.execute(
-        sa.update(service_heartbeats).where(c.service == service).values(values)
-    )
-    if not found.rowcount:
-        connection.execute(sa.insert(service_heartbeats).values(service=service, **values))
-
-
-def last_beat(connection: sa.Connection, service: str) -> int | None:
-    """Return when the service was last seen alive (ms), None when never."""
-    c = service_heartbeats.c
-    return connection.execute(sa.select(c.beat).where(c.service == service)).scalar()

@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import Bar, Candle, Source
+from blofin_agent.domain.candle import Bar, Candle, Rows, Source
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.verification import Difference
 from blofin_agent.store import candles as candle_rows
-from blofin_agent.store.candles import Rows
 from blofin_agent.store.schema import Time, candles, replaced_candles, verifications
 
 

@@ -4,8 +4,8 @@ import errno
 import socket
 from typing import Any
 
-from blofin_agent.commands.console import Failed
 from blofin_agent.config import Settings, SettingsError
+from blofin_agent.runtime.user_errors import Failed
 from blofin_agent.web.access_control import Access, is_loopback
 
 

@@ -13,7 +13,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ASGIFramework
 
 from blofin_agent.clock import wall_ms
-from blofin_agent.trouble import Seldom
+from blofin_agent.observability.log_limit import Seldom
 
 log = structlog.get_logger()
 

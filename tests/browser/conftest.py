@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Source
+from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Rows, Source
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.time_range import window
-from blofin_agent.store import candles, ledger
-from blofin_agent.store.candles import Rows
+from blofin_agent.store import candles
 from blofin_agent.store.engine import open_store
+from blofin_agent.store.tables import instruments
 from tests.processes import Place, end, settings, start_agent, start_simulator, until
 
 FLAGS = [
@@ -82,7 +82,9 @@ class Scene:
             for name in self.simulator.market.symbols
         ]
         with store.engine.begin() as connection:
-            ledger.save_instruments(connection, found, int(datetime.now(UTC).timestamp() * 1000))
+            instruments.save_instruments(
+                connection, found, int(datetime.now(UTC).timestamp() * 1000)
+            )
         store.close()
 
     def fill(self, hours):

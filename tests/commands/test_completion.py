@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from blofin_agent.cli import main
 from blofin_agent.commands.completion import SHELLS, complete_symbols
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.store import ledger
+from blofin_agent.store.tables import instruments
 
 PROGRAM = Path(sys.executable).with_name("blofin-agent")
 
@@ -23,7 +23,7 @@ def listed(store, database, monkeypatch):
     monkeypatch.setenv("BLOFIN_DATABASE_URL", database)
     names = ("BTC-USDT", "BCH-USDT", "ETH-USDT", "BTC-USDC")
     with store.engine.begin() as connection:
-        ledger.save_instruments(connection, [Instrument(one, 0, "live") for one in names], 1)
+        instruments.save_instruments(connection, [Instrument(one, 0, "live") for one in names], 1)
 
 
 def completed(text):

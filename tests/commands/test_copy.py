@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from blofin_agent.cli import main
 from blofin_agent.commands import copier
 from blofin_agent.domain.backfill_run import Run, Trigger
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.candle_diff import checksum
 from blofin_agent.domain.clock_correction import Moment
 from blofin_agent.domain.coverage_blocks import length_ms, starts
@@ -40,11 +40,11 @@ from blofin_agent.store import (
     ticks,
     verifications,
 )
-from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.schema import metadata
 from blofin_agent.store.series import next_series
+from blofin_agent.store.tables import heartbeats, instruments
 from blofin_agent.store.verifications import Verification
 from tests.processes import COMMAND, settings
 
@@ -151,8 +151,10 @@ def fill(url, days=3):
         # As the audit after an agent's start would.
         partial(blocks.mend, bar=Bar.M1, symbol="A-USDT", these=[START]),
         partial(ledger.save_proofs, symbol="A-USDT", bar=Bar.M1, proofs=[proof], since=0),
-        partial(ledger.save_instruments, found=[Instrument("A-USDT", 5, "live")], now_ms=START),
-        partial(ledger.beat, service="backfill", started=1, now_ms=START, note="a pass"),
+        partial(
+            instruments.save_instruments, found=[Instrument("A-USDT", 5, "live")], now_ms=START
+        ),
+        partial(heartbeats.beat, service="backfill", started=1, now_ms=START, note="a pass"),
         partial(
             ticks.insert,
             found=[("A-USDT", Tick(str(n), START, 0.1, 2.0, "buy")) for n in range(50)],
@@ -501,8 +503,8 @@ def test_what_is_known_better_is_left(new):
         change(
             url,
             partial(ledger.save_proofs, symbol="A-USDT", bar=Bar.M1, proofs=proven, since=0),
-            partial(ledger.save_instruments, found=listed, now_ms=seen),
-            partial(ledger.beat, service="backfill", started=1, now_ms=seen, note="a pass"),
+            partial(instruments.save_instruments, found=listed, now_ms=seen),
+            partial(heartbeats.beat, service="backfill", started=1, now_ms=seen, note="a pass"),
         )
     told = {one["table"]: one for one in copied(here, there)["tables"]}
     assert (told["unavailable"]["copied"], told["unavailable"]["kept"]) == (1, 1)
@@ -510,11 +512,11 @@ def test_what_is_known_better_is_left(new):
         mine[0],
         proofs[1],
     ]
-    assert ask(there, ledger.load_instruments).seen == START + 1
-    assert ask(there, partial(ledger.last_beat, service="backfill")) == START + 1
+    assert ask(there, instruments.load_instruments).seen == START + 1
+    assert ask(there, partial(heartbeats.last_beat, service="backfill")) == START + 1
     copy(there, here)
-    assert ask(here, ledger.load_instruments).seen == START + 1
-    assert ask(here, partial(ledger.last_beat, service="backfill")) == START + 1
+    assert ask(here, instruments.load_instruments).seen == START + 1
+    assert ask(here, partial(heartbeats.last_beat, service="backfill")) == START + 1
 
 
 def test_rows_that_are_alike_are_copied_as_often_as_they_are_there(new, monkeypatch):

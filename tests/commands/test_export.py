@@ -17,12 +17,12 @@ from click.testing import CliRunner
 from blofin_agent.cli import main
 from blofin_agent.commands import export as engine
 from blofin_agent.commands import export_command, export_files
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store import candles, ledger
-from blofin_agent.store.candles import Rows
+from blofin_agent.store.tables import instruments
 
 NOW = 1_790_000_000_000 // DAY * DAY + 30 * MINUTE + 15_000
 END = NOW - 15_000
@@ -48,7 +48,7 @@ def run(store, database, monkeypatch, tmp_path):
     listed.append(Instrument("NEW-USDT", START + 20 * MINUTE, "live"))
     proof = Proof(Span(START + 10 * MINUTE, START + 11 * MINUTE), NOW, 1, NOW + HOUR)
     with store.engine.begin() as connection:
-        ledger.save_instruments(connection, listed, NOW)
+        instruments.save_instruments(connection, listed, NOW)
         for symbol, holes in HOLES.items():
             held = [made(n) for n in range(60) if n not in holes]
             candles.insert(connection, Bar.M1, [Rows(symbol, Source.FILL, held[:30])])

@@ -9,9 +9,9 @@ from blofin_agent.cli import main
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.store import fleet as stored
-from blofin_agent.store import ledger
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.fleet import Me
+from blofin_agent.store.tables import instruments
 from blofin_agent.store.timing import DEFAULT
 
 LEASE_MS = round(DEFAULT.lease_s * 1000)
@@ -37,7 +37,7 @@ def join(postgres_database):
         page = f"http://{service}"
         me = Me(service, 1, "pid 1", f"address of {service}", bar, wanted, page, service)
         with store.engine.begin() as connection:
-            ledger.save_instruments(connection, listed, 1)
+            instruments.save_instruments(connection, listed, 1)
             stored.beat(connection, me, known=False)
             stored.claim(connection, me, symbols, [])
         return me

@@ -17,11 +17,10 @@ from click.testing import CliRunner
 
 from blofin_agent.cli import main
 from blofin_agent.commands import import_command, old_rows
-from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Source
+from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store import blocks, candles, copying, ledger
-from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.errors import StoreUnavailable
 

@@ -9,12 +9,12 @@ from click.testing import CliRunner
 from blofin_agent.cli import main
 from blofin_agent.commands import looking
 from blofin_agent.domain.backfill_run import Run, Status, Trigger
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store import candles, ledger, runs
-from blofin_agent.store.candles import Rows
+from blofin_agent.store.tables import instruments
 
 NOW = 1_790_000_000_000 // HOUR * HOUR + 15_000
 START = NOW - 15_000 - HOUR
@@ -31,7 +31,7 @@ def look(store, database, monkeypatch):
     holes = {"A-USDT": (), "B-USDT": (10, 11, 40)}
     proof = Proof(Span(START + 10 * MINUTE, START + 12 * MINUTE), NOW, 1, NOW + HOUR)
     with store.engine.begin() as connection:
-        ledger.save_instruments(connection, listed, NOW)
+        instruments.save_instruments(connection, listed, NOW)
         for symbol, missing in holes.items():
             held = [
                 Candle(START + n * MINUTE, 2.5, 3.0, 1.0, 2.0, 10.0, 0.5, 20.0)
@@ -117,7 +117,7 @@ def test_coverage_shows_the_window_as_a_bar(look, store):
         Instrument("B-USDT", START + 30 * MINUTE, "live"),
     ]
     with store.engine.begin() as connection:
-        ledger.save_instruments(connection, listed, NOW)
+        instruments.save_instruments(connection, listed, NOW)
     lines = look(["coverage"]).stdout.splitlines()
     bars = {line.split()[0]: line.split()[-1] for line in lines[1:]}
     assert bars == {"A-USDT": "█" * 20, "B-USDT": "·" * 10 + "███▓" + "█" * 6}

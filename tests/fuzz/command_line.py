@@ -12,10 +12,12 @@ from click.testing import CliRunner
 
 from blofin_agent.cli import main
 from blofin_agent.commands import oneshot
+from blofin_agent.domain import candle
 from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Source
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.store import candles, ledger
+from blofin_agent.store import candles
 from blofin_agent.store.engine import open_store
+from blofin_agent.store.tables import instruments
 from tests.fuzz import laws
 
 COMMANDS = (
@@ -48,8 +50,8 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     held = [Candle(now - ago * MINUTE, 1, 2, 1, 2, 1, 1, 1) for ago in range(1, 1_440) if ago % 100]
     listed = [Instrument(name, now - DAY, "live") for name in ("BTC-USDT", "ETH-USDT")]
     with store.engine.begin() as connection:
-        ledger.save_instruments(connection, listed, now)
-        candles.insert(connection, Bar.M1, [candles.Rows("BTC-USDT", Source.LIVE, held)])
+        instruments.save_instruments(connection, listed, now)
+        candles.insert(connection, Bar.M1, [candle.Rows("BTC-USDT", Source.LIVE, held)])
     store.close()
     return folder
 

@@ -13,6 +13,7 @@ from blofin_agent.domain.trade import Tick
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store import candles, ledger, ticks
 from blofin_agent.store.schema import metadata
+from blofin_agent.store.tables import instruments
 from blofin_agent.text import clock_text
 
 NOW = 1_790_000_040_000
@@ -65,7 +66,7 @@ def are_candles(found, bar, before):
     unique = {candle.open_time: candle for candle in reversed(found)}
     if not unique:
         return
-    rows = candles.Rows("BTC-USDT", Source.LIVE, found)
+    rows = candle.Rows("BTC-USDT", Source.LIVE, found)
     whole = Span(0, SQLITE - 1)
 
     def store_and_read(connection):
@@ -105,8 +106,8 @@ def are_instruments(found):
             clock_text(one.list_time)
 
     def store_and_read(connection):
-        ledger.save_instruments(connection, found, NOW)
-        return ledger.load_instruments(connection).instruments
+        instruments.save_instruments(connection, found, NOW)
+        return instruments.load_instruments(connection).instruments
 
     assert _kept(store_and_read) == by_name
 

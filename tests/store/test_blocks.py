@@ -8,12 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import DAY, Bar, Candle, Source
+from blofin_agent.domain.candle import DAY, Bar, Candle, Rows, Source
 from blofin_agent.domain.coverage_blocks import BARS, Block, length_ms, pack, starts
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.verification import Difference
 from blofin_agent.store import block_rows, blocks, candles, verifications
-from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.url import parse
 

@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
-from blofin_agent.domain.candle import MINUTE, Bar, Candle, Source
+from blofin_agent.domain.candle import MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.time_range import Span
 from blofin_agent.store import blocks, candles
-from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.schema import metadata
 from blofin_agent.store.sqlite import driver_of

@@ -8,8 +8,9 @@ import pytest
 
 from blofin_agent.domain.candle import DAY, Bar
 from blofin_agent.domain.symbol_assignment import Member
-from blofin_agent.store import fleet, ledger
+from blofin_agent.store import fleet
 from blofin_agent.store.fleet import Me, Superseded
+from blofin_agent.store.tables import heartbeats
 from blofin_agent.store.timing import DEFAULT
 
 T = 1_790_000_000_000
@@ -124,7 +125,7 @@ def test_what_has_an_owner_who_lives_is_counted(store, clock):
 
 def test_who_is_gone_for_a_week_is_forgotten_when_another_comes(store, clock):
     """And what is no member of a fleet, such as the last success, is left alone."""
-    write(store, ledger.beat, "backfill", T, T, "a pass")
+    write(store, heartbeats.beat, "backfill", T, T, "a pass")
     join(store, A)
     clock.now += LEASE_MS + 7 * DAY
     join(store, B)
@@ -132,7 +133,7 @@ def test_who_is_gone_for_a_week_is_forgotten_when_another_comes(store, clock):
     clock.now += 1
     join(store, C)
     assert [one.service for one in roll(store).members] == ["b:8780", "c:8780"]
-    assert write(store, ledger.last_beat, "backfill") == T
+    assert write(store, heartbeats.last_beat, "backfill") == T
 
 
 def test_one_that_is_cut_off_in_the_middle_of_a_beat_costs_nobody_else_the_lease():
@@ -227,7 +228,7 @@ def roll(store):
 
 def test_the_roll_tells_all_of_everybody(store, clock):
     """Also of those whose lease is over, and of every bar."""
-    write(store, ledger.beat, "agent", T, T, "no member")
+    write(store, heartbeats.beat, "agent", T, T, "no member")
     hourly = C._replace(bar=Bar.H1, wanted=("BTC-*", "ETH-USDT"))
     join(store, B, hourly)
     claim(store, B, ["SOL-USDT", "BTC-USDT"])
@@ -247,7 +248,7 @@ def test_the_roll_tells_all_of_everybody(store, clock):
 
 
 def test_a_store_that_has_no_fleet_has_an_empty_roll(store):
-    write(store, ledger.beat, "agent", T, T, "no member")
+    write(store, heartbeats.beat, "agent", T, T, "no member")
     assert roll(store).members == []
 
 

@@ -5,6 +5,7 @@ from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store import ledger
+from blofin_agent.store.tables import heartbeats, instruments
 
 T = 1_790_000_000_000
 
@@ -53,21 +54,24 @@ def test_proofs_that_left_the_window_cost_a_start_nothing(store, steps):
 
 def test_instruments_are_replaced_as_a_whole(store, reopened):
     """An empty list changes nothing; a repeated symbol counts once; never read is 0."""
-    assert store.read_here(ledger.load_instruments) == ({}, 0)
+    assert store.read_here(instruments.load_instruments) == ({}, 0)
     first = [Instrument("A", 5, "live"), Instrument("B", None, "suspend")]
-    write(store, ledger.save_instruments, first, T)
-    write(store, ledger.save_instruments, [], T + 1)
-    assert reopened().read_here(ledger.load_instruments) == ({one.symbol: one for one in first}, T)
+    write(store, instruments.save_instruments, first, T)
+    write(store, instruments.save_instruments, [], T + 1)
+    assert reopened().read_here(instruments.load_instruments) == (
+        {one.symbol: one for one in first},
+        T,
+    )
     second = [Instrument("C", 7, "live"), Instrument("C", 8, "live")]
-    write(store, ledger.save_instruments, second, T + 2)
-    assert store.read_here(ledger.load_instruments) == ({"C": second[1]}, T + 2)
+    write(store, instruments.save_instruments, second, T + 2)
+    assert store.read_here(instruments.load_instruments) == ({"C": second[1]}, T + 2)
 
 
 def test_a_heartbeat_is_one_row_a_service(store, rows):
     """The newest counts."""
-    assert store.read_here(lambda db: ledger.last_beat(db, "agent")) is None
-    write(store, ledger.beat, "agent", 1, 2, "pid 1")
-    write(store, ledger.beat, "agent", 1, 3, "pid 1")
-    assert store.read_here(lambda db: ledger.last_beat(db, "agent")) == 3
+    assert store.read_here(lambda db: heartbeats.last_beat(db, "agent")) is None
+    write(store, heartbeats.beat, "agent", 1, 2, "pid 1")
+    write(store, heartbeats.beat, "agent", 1, 3, "pid 1")
+    assert store.read_here(lambda db: heartbeats.last_beat(db, "agent")) == 3
     found = rows("SELECT service, started, beat, note, lease FROM service_heartbeats")
     assert found == [("agent", 1, 3, "pid 1", 0)]

@@ -10,9 +10,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from blofin_agent.domain.backfill_run import Run, Trigger
-from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Source
+from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.store import candles, migrate, partitions, runs
-from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.errors import StoreUnusable
 from blofin_agent.store.schema import metadata

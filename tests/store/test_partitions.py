@@ -8,11 +8,10 @@ from itertools import pairwise
 import pytest
 
 from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.coverage_blocks import starts
 from blofin_agent.domain.time_range import Span
 from blofin_agent.store import blocks, candles, partitions
-from blofin_agent.store.candles import Rows
 from blofin_agent.store.errors import StoreUnavailable, told
 from blofin_agent.store.partitions import AHEAD, WEEK, Partition
 

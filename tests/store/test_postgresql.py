@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 from blofin_agent.commands.patience import Patient
 from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Source
+from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.coverage_blocks import starts
 from blofin_agent.domain.time_range import Span
 from blofin_agent.store import blocks, candles
-from blofin_agent.store.candles import Rows
 from blofin_agent.store.engine import open_store
 from blofin_agent.store.errors import StoreUnavailable, StoreUnusable, told
 from tests import ports

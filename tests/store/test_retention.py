@@ -3,11 +3,10 @@
 import pytest
 
 from blofin_agent.domain.backfill_run import Run, Trigger
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Source
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store import blocks, candles, ledger, partitions, retention, runs
-from blofin_agent.store.candles import Rows
 
 NOW = 1_790_000_000_000 // partitions.WEEK * partitions.WEEK + 3 * DAY
 """In the middle of a week of PostgreSQL's partitions."""

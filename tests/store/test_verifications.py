@@ -5,11 +5,10 @@ import threading
 
 import pytest
 
-from blofin_agent.domain.candle import MINUTE, Bar, Source
+from blofin_agent.domain.candle import MINUTE, Bar, Rows, Source
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.verification import Difference
 from blofin_agent.store import candles, verifications
-from blofin_agent.store.candles import Rows
 from blofin_agent.store.verifications import Outcome, Totals, Verification
 
 

@@ -13,10 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from blofin_agent.domain import candle
 from blofin_agent.domain.candle import Bar, Candle, Source
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.store import candles, ledger
+from blofin_agent.store import candles
 from blofin_agent.store.engine import open_store
+from blofin_agent.store.tables import instruments
 from tests.processes import COMMAND, until
 
 SECRET = "s3cr3t-p4ss"
@@ -167,8 +169,8 @@ def filled(place):
     held = [Candle(now - ago * MINUTE, 1, 2, 1, 2, 1, 1, 1) for ago in range(-2, 70)]
     store = open_store(f"sqlite:///{place.folder}/data/blofin.db")
     with store.engine.begin() as connection:
-        ledger.save_instruments(connection, [Instrument("BTC-USDT", 1, "live")], now)
-        candles.insert(connection, Bar.M1, [candles.Rows("BTC-USDT", Source.LIVE, held)])
+        instruments.save_instruments(connection, [Instrument("BTC-USDT", 1, "live")], now)
+        candles.insert(connection, Bar.M1, [candle.Rows("BTC-USDT", Source.LIVE, held)])
     store.close()
     return place
 

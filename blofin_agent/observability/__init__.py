@@ -1,0 +1,1 @@
+"""Metrics, logs, outage reports, and publishing metrics."""

@@ -1,0 +1,1 @@
+"""Process plumbing that knows nothing of candles: clock, backoff, shutdown, formats."""
