@@ -6,8 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blofin_agent.clock import wall_ms
 from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Candle, Rows, Source
+from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.simulator.instruments import choose
 from blofin_agent.store import candles
 from blofin_agent.store.engine import open_store

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from benchmarks.big import minutes
 from benchmarks.figure import Figure
 from benchmarks.postgres import PAGE, TURNS, in_transaction, store_of
-from blofin_agent.clock import wall_ms
 from blofin_agent.domain.candle import DAY, Candle
+from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.store.postgresql import driver_of
 
 _NAMES = "symbol, bar, open_time, open, high, low, close, volume, volume_base, volume_quote, source"

@@ -19,12 +19,12 @@ from benchmarks.big import minutes
 from benchmarks.bulk import ways
 from benchmarks.figure import Figure
 from benchmarks.postgres import PAGE, in_transaction, median_ms, store_of
-from blofin_agent.clock import wall_ms
 from blofin_agent.domain.backfill_run import Run, Trigger
 from blofin_agent.domain.candle import DAY, MINUTE, Bar, Rows, Source
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.symbol_assignment import Member, share_out
 from blofin_agent.domain.time_range import Span
+from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.store import blocks, candles, fleet, partitions, runs
 from blofin_agent.store.engine import Store
 from blofin_agent.store.fleet import Me

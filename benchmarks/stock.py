@@ -7,10 +7,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from blofin_agent.clock import wall_ms
 from blofin_agent.domain.candle import DAY, MINUTE, Bar
 from blofin_agent.domain.coverage_blocks import starts
 from blofin_agent.domain.time_range import Span
+from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.store import blocks
 from blofin_agent.store.engine import Store, open_store
 from blofin_agent.store.sqlite import fold

@@ -24,11 +24,11 @@ import msgspec
 
 from benchmarks import peers
 from benchmarks.work import Work, commit, open_database, page
-from blofin_agent import clock
 from blofin_agent.commands import oneshot, show
 from blofin_agent.config import Settings
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.exchange.rest_client import client as make_client
+from blofin_agent.runtime import clock
 from blofin_agent.simulator.rest_api import MAXIMUM_LIMIT
 from blofin_agent.store.engine import open_store
 
@@ -98,7 +98,7 @@ def ours(work: Work) -> Callable[[], None]:
         backfill_symbol_sleep_ms=0,
     )
     order = oneshot.Order(settings, work.start, work.end, named=True)
-    gc.freeze()  # as the command does when its modules are loaded; see `blofin_agent.loading`
+    gc.freeze()  # as the command does, see `blofin_agent.runtime.gc_tuning`
     store = open_store(settings.blofin_database_url)
 
     async def fill() -> None:

@@ -1,6 +1,6 @@
 """`python -m blofin_agent` is `blofin-agent`."""
 
-from blofin_agent.loading import loading
+from blofin_agent.runtime.gc_tuning import loading
 
 with loading():
     from blofin_agent.cli import main

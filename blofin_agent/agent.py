@@ -17,11 +17,11 @@ from blofin_agent.config import Settings
 from blofin_agent.fleet import Fleet
 from blofin_agent.heal import Healer
 from blofin_agent.ingest import Ingest
-from blofin_agent.loading import settle
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.reconcile import Reconciler
-from blofin_agent.retry import Backoff
-from blofin_agent.stopping import DRAIN_S, Stop, until_signal
+from blofin_agent.runtime.backoff import Backoff
+from blofin_agent.runtime.gc_tuning import settle
+from blofin_agent.runtime.shutdown import DRAIN_S, Stop, until_signal
 from blofin_agent.store import runs
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable

@@ -17,11 +17,11 @@ from blofin_agent.domain.clock_correction import Hindsight, Moment, View
 from blofin_agent.domain.errors import Banned, Stopped
 from blofin_agent.domain.rate_limit import Limit, Refusal, Suspension
 from blofin_agent.limit_texts import limits_text, share_text
+from blofin_agent.runtime.format import clock_text
 from blofin_agent.store import budget as stored
 from blofin_agent.store.budget import Grant, Known
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.text import clock_text
 
 log = structlog.get_logger()
 

@@ -23,10 +23,10 @@ from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span, subtract
 from blofin_agent.metrics import Metrics
 from blofin_agent.pager import Pager
+from blofin_agent.runtime.format import plural
 from blofin_agent.store import runs
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.text import plural
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Batch, Writer
 

@@ -9,7 +9,7 @@ from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.text import clock_text, minute_text, plural
+from blofin_agent.runtime.format import clock_text, minute_text, plural
 
 
 @dataclass(frozen=True, slots=True)

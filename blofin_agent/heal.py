@@ -16,7 +16,7 @@ from blofin_agent.domain.candle import HOUR
 from blofin_agent.domain.rate_limit import LIMITS
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span, subtract
-from blofin_agent.retry import Backoff
+from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 

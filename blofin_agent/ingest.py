@@ -18,7 +18,7 @@ from blofin_agent.links import Links
 from blofin_agent.metrics import Metrics
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import Frame
-from blofin_agent.retry import Backoff
+from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.throttle import Throttle
 from blofin_agent.ticks import Ticks
 from blofin_agent.trade_intake import TradeIntake

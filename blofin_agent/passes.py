@@ -12,9 +12,9 @@ from blofin_agent.domain.backfill_run import Run, Status, Trigger
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.metrics import Metrics
-from blofin_agent.retry import Backoff
+from blofin_agent.runtime.backoff import Backoff
+from blofin_agent.runtime.format import duration_text, percent, plural
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.text import duration_text, percent, plural
 from blofin_agent.watch import Watch
 
 log = structlog.get_logger()

@@ -17,12 +17,12 @@ from blofin_agent.audit import Audit
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.metrics import Metrics
+from blofin_agent.runtime.format import plural
 from blofin_agent.store import blocks, candles, ledger, runs, verifications
 from blofin_agent.store.blocks import Stored
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import heartbeats
-from blofin_agent.text import plural
 from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer

@@ -12,12 +12,12 @@ from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.symbols import choose, complain
 from blofin_agent.metrics import Metrics
-from blofin_agent.retry import Backoff
+from blofin_agent.runtime.backoff import Backoff
+from blofin_agent.runtime.format import plural
 from blofin_agent.store import blocks, ledger
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import instruments
-from blofin_agent.text import plural
 from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
 

@@ -17,11 +17,11 @@ import trio
 from blofin_agent.domain.candle import DAY
 from blofin_agent.domain.trade import Tick
 from blofin_agent.metrics import Metrics
-from blofin_agent.retry import Backoff
+from blofin_agent.runtime.backoff import Backoff
+from blofin_agent.runtime.format import plural
 from blofin_agent.store import ticks
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.text import plural
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 

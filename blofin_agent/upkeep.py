@@ -11,10 +11,10 @@ import structlog
 import trio
 
 from blofin_agent.domain.candle import DAY
+from blofin_agent.runtime.format import clock_text, plural
 from blofin_agent.store import partitions, retention
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.text import clock_text, plural
 
 log = structlog.get_logger()
 

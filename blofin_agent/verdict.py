@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, Count, Health, health
-from blofin_agent.text import clock_text, duration_text, percent, plural
+from blofin_agent.runtime.format import clock_text, duration_text, percent, plural
 
 
 class Healing(StrEnum):

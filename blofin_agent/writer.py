@@ -10,7 +10,7 @@ import trio
 
 from blofin_agent.domain.candle import Candle, Rows, Source
 from blofin_agent.metrics import Metrics
-from blofin_agent.retry import Backoff
+from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.store import candles, ledger
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable

@@ -7,13 +7,13 @@ from functools import partial
 
 import click
 
-from blofin_agent import clock
 from blofin_agent.commands import copying, show
 from blofin_agent.commands.console import read_settings
 from blofin_agent.commands.copy_show import CopyShow, summary_lines
 from blofin_agent.commands.copying import Order
 from blofin_agent.commands.looking import json_option
 from blofin_agent.commands.options import copied_option
+from blofin_agent.runtime import clock
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE, WrongUse
 from blofin_agent.store.engine import Store, open_store
 from blofin_agent.store.errors import WrongUrl

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from blofin_agent.commands.copier import Teller
 from blofin_agent.commands.copy_report import Copied, Kept, Outcome, Report, Table, unit
 from blofin_agent.commands.show import TerminalBar
-from blofin_agent.text import minute_text, plural
+from blofin_agent.runtime.format import minute_text, plural
 
 MOST_LINES = 20
 """So many days with other candles are shown; `--json` has more."""

@@ -10,8 +10,8 @@ from blofin_agent.commands.copy_report import Report
 from blofin_agent.commands.copy_tables import Tables
 from blofin_agent.commands.patience import Patient
 from blofin_agent.domain.symbols import needs_listing
+from blofin_agent.runtime.shutdown import Stop, until_signal
 from blofin_agent.runtime.user_errors import Failed, WrongUse
-from blofin_agent.stopping import Stop, until_signal
 from blofin_agent.store import copying
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable

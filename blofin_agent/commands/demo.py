@@ -11,13 +11,14 @@ from pathlib import Path
 import sqlalchemy as sa
 import trio
 
-from blofin_agent import __version__, agent, clock
-from blofin_agent.clock import wall_ms
+from blofin_agent import __version__, agent
 from blofin_agent.commands import show
 from blofin_agent.config import Settings
 from blofin_agent.domain.candle import HOUR, MINUTE, Rows, Source
 from blofin_agent.domain.time_range import Span, window
 from blofin_agent.exchange.rest_client import client
+from blofin_agent.runtime import clock
+from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.runtime.user_errors import Failed, WrongUse
 from blofin_agent.simulator.instruments import parse_symbols
 from blofin_agent.simulator.market import Market

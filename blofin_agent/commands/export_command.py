@@ -12,7 +12,6 @@ import click
 import sqlalchemy as sa
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from blofin_agent.clock import wall_ms
 from blofin_agent.commands import export as engine
 from blofin_agent.commands.console import opened, read_settings, say
 from blofin_agent.commands.export import MANIFEST, SPLITS, Entry, Split, Wanted
@@ -28,10 +27,11 @@ from blofin_agent.commands.show import TerminalBar
 from blofin_agent.config import Settings
 from blofin_agent.domain.symbols import choose, complain, is_symbol
 from blofin_agent.domain.time_range import Span, window
+from blofin_agent.runtime.clock import wall_ms
+from blofin_agent.runtime.format import percent, plural
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE, Failed
 from blofin_agent.store.engine import Store
 from blofin_agent.store.tables import instruments
-from blofin_agent.text import percent, plural
 
 STDOUT = "-"
 

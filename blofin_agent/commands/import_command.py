@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 import trio
 
-from blofin_agent import clock
 from blofin_agent.commands import show
 from blofin_agent.commands.console import opened, opened_to_plan, read_settings
 from blofin_agent.commands.import_report import Report
@@ -16,8 +15,9 @@ from blofin_agent.commands.import_show import ImportShow, report_lines
 from blofin_agent.commands.importer import Importer
 from blofin_agent.commands.looking import json_option
 from blofin_agent.commands.patience import Patient
+from blofin_agent.runtime import clock
+from blofin_agent.runtime.shutdown import Stop, until_signal
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE, Failed
-from blofin_agent.stopping import Stop, until_signal
 from blofin_agent.store import old_file
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreError, StoreUnavailable

@@ -6,7 +6,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from blofin_agent.commands.import_report import Difference, Found, Report, Runs
 from blofin_agent.commands.show import TerminalBar
-from blofin_agent.text import minute_text, plural
+from blofin_agent.runtime.format import minute_text, plural
 
 MOST_LINES = 20
 """So many closes that differ are shown; `--json` has more."""

@@ -8,12 +8,12 @@ import click
 import sqlalchemy as sa
 
 from blofin_agent import gaps as gap_list
-from blofin_agent.clock import wall_ms
 from blofin_agent.commands import tables
 from blofin_agent.commands.console import opened, read_settings, say
 from blofin_agent.commands.options import lookback_option, symbols_option
 from blofin_agent.commands.stored import read_coverage
 from blofin_agent.domain.backfill_run import Run, Status
+from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE
 from blofin_agent.store import runs as run_list
 from blofin_agent.watch import Watch, health_of, worst_first

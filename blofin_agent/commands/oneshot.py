@@ -18,11 +18,11 @@ from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.symbols import complain, needs_listing
 from blofin_agent.domain.time_range import Span
-from blofin_agent.loading import settle
 from blofin_agent.parts import Parts, assemble
-from blofin_agent.retry import Backoff
+from blofin_agent.runtime.backoff import Backoff
+from blofin_agent.runtime.gc_tuning import settle
+from blofin_agent.runtime.shutdown import DRAIN_S, Stop, until_signal
 from blofin_agent.runtime.user_errors import Failed, WrongUse
-from blofin_agent.stopping import DRAIN_S, Stop, until_signal
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.watch import Watch, worst_first

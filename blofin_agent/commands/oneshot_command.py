@@ -8,7 +8,7 @@ from typing import Any
 import click
 import httpx
 
-from blofin_agent import __version__, clock
+from blofin_agent import __version__
 from blofin_agent.commands import oneshot, show
 from blofin_agent.commands.console import opened, opened_to_plan, read_settings
 from blofin_agent.commands.options import (
@@ -25,6 +25,7 @@ from blofin_agent.commands.pushgateway import Gateway
 from blofin_agent.commands.report import Need, Report, plan_json
 from blofin_agent.config import Settings
 from blofin_agent.exchange.rest_client import client as make_client
+from blofin_agent.runtime import clock
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 import trio
 
-from blofin_agent.retry import Backoff
+from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable
 

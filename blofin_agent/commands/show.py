@@ -24,7 +24,7 @@ from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.sanitize import one_line
 from blofin_agent.domain.symbol_coverage import Count, History
 from blofin_agent.gaps import spans_text
-from blofin_agent.text import duration_text, minute_text, percent, plural
+from blofin_agent.runtime.format import duration_text, minute_text, percent, plural
 from blofin_agent.watch import worst_first
 
 

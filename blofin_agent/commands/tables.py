@@ -13,7 +13,7 @@ from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE
 from blofin_agent.domain.timeline import Cells, grid, strip
 from blofin_agent.fleet_overview import Fleet
 from blofin_agent.gaps import Gap
-from blofin_agent.text import clock_text, duration_text, minute_text, percent
+from blofin_agent.runtime.format import clock_text, duration_text, minute_text, percent
 from blofin_agent.watch import Watch, worst_first
 
 _COLOURS = ((GOOD_COVERAGE, "green"), (WARN_COVERAGE, "yellow"), (0.0, "red"))

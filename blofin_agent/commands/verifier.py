@@ -23,11 +23,11 @@ from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span, subtract
 from blofin_agent.domain.verification import Difference, Doubts, compare, widen
 from blofin_agent.pager import Pager
-from blofin_agent.stopping import DRAIN_S
+from blofin_agent.runtime.format import plural
+from blofin_agent.runtime.shutdown import DRAIN_S
 from blofin_agent.store import verifications
 from blofin_agent.store.engine import Store
 from blofin_agent.store.verifications import Outcome, Repair
-from blofin_agent.text import plural
 from blofin_agent.writer import Writer
 
 log = structlog.get_logger()

@@ -18,8 +18,8 @@ from blofin_agent.domain.symbols import complain
 from blofin_agent.domain.time_range import Span
 from blofin_agent.gaps import span_text
 from blofin_agent.parts import Parts, assemble
+from blofin_agent.runtime.shutdown import Stop, until_signal
 from blofin_agent.runtime.user_errors import Failed
-from blofin_agent.stopping import Stop, until_signal
 from blofin_agent.store import verifications
 from blofin_agent.store.engine import Store
 from blofin_agent.store.errors import StoreUnavailable

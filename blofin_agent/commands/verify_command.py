@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from blofin_agent import __version__, clock
+from blofin_agent import __version__
 from blofin_agent.commands import show, verify_show
 from blofin_agent.commands import verify as verifying
 from blofin_agent.commands.console import opened, read_settings
@@ -24,6 +24,7 @@ from blofin_agent.commands.pushgateway import Gateway
 from blofin_agent.commands.verify import Order
 from blofin_agent.commands.verify_report import Report
 from blofin_agent.exchange.rest_client import client as make_client
+from blofin_agent.runtime import clock
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE
 
 PAGES = 3

@@ -13,7 +13,7 @@ from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 
-from blofin_agent.clock import wall_ms
+from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.simulator.app import WS_PATH, Exchange, make_app
 from blofin_agent.simulator.broadcaster import Hub
 from blofin_agent.simulator.faults.registry import Faults

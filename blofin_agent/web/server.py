@@ -12,8 +12,8 @@ from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ASGIFramework
 
-from blofin_agent.clock import wall_ms
 from blofin_agent.observability.log_limit import Seldom
+from blofin_agent.runtime.clock import wall_ms
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from blofin_agent.domain.candle import MINUTE
-from blofin_agent.text import percent
+from blofin_agent.runtime.format import percent
 from tests.browser.conftest import HOLED, LISTED, WITHHELD
 from tests.processes import until
 

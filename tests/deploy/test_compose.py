@@ -14,7 +14,7 @@ import yaml
 
 from blofin_agent import __version__, config
 from blofin_agent.config import Settings
-from blofin_agent.stopping import STOP_S
+from blofin_agent.runtime.shutdown import STOP_S
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"

@@ -13,8 +13,8 @@ import pytest
 from blofin_agent.cli import main
 from blofin_agent.commands import textfile
 from blofin_agent.config import Settings
+from blofin_agent.runtime.shutdown import STOP_S
 from blofin_agent.runtime.user_errors import INCOMPLETE, WRONG_USE
-from blofin_agent.stopping import STOP_S
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "deploy/systemd"

@@ -11,10 +11,10 @@ from blofin_agent.domain.symbols import is_symbol
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.trade import Tick
 from blofin_agent.domain.unavailability import Proof
+from blofin_agent.runtime.format import clock_text
 from blofin_agent.store import candles, ledger, ticks
 from blofin_agent.store.schema import metadata
 from blofin_agent.store.tables import instruments
-from blofin_agent.text import clock_text
 
 NOW = 1_790_000_040_000
 INFINITE = float("inf")

@@ -1,7 +1,7 @@
 """What BloFin does wrong, fault by fault, at a running agent: it is seen, and mended by itself.
 
-Time goes fast in both processes (see `blofin_agent.clock`), so a minute takes three seconds. The
-suite tries those that real sockets show; `make test-slow` tries all.
+Time goes fast in both processes (see `blofin_agent.runtime.clock`): a minute takes three seconds.
+The suite tries those that real sockets show; `make test-slow` tries all.
 """
 
 import collections

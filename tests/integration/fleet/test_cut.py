@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from blofin_agent.stopping import STOP_S
+from blofin_agent.runtime.shutdown import STOP_S
 from tests.integration.fleet import laws
 from tests.pace import FLEET, REAL, fleet_s
 from tests.postgres import own_server

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.retry import Backoff
+from blofin_agent.runtime.backoff import Backoff
 
 
 @given(first=st.floats(0.1, 10), times=st.integers(1, 20), tries=st.integers(1, 30))

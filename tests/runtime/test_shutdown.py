@@ -7,7 +7,7 @@ import threading
 import pytest
 import trio
 
-from blofin_agent.stopping import Stop, until_signal
+from blofin_agent.runtime.shutdown import Stop, until_signal
 
 
 @pytest.fixture

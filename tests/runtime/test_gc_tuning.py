@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from blofin_agent.loading import EVERY, loading, settle
+from blofin_agent.runtime.gc_tuning import EVERY, loading, settle
 
 
 @pytest.fixture(autouse=True)
