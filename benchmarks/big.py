@@ -9,8 +9,8 @@ from pathlib import Path
 from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.simulator.instruments import choose
-from blofin_agent.store import candles
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
+from blofin_agent.store.tables import candles
 
 SYMBOLS = tuple(sorted(choose(500)))
 RECENT = 25 * HOUR // MINUTE

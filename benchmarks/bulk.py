@@ -13,7 +13,7 @@ from benchmarks.figure import Figure
 from benchmarks.postgres import PAGE, TURNS, in_transaction, store_of
 from blofin_agent.domain.candle import DAY, Candle
 from blofin_agent.runtime.clock import wall_ms
-from blofin_agent.store.postgresql import driver_of
+from blofin_agent.store.postgresql.connections import driver_of
 
 _NAMES = "symbol, bar, open_time, open, high, low, close, volume, volume_base, volume_quote, source"
 _KINDS = ("text", "text", "int8", *("float8",) * 7, "text")

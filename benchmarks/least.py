@@ -37,9 +37,8 @@ from blofin_agent.exchange.rest_client import client
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.simulator.market import HOLE_RATE, Market
 from blofin_agent.simulator.server import Options, Running, serve
-from blofin_agent.store import candles
-from blofin_agent.store.engine import open_store
-from blofin_agent.store.tables import instruments
+from blofin_agent.store.database import open_store
+from blofin_agent.store.tables import candles, instruments
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "SOL-USDT")
 DAYS = 7

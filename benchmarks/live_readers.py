@@ -34,7 +34,7 @@ from blofin_agent.parts import Parts, assemble
 from blofin_agent.protocol.candle_row import WireRow
 from blofin_agent.protocol.websocket import channel, subscribe_messages
 from blofin_agent.runtime.gc_tuning import settle
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 
 Counted = dict[str, float]
 _LOOK_S = 0.1

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from blofin_agent.store.engine import Store, open_store
+from blofin_agent.store.database import Store, open_store
 from tests.postgres import Server, is_there
 
 PAGE = 1_440

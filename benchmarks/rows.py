@@ -31,8 +31,8 @@ from benchmarks.big import SYMBOLS, Big, build, minutes
 from benchmarks.figure import Figure, at_most
 from benchmarks.running import agent
 from blofin_agent.domain.candle import MINUTE, Bar, Rows, Source
-from blofin_agent.store import candles
-from blofin_agent.store.engine import Store, open_store
+from blofin_agent.store.database import Store, open_store
+from blofin_agent.store.tables import candles
 
 SIZES = (1_000_000, 10_000_000, 100_000_000)
 BYTES_A_ROW = 130

@@ -25,9 +25,10 @@ from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.symbol_assignment import Member, share_out
 from blofin_agent.domain.time_range import Span
 from blofin_agent.runtime.clock import wall_ms
-from blofin_agent.store import blocks, candles, fleet, partitions, runs
-from blofin_agent.store.engine import Store
-from blofin_agent.store.fleet import Me
+from blofin_agent.store.database import Store
+from blofin_agent.store.postgresql import partitions
+from blofin_agent.store.tables import backfill_runs, candles, coverage_blocks, fleet
+from blofin_agent.store.tables.fleet import Me
 
 lacking = postgres.lacking
 
@@ -71,8 +72,8 @@ def _width(store: Store, names: list[str]) -> list[Figure]:
 
     def begin(_turn: int) -> None:
         span = Span(end - 7 * DAY, end + DAY)
-        for some in blocks.portions(names, Bar.M1, span):
-            store.read_here(lambda db: blocks.load(db, Bar.M1, span, some))  # noqa: B023
+        for some in coverage_blocks.portions(names, Bar.M1, span):
+            store.read_here(lambda db: coverage_blocks.load(db, Bar.M1, span, some))  # noqa: B023
 
     minute(0)
     live = median_ms(lambda turn: minute(turn + 1), turns)
@@ -152,7 +153,7 @@ def _passes(server: Any) -> Figure:
 def _pass(connection: sa.Connection, at: int) -> None:
     for number in range(WIDTHS[0]):
         run = Run(f"SIM{number}-USDT", "1m", Trigger.PERIODIC, started=at, finished=at)
-        runs.record(connection, run)
+        backfill_runs.record(connection, run)
 
 
 def _bytes_a_candle(connection: sa.Connection) -> float:

@@ -11,9 +11,9 @@ from blofin_agent.domain.candle import DAY, MINUTE, Bar
 from blofin_agent.domain.coverage_blocks import starts
 from blofin_agent.domain.time_range import Span
 from blofin_agent.runtime.clock import wall_ms
-from blofin_agent.store import blocks
-from blofin_agent.store.engine import Store, open_store
-from blofin_agent.store.sqlite import fold
+from blofin_agent.store.database import Store, open_store
+from blofin_agent.store.sqlite.driver import fold
+from blofin_agent.store.tables import coverage_blocks
 
 _FIRST = """
 WITH RECURSIVE bar(time) AS (SELECT :start UNION ALL SELECT time + 60000 FROM bar
@@ -65,10 +65,10 @@ def stock(path: Path, symbols: Sequence[str], days: int) -> Stock:
     with store.engine.begin() as connection:
         values = {"symbol": first, "start": span.start, "end": span.end}
         connection.execute(sa.text(_FIRST), values)
-        blocks.mend(connection, Bar.M1, first, these)
+        coverage_blocks.mend(connection, Bar.M1, first, these)
     for symbol in sorted(set(symbols) - {first}):
         _write(store, symbol, first)
-    wrong = store.read_here(partial(blocks.wrong, bar=Bar.M1, symbol=last, these=these))
+    wrong = store.read_here(partial(coverage_blocks.wrong, bar=Bar.M1, symbol=last, these=these))
     if wrong:
         raise AssertionError(f"the blocks of {last} do not say what its candles say")
     store.close()

@@ -31,7 +31,7 @@ from blofin_agent.parts import Parts, assemble
 from blofin_agent.simulator.instruments import choose
 from blofin_agent.simulator.rate_limits import RULES
 from blofin_agent.simulator.server import Options, Simulator
-from blofin_agent.store.engine import Store, open_store
+from blofin_agent.store.database import Store, open_store
 from tests.laws.virtual import Network, Wall, client
 from tests.pace import jump
 

@@ -30,7 +30,7 @@ from blofin_agent.domain.candle import MINUTE
 from blofin_agent.exchange.rest_client import client as make_client
 from blofin_agent.runtime import clock
 from blofin_agent.simulator.rest_api import MAXIMUM_LIMIT
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 
 CCXT_BEST_PAGE = 1_440
 

@@ -22,12 +22,12 @@ from blofin_agent.reconcile import Reconciler
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.gc_tuning import settle
 from blofin_agent.runtime.shutdown import DRAIN_S, Stop, until_signal
-from blofin_agent.store import runs
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.fleet import Me
+from blofin_agent.store.maintenance import Upkeep
+from blofin_agent.store.tables import backfill_runs
+from blofin_agent.store.tables.fleet import Me
 from blofin_agent.ticks import Ticks
-from blofin_agent.upkeep import Upkeep
 from blofin_agent.web.app import create_app
 from blofin_agent.web.listen import access
 from blofin_agent.web.server import serve
@@ -204,7 +204,9 @@ async def _load(store: Store, parts: Parts) -> None:
         try:
             await parts.roster.load()
             watch = parts.watch
-            last = partial(runs.latest_of_each, bar=watch.bar, symbols=list(watch.histories))
+            last = partial(
+                backfill_runs.latest_of_each, bar=watch.bar, symbols=list(watch.histories)
+            )
             watch.last_runs |= await store.read("load", last)
             await success.recall(store, parts.metrics)
         except StoreUnavailable:

@@ -18,10 +18,10 @@ from blofin_agent.domain.errors import Banned, Stopped
 from blofin_agent.domain.rate_limit import Limit, Refusal, Suspension
 from blofin_agent.limit_texts import limits_text, share_text
 from blofin_agent.runtime.format import clock_text
-from blofin_agent.store import budget as stored
-from blofin_agent.store.budget import Grant, Known
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.tables import rate_limit as stored
+from blofin_agent.store.tables.rate_limit import Grant, Known
 
 log = structlog.get_logger()
 

@@ -10,10 +10,11 @@ from functools import partial
 from blofin_agent.domain.backfill_run import Run, Status
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.time_range import Span
-from blofin_agent.store import candles, runs
-from blofin_agent.store.candles import Stored
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.tables import backfill_runs as runs
+from blofin_agent.store.tables import candles
+from blofin_agent.store.tables.candles import Stored
 
 
 class ArchiveAway(Exception):

@@ -13,9 +13,9 @@ import structlog
 import trio
 
 from blofin_agent.domain.coverage_blocks import starts
-from blofin_agent.store import blocks
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.tables import coverage_blocks
 from blofin_agent.watch import Watch
 
 log = structlog.get_logger()
@@ -66,8 +66,8 @@ class Audit:
                 await trio.sleep((time.perf_counter() - begun) * (1 / SHARE - 1))
 
     async def _compare(self, symbol: str, these: range) -> None:
-        look = partial(blocks.wrong, bar=self._watch.bar, symbol=symbol, these=these)
+        look = partial(coverage_blocks.wrong, bar=self._watch.bar, symbol=symbol, these=these)
         if wrong := await self._store.read("reconcile", look):
-            mend = partial(blocks.mend, bar=self._watch.bar, symbol=symbol, these=wrong)
+            mend = partial(coverage_blocks.mend, bar=self._watch.bar, symbol=symbol, these=wrong)
             await self._store.write("coverage", mend)
             self._mended()

@@ -24,9 +24,9 @@ from blofin_agent.domain.time_range import Span, subtract
 from blofin_agent.metrics import Metrics
 from blofin_agent.pager import Pager
 from blofin_agent.runtime.format import plural
-from blofin_agent.store import runs
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.tables import backfill_runs
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Batch, Writer
 
@@ -245,4 +245,4 @@ class Filler:
     async def _record(self, run: Run) -> None:
         self._watch.last_runs[run.symbol] = run
         with suppress(StoreUnavailable):
-            await self._store.write("run", partial(runs.record, run=run))
+            await self._store.write("run", partial(backfill_runs.record, run=run))

@@ -23,7 +23,7 @@ from blofin_agent.exchange.rest_client import client as make_client
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.gc_tuning import loading
 from blofin_agent.runtime.user_errors import FAILED, WRONG_USE, Failed
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreError, WrongUrl
 from blofin_agent.store.timing import of_environment
 from blofin_agent.web.listen import listen

@@ -21,10 +21,10 @@ from blofin_agent.domain.rate_limit import Limit
 from blofin_agent.domain.symbol_assignment import Member, Shares
 from blofin_agent.fleet_status import Crew
 from blofin_agent.runtime.format import plural
-from blofin_agent.store import fleet as stored
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.fleet import Me, Superseded
+from blofin_agent.store.tables import fleet as stored
+from blofin_agent.store.tables.fleet import Me, Superseded
 
 log = structlog.get_logger()
 

@@ -7,9 +7,9 @@ from itertools import groupby
 import sqlalchemy as sa
 
 from blofin_agent.domain.symbol_assignment import Member, share_out
-from blofin_agent.store import fleet as fleet_rows
-from blofin_agent.store.fleet import Seen
+from blofin_agent.store.tables import fleet as fleet_rows
 from blofin_agent.store.tables import instruments
+from blofin_agent.store.tables.fleet import Seen
 
 
 @dataclass(frozen=True, slots=True)

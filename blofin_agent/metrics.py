@@ -12,14 +12,14 @@ from blofin_agent.domain.candle import Reason, Source
 from blofin_agent.domain.errors import OUTCOMES
 from blofin_agent.domain.rate_limit import LIMITS
 from blofin_agent.families import Family, Kind
-from blofin_agent.store.engine import Done
+from blofin_agent.store.database import Done
 from blofin_agent.store_trouble import AWAY, OPERATIONS, StoreTrouble
 from blofin_agent.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from blofin_agent.store.verifications import Totals
+    from blofin_agent.store.tables.verifications import Totals
 
 ENDPOINTS = ("candles", "instruments")
 KINDS = ("candle", "trade", "ack", "refused", "pong", "invalid")

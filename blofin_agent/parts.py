@@ -15,7 +15,7 @@ from blofin_agent.pager import Pager
 from blofin_agent.passes import AT_ONCE, Passes, Policy
 from blofin_agent.roster import Roster
 from blofin_agent.runtime.clock import wall_ms
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store_trouble import AWAY
 from blofin_agent.throttle import Throttle
 from blofin_agent.trouble import Trouble

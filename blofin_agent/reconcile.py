@@ -18,11 +18,17 @@ from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.metrics import Metrics
 from blofin_agent.runtime.format import plural
-from blofin_agent.store import blocks, candles, ledger, runs, verifications
-from blofin_agent.store.blocks import Stored
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.tables import heartbeats
+from blofin_agent.store.tables import (
+    backfill_runs,
+    candles,
+    coverage_blocks,
+    heartbeats,
+    unavailable,
+    verifications,
+)
+from blofin_agent.store.tables.coverage_blocks import Stored
 from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
@@ -128,16 +134,16 @@ class Reconciler:
 
     async def _compare(self) -> None:
         bar, span = self._watch.bar, self._watch.loading()
-        for symbols in blocks.portions(list(self._watch.histories), bar, span):
-            load = partial(blocks.load, bar=bar, span=span, symbols=symbols)
+        for symbols in coverage_blocks.portions(list(self._watch.histories), bar, span):
+            load = partial(coverage_blocks.load, bar=bar, span=span, symbols=symbols)
             # No transaction of ours is under way meanwhile: what differs was done by others.
             async with self._writer.committing:
                 for symbol, stored in (await self._store.read("reconcile", load)).items():
                     if symbol in self._watch.histories:
                         self._follow(self._watch.histories[symbol], stored, span)
-            last_runs = partial(runs.latest_of_each, bar=bar, symbols=symbols)
+            last_runs = partial(backfill_runs.latest_of_each, bar=bar, symbols=symbols)
             self._watch.last_runs |= await self._store.read("reconcile", last_runs)
-        load_proofs = partial(ledger.load_proofs, bar=bar, since=span.start)
+        load_proofs = partial(unavailable.load_proofs, bar=bar, since=span.start)
         async with self._writer.committing:
             proofs = await self._store.read("reconcile", load_proofs)
             # What a page proved meanwhile is about to be stored.

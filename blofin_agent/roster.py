@@ -14,10 +14,9 @@ from blofin_agent.domain.symbols import choose, complain
 from blofin_agent.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.format import plural
-from blofin_agent.store import blocks, ledger
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.tables import instruments
+from blofin_agent.store.tables import coverage_blocks, instruments, unavailable
 from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
 
@@ -208,10 +207,10 @@ class Roster:
     async def _load_coverage(self, histories: dict[str, History]) -> None:
         bar, span = self._watch.bar, self._watch.loading()
         proofs = await self._store.read(
-            "load", partial(ledger.load_proofs, bar=bar, since=span.start)
+            "load", partial(unavailable.load_proofs, bar=bar, since=span.start)
         )
-        for symbols in blocks.portions(list(histories), bar, span):
-            load = partial(blocks.load, bar=bar, span=span, symbols=symbols)
+        for symbols in coverage_blocks.portions(list(histories), bar, span):
+            load = partial(coverage_blocks.load, bar=bar, span=span, symbols=symbols)
             for symbol, stored in (await self._store.read("load", load)).items():
                 history = histories[symbol]
                 history.held, history.live = stored

@@ -7,7 +7,7 @@ only once the like of it works.
 import time
 from typing import TYPE_CHECKING
 
-from blofin_agent.store.engine import Done
+from blofin_agent.store.database import Done
 from blofin_agent.store.errors import StoreFull
 from blofin_agent.trouble import Trouble
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from blofin_agent.metrics import Metrics
 from blofin_agent.passes import Pass
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import heartbeats
 from blofin_agent.store.tables.heartbeats import SERVICE

@@ -26,9 +26,9 @@ from blofin_agent.domain.instrument import Listed
 from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.time_range import Span
 from blofin_agent.metrics import Metrics
-from blofin_agent.store.budget import Grant
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.tables.rate_limit import Grant
 from blofin_agent.trouble import Trouble
 
 T = TypeVar("T")

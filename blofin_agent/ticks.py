@@ -19,9 +19,9 @@ from blofin_agent.domain.trade import Tick
 from blofin_agent.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.format import plural
-from blofin_agent.store import ticks
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.tables import trades
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 
@@ -101,7 +101,7 @@ class Ticks:
 
     async def _store_some(self) -> None:
         some = list(islice(self._waiting, MOST_ROWS))
-        inserted = await self._after_candles(partial(ticks.insert, found=some))
+        inserted = await self._after_candles(partial(trades.insert, found=some))
         for _ in some:
             self._waiting.popleft()
         for symbol, new in inserted.items():
@@ -118,7 +118,7 @@ class Ticks:
     async def _forget(self) -> int:
         """Delete what is old now; leave the rest for next time when the database is away."""
         forget = partial(
-            ticks.forget,
+            trades.forget,
             now_ms=self._watch.clock(),
             retention_ms=self._retention_ms,
             most=MOST_FORGOTTEN,

@@ -11,9 +11,9 @@ import trio
 from blofin_agent.domain.candle import Candle, Rows, Source
 from blofin_agent.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.store import candles, ledger
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.tables import candles, unavailable
 from blofin_agent.watch import Watch
 
 CAPACITY = 10_000
@@ -190,7 +190,7 @@ class Writer:
         if history is not None:
             proofs = history.proofs
             save = partial(
-                ledger.save_proofs,
+                unavailable.save_proofs,
                 symbol=symbol,
                 bar=history.bar,
                 proofs=proofs,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 from tests import ports, programs
 
 USER = "postgres"

@@ -7,7 +7,7 @@ from blofin_agent.audit import AGAIN_S, REST_S
 from blofin_agent.domain.candle import DAY, MINUTE, Source
 from blofin_agent.domain.coverage_blocks import BARS, pack
 from blofin_agent.reconcile import EVERY_S
-from blofin_agent.store import blocks
+from blofin_agent.store.tables import coverage_blocks
 
 ALL = pack((1 << BARS) - 1)
 SYMBOL = "BTC-USDT"
@@ -86,13 +86,13 @@ async def test_another_round_comes_after_somebody_wrote_and_a_rest(house, noon, 
     """While nobody else writes there is none; and who writes all the time costs little."""
     place = house()
     rounds = []
-    wrong = blocks.wrong
+    wrong = coverage_blocks.wrong
 
     def noted(connection, bar, symbol, these):
         rounds.append(trio.from_thread.run_sync(trio.current_time))
         return wrong(connection, bar, symbol, these)
 
-    monkeypatch.setattr(blocks, "wrong", noted)
+    monkeypatch.setattr(coverage_blocks, "wrong", noted)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(place.reconciler.run)
         await trio.sleep(2 * REST_S)

@@ -15,7 +15,7 @@ from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.links import Links
 from blofin_agent.protocol.subscriptions import Subscriptions
-from blofin_agent.store import candles
+from blofin_agent.store.tables import candles
 from blofin_agent.verdict import Healing
 
 

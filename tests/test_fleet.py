@@ -14,10 +14,10 @@ from blofin_agent.domain.rate_limit import LIMITS
 from blofin_agent.domain.symbol_assignment import share_out
 from blofin_agent.fleet import Fleet
 from blofin_agent.fleet_status import Crew as Told
-from blofin_agent.store import fleet as stored
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.fleet import Me
+from blofin_agent.store.tables import fleet as stored
+from blofin_agent.store.tables.fleet import Me
 from blofin_agent.store.timing import DEFAULT
 from tests.conftest import NOW
 

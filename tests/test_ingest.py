@@ -10,7 +10,7 @@ from blofin_agent.domain.errors import Banned, RateLimited
 from blofin_agent.domain.rate_limit import BAN
 from blofin_agent.exchange.websocket_session import FeedLost, Timing
 from blofin_agent.ingest import CONNECT_EVERY_S, PER_CONNECTION, Ingest
-from blofin_agent.store import budget
+from blofin_agent.store.tables import rate_limit
 
 STORED = "SELECT symbol, open_time, source FROM candles ORDER BY symbol, open_time"
 
@@ -343,7 +343,9 @@ async def test_a_connection_waits_for_those_of_other_agents_behind_the_address(h
     place = house(hours=1)
     begun = trio.current_time()
     for _ in range(4):
-        await place.store.write("budget", lambda db: budget.connect_at(db, "", place.wall(), 1_250))
+        await place.store.write(
+            "budget", lambda db: rate_limit.connect_at(db, "", place.wall(), 1_250)
+        )
     await run(live(place), 10)
     (at,) = peer.connects
     assert at - begun == pytest.approx(4 * CONNECT_EVERY_S)

@@ -12,9 +12,9 @@ from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import MINUTE, Bar
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.metrics import DISCONNECTS, Metrics
-from blofin_agent.store.engine import Done
+from blofin_agent.store.database import Done
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.verifications import Totals
+from blofin_agent.store.tables.verifications import Totals
 from blofin_agent.watch import Watch
 
 OUTCOMES = [

@@ -6,7 +6,7 @@ from blofin_agent.domain.candle import HOUR, MINUTE
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Holes
 from blofin_agent.reconcile import EVERY_S
-from blofin_agent.store import ledger
+from blofin_agent.store.tables import unavailable
 
 VALUES = "2.5, 3, 1, 2, 10, 0.5, 20, 'blofin_ws'"
 
@@ -88,7 +88,7 @@ async def test_what_another_process_repaired_is_no_longer_live(house, end):
 
 async def test_no_portion_is_forgotten(house, end, monkeypatch):
     """The store is read some symbols at a time."""
-    monkeypatch.setattr("blofin_agent.store.blocks.MOST_BARS", 3_000)
+    monkeypatch.setattr("blofin_agent.store.tables.coverage_blocks.MOST_BARS", 3_000)
     place = house(hours=1, watched=[f"S{number}-USDT" for number in range(7)])
     for symbol in place.watch.histories:
         (statement,) = insert(end - MINUTE)
@@ -119,14 +119,14 @@ def learn(place, end):
 async def test_what_a_page_proves_while_proofs_are_read_is_kept(house, end, nursery, monkeypatch):
     """What was read is older than that."""
     place = house(hours=1)
-    load = ledger.load_proofs
+    load = unavailable.load_proofs
 
     def load_and_learn(*args, **how):
         found = load(*args, **how)
         trio.from_thread.run_sync(lambda: nursery.start_soon(lambda: learn(place, end)))
         return found
 
-    monkeypatch.setattr(ledger, "load_proofs", load_and_learn)
+    monkeypatch.setattr(unavailable, "load_proofs", load_and_learn)
     await place.reconciler.once()
     assert place.watch.counts()["BTC-USDT"].unavailable == 1
     await place.writer.save_unsaved_proofs()

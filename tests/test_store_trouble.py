@@ -2,7 +2,7 @@
 
 import pytest
 
-from blofin_agent.store.engine import Done
+from blofin_agent.store.database import Done
 from blofin_agent.store.errors import StoreFull, StoreUnavailable
 from blofin_agent.store_trouble import FULL_S, StoreTrouble
 

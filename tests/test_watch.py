@@ -7,8 +7,7 @@ from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.symbol_coverage import Count, Health, History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.store import candles, ledger
-from blofin_agent.store.tables import instruments
+from blofin_agent.store.tables import candles, instruments, unavailable
 from blofin_agent.watch import Watch, health_of, worst_first
 
 
@@ -68,7 +67,7 @@ def test_commands_read_the_same_coverage_from_the_store(store, candle, end, monk
     with store.engine.begin() as connection:
         rows = candle.Rows("BTC-USDT", Source.LIVE, [candle(end - MINUTE)])
         candles.insert(connection, Bar.M1, [rows])
-        ledger.save_proofs(connection, "BTC-USDT", Bar.M1, [Proof(hole, end, 1, end)], 0)
+        unavailable.save_proofs(connection, "BTC-USDT", Bar.M1, [Proof(hole, end, 1, end)], 0)
         listed = [Instrument("BTC-USDT", end - 30 * MINUTE, "live")]
         instruments.save_instruments(connection, listed, end)
     settings = load(blofin_symbols="BTC-USDT,ETH-USDT", backfill_lookback_hours=1)

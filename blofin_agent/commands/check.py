@@ -20,7 +20,7 @@ from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import channel
 from blofin_agent.reconcile import SERVICE
 from blofin_agent.runtime.format import clock_text, plural
-from blofin_agent.store.engine import Store, open_store
+from blofin_agent.store.database import Store, open_store
 from blofin_agent.store.errors import StoreError
 from blofin_agent.store.tables import heartbeats
 from blofin_agent.store.timing import of_environment

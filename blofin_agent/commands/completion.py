@@ -5,7 +5,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from blofin_agent import config
 from blofin_agent.config import SettingsError
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreError
 from blofin_agent.store.tables import instruments
 

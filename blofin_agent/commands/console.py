@@ -9,7 +9,7 @@ import click
 from blofin_agent import config, logs
 from blofin_agent.config import Settings
 from blofin_agent.domain.sanitize import one_line
-from blofin_agent.store.engine import Store, open_store
+from blofin_agent.store.database import Store, open_store
 from blofin_agent.store.errors import NoDatabase
 from blofin_agent.store.timing import of_environment
 

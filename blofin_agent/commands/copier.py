@@ -12,14 +12,15 @@ from functools import partial
 import sqlalchemy as sa
 
 from blofin_agent.commands.copy_report import Copied, Report
-from blofin_agent.commands.patience import Patient
 from blofin_agent.domain.candle import Bar, Rows
 from blofin_agent.domain.candle_diff import Row, by_source, compare, reach, spread, takable
 from blofin_agent.domain.symbols import is_symbol
 from blofin_agent.domain.time_range import Span
-from blofin_agent.store import candles, copying
-from blofin_agent.store.partitions import WEEK
-from blofin_agent.store.series import Series, next_series
+from blofin_agent.store.bulk_copy import candle_copy
+from blofin_agent.store.postgresql.partitions import WEEK
+from blofin_agent.store.retrying import Patient
+from blofin_agent.store.tables import candles
+from blofin_agent.store.tables.candle_series import Series, next_series
 
 BLOCKS = 7
 """Blocks that are read and written together: 10,080 bars, a week of 1m bars."""
@@ -81,19 +82,19 @@ class Copier:
     async def _series(self, series: Series, told: Copied) -> None:
         bar = _bar_of(series)
         if bar is None or series.first is None or series.last is None:
-            count = partial(copying.count, symbol=series.symbol, bar=series.bar)
+            count = partial(candle_copy.count, symbol=series.symbol, bar=series.bar)
             told.candles = told.refused = await self._source.read("copy", count)
             return
         symbol, at, end = series.symbol, series.first, series.last + bar.ms
         following: int | None = at
         while following is not None and following <= series.last:
             at, span = following, reach(following, bar, BLOCKS)
-            read = partial(copying.read, symbol=symbol, bar=bar, span=span)
+            read = partial(candle_copy.read, symbol=symbol, bar=bar, span=span)
             following = span.end
             if rows := await self._source.read("copy", read):
                 await self._stretch(told, bar, span, rows)
             else:
-                next_time = partial(copying.next_time, symbol=symbol, bar=bar, since=span.end)
+                next_time = partial(candle_copy.next_time, symbol=symbol, bar=bar, since=span.end)
                 following = await self._source.read("copy", next_time)
             self._tell.advanced((min(following or end, end) - at) // bar.ms)
 
@@ -102,7 +103,7 @@ class Copier:
         ours = takable(rows, nan=self._takes_nan)
         told.candles += len(rows)
         told.refused += len(rows) - len(ours)
-        look = partial(copying.read, symbol=told.symbol, bar=bar, span=span)
+        look = partial(candle_copy.read, symbol=told.symbol, bar=bar, span=span)
         before = after = compare(ours, await self._target.read("copy", look), bar)
         lacking = [row for day in before for row in day.lacking]
         if lacking:

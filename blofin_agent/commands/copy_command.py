@@ -15,7 +15,7 @@ from blofin_agent.commands.looking import json_option
 from blofin_agent.commands.options import copied_option
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE, WrongUse
-from blofin_agent.store.engine import Store, open_store
+from blofin_agent.store.database import Store, open_store
 from blofin_agent.store.errors import WrongUrl
 from blofin_agent.store.timing import of_environment
 

@@ -9,10 +9,10 @@ from functools import partial
 import sqlalchemy as sa
 
 from blofin_agent.commands.copy_report import Report, Table
-from blofin_agent.commands.patience import Patient
-from blofin_agent.store import copying_rows, copying_state
-from blofin_agent.store.copying_rows import KINDS, PROOFS, Kind, Values
-from blofin_agent.store.copying_state import NOTHING
+from blofin_agent.store.bulk_copy import state_copy, table_copy
+from blofin_agent.store.bulk_copy.state_copy import NOTHING
+from blofin_agent.store.bulk_copy.table_copy import KINDS, PROOFS, Kind, Values
+from blofin_agent.store.retrying import Patient
 from blofin_agent.store.tables import heartbeats, instruments
 from blofin_agent.store.tables.heartbeats import SERVICE
 
@@ -58,17 +58,17 @@ class Tables:
 
     async def _rows(self, kind: Kind, told: Table) -> None:
         after: Values | None = None
-        read = partial(copying_rows.part, kind=kind, most=ROWS, symbols=self._symbols)
+        read = partial(table_copy.part, kind=kind, most=ROWS, symbols=self._symbols)
         while part := await self._source.read("copy", partial(read, after=after)):
             after = part.last
-            rows = [row for row in part.rows if copying_rows.takes(self._engine, kind, row)]
+            rows = [row for row in part.rows if table_copy.takes(self._engine, kind, row)]
             told.rows += len(part.rows)
             told.refused += len(part.rows) - len(rows)
             if rows:
                 await self._part(kind, told, rows, after)
 
     async def _part(self, kind: Kind, told: Table, rows: list[Values], last: Values) -> None:
-        look = partial(copying_rows.like, kind=kind, rows=rows)
+        look = partial(table_copy.like, kind=kind, rows=rows)
         # Where a key forbids two of a kind there are no others to be counted.
         ours = rows
         if not kind.one_of_each:
@@ -77,20 +77,20 @@ class Tables:
 
         def add(connection: sa.Connection) -> int:
             # Once more, now that no other copy adds any.
-            copying_rows.one_at_a_time(connection, kind)
-            lacking = copying_rows.lacking(kind, rows, ours, look(connection))
-            copying_rows.add(connection, kind, lacking)
+            table_copy.one_at_a_time(connection, kind)
+            lacking = table_copy.lacking(kind, rows, ours, look(connection))
+            table_copy.add(connection, kind, lacking)
             return len(lacking)
 
-        if copying_rows.lacking(kind, rows, ours, theirs):
+        if table_copy.lacking(kind, rows, ours, theirs):
             told.copied += await self._target.write("copy", add)
             theirs = await self._target.read("copy", look)
-            told.lacking += len(copying_rows.lacking(kind, rows, ours, theirs))
+            told.lacking += len(table_copy.lacking(kind, rows, ours, theirs))
         if kind.one_of_each:
             there = {kind.mark(row): row for row in theirs}
             pairs = ((row, there.get(kind.mark(row), row)) for row in rows)
             told.different += sum(
-                one != other and copying_rows.known(kind, one) != copying_rows.known(kind, other)
+                one != other and table_copy.known(kind, one) != table_copy.known(kind, other)
                 for one, other in pairs
             )
 
@@ -98,25 +98,23 @@ class Tables:
         told = self._begin(PROOFS.table.name)
         after: tuple[str, str] | None = None
         while after := await self._source.read(
-            "copy", partial(copying_state.next_proven, after=after)
+            "copy", partial(state_copy.next_proven, after=after)
         ):
             symbol, bar = after
             if self._symbols is not None and symbol not in self._symbols:
                 continue
-            look = partial(copying_state.proven, symbol=symbol, bar=bar)
+            look = partial(state_copy.proven, symbol=symbol, bar=bar)
             every = await self._source.read("copy", look)
-            found = [
-                one for one in every if copying_rows.takes(self._engine, PROOFS, (*after, *one))
-            ]
+            found = [one for one in every if table_copy.takes(self._engine, PROOFS, (*after, *one))]
             there = await self._target.read("copy", look)
-            lacking = copying_state.unproven(found, there)
+            lacking = state_copy.unproven(found, there)
             told.rows += len(every)
             told.refused += len(every) - len(found)
             told.kept += len(found) - len(lacking) - len(set(found) & set(there))
             if lacking:
-                add = partial(copying_state.add_proven, symbol=symbol, bar=bar, found=lacking)
+                add = partial(state_copy.add_proven, symbol=symbol, bar=bar, found=lacking)
                 await self._target.write("copy", add)
-                left = copying_state.unproven(lacking, await self._target.read("copy", look))
+                left = state_copy.unproven(lacking, await self._target.read("copy", look))
                 told.copied += len(lacking) - len(left)
                 told.lacking += len(left)
 
@@ -141,7 +139,7 @@ class Tables:
     async def _beat(self) -> None:
         """Take over when a backfill last succeeded, where the source knows of a later one."""
         told = self._begin("service_heartbeats")
-        look = partial(copying_state.last_beat, service=SERVICE)
+        look = partial(state_copy.last_beat, service=SERVICE)
         found, there = await self._source.read("copy", look), await self._target.read("copy", look)
         if found is None:
             return
@@ -162,8 +160,8 @@ class Tables:
             self._begin("suspension"),
             self._begin("request_ledger"),
         )
-        look = partial(copying_state.accounts, names=self._names)
-        theirs = partial(copying_state.accounts, names={}, all_of_them=True)
+        look = partial(state_copy.accounts, names=self._names)
+        theirs = partial(state_copy.accounts, names={}, all_of_them=True)
         found, there = (
             await self._source.read("copy", look),
             await self._target.read("copy", theirs),
@@ -177,7 +175,7 @@ class Tables:
         }
         if not lacking:
             return
-        await self._target.write("copy", partial(copying_state.add_accounts, found=lacking))
+        await self._target.write("copy", partial(state_copy.add_accounts, found=lacking))
         after = await self._target.read("copy", theirs)
         # What is too old by now may be gone.
         for egress, account in (await self._source.read("copy", look)).items():

@@ -8,15 +8,15 @@ import trio
 from blofin_agent.commands.copier import Copier, Teller, find, is_wanted
 from blofin_agent.commands.copy_report import Report
 from blofin_agent.commands.copy_tables import Tables
-from blofin_agent.commands.patience import Patient
 from blofin_agent.domain.symbols import needs_listing
 from blofin_agent.runtime.shutdown import Stop, until_signal
 from blofin_agent.runtime.user_errors import Failed, WrongUse
-from blofin_agent.store import copying
-from blofin_agent.store.engine import Store
+from blofin_agent.store.bulk_copy import candle_copy
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.series import Series
+from blofin_agent.store.retrying import Patient
 from blofin_agent.store.tables import instruments
+from blofin_agent.store.tables.candle_series import Series
 
 
 class CopyError(Failed):
@@ -74,7 +74,7 @@ async def copy(order: Order, tell: Teller) -> Report:
 
 async def _copy(order: Order, report: Report, tell: Teller) -> None:
     source, target, wanted = order.source, order.target, order.wanted
-    if await source.read("copy", copying.place) == await target.read("copy", copying.place):
+    if await source.read("copy", candle_copy.place) == await target.read("copy", candle_copy.place):
         raise WrongUse(f"--from and --to name the same database, {report.source}")
     found = await find(source, wanted)
     symbols = None if wanted is None else await _symbols(source, wanted, found)

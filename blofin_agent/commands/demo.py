@@ -23,8 +23,8 @@ from blofin_agent.runtime.user_errors import Failed, WrongUse
 from blofin_agent.simulator.instruments import parse_symbols
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.server import Options, Running, serve
-from blofin_agent.store import candles
-from blofin_agent.store.engine import Store, open_store
+from blofin_agent.store.database import Store, open_store
+from blofin_agent.store.tables import candles
 
 DATABASE = Path("data/demo.db")
 SYMBOLS = 8

@@ -25,8 +25,7 @@ from blofin_agent.domain.forward_fill import Row, Walk
 from blofin_agent.domain.symbol_coverage import Count, History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.gaps import explain_missing
-from blofin_agent.store import candles, ledger, runs
-from blofin_agent.store.tables import instruments
+from blofin_agent.store.tables import backfill_runs, candles, instruments, unavailable
 
 PART_ROWS = 50_000
 """Rows in memory at a time, about; a row group of a Parquet file."""
@@ -116,9 +115,9 @@ class _Symbol:
     def entry(self) -> Entry:
         """Return what is to be said of it, once all rows were taken."""
         bar, symbol = self._wanted.bar, self._history.symbol
-        proofs = ledger.load_proofs(self._connection, bar, self._wanted.span.start)
+        proofs = unavailable.load_proofs(self._connection, bar, self._wanted.span.start)
         self._history.proofs = proofs.get(symbol, [])
-        last = runs.latest_of_each(self._connection, bar, [symbol]).get(symbol)
+        last = backfill_runs.latest_of_each(self._connection, bar, [symbol]).get(symbol)
         gaps = explain_missing(self._history, self._walk.missing, last)
         expected = self._expected.bars(bar)
         count = Count(

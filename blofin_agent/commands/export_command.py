@@ -30,7 +30,7 @@ from blofin_agent.domain.time_range import Span, window
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.runtime.format import percent, plural
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE, Failed
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.tables import instruments
 
 STDOUT = "-"

@@ -14,14 +14,14 @@ from blofin_agent.commands.import_runs import import_runs
 from blofin_agent.commands.import_show import ImportShow, report_lines
 from blofin_agent.commands.importer import Importer
 from blofin_agent.commands.looking import json_option
-from blofin_agent.commands.patience import Patient
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.shutdown import Stop, until_signal
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE, Failed
 from blofin_agent.store import old_file
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreError, StoreUnavailable
 from blofin_agent.store.old_file import OldFile
+from blofin_agent.store.retrying import Patient
 
 
 @click.command("import")

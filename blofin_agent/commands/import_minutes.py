@@ -7,10 +7,11 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from blofin_agent.commands.import_report import Found
-from blofin_agent.commands.patience import Patient
 from blofin_agent.domain.candle import DAY, MINUTE, Bar
 from blofin_agent.domain.time_range import Span
-from blofin_agent.store import blocks, copying_state
+from blofin_agent.store.bulk_copy import state_copy
+from blofin_agent.store.retrying import Patient
+from blofin_agent.store.tables import coverage_blocks
 
 DAYS = 100
 """Days that are looked up together."""
@@ -56,12 +57,12 @@ def minutes(span: Span, day: int) -> int:
 
 def _days(connection: sa.Connection, symbol: str, days: Sequence[int]) -> list[_Day]:
     whole = Span(days[0], days[-1] + DAY)
-    every = copying_state.proven(connection, symbol, Bar.M1.value)
+    every = state_copy.proven(connection, symbol, Bar.M1.value)
     proofs = [span for one in every if (span := Span(one.start, one.end)).meet(whole)]
     found = []
     for day in days:
         span = Span(day, day + DAY)
-        stored = blocks.load(connection, Bar.M1, span, [symbol])[symbol]
+        stored = coverage_blocks.load(connection, Bar.M1, span, [symbol])[symbol]
         proven = 0
         for proof in proofs:
             proven |= minutes(proof, day)

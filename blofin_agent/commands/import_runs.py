@@ -9,11 +9,11 @@ import trio
 from blofin_agent.commands import old_rows
 from blofin_agent.commands.import_report import Report, Runs
 from blofin_agent.commands.old_rows import OPTIONAL, RUNS
-from blofin_agent.commands.patience import Patient
 from blofin_agent.domain.backfill_run import Run
-from blofin_agent.store import copying_rows
-from blofin_agent.store.copying_rows import KINDS, Values
+from blofin_agent.store.bulk_copy import table_copy
+from blofin_agent.store.bulk_copy.table_copy import KINDS, Values
 from blofin_agent.store.old_file import OldFile
+from blofin_agent.store.retrying import Patient
 
 ROWS = 1_000
 """Rows that are read and written together."""
@@ -43,7 +43,7 @@ async def import_runs(
         found = (old_rows.run(dict(zip(wanted, row, strict=True))) for row in part)
         usable = [_values(one) for one in found if one is not None]
         engine = store.store.engine.dialect.name
-        usable = [row for row in usable if copying_rows.takes(engine, _KIND, row)]
+        usable = [row for row in usable if table_copy.takes(engine, _KIND, row)]
         told.usable += len(usable)
         if usable:
             told.stored += await _store(store, [*dict.fromkeys(usable)], dry_run=report.dry_run)
@@ -53,13 +53,13 @@ async def _store(store: Patient, rows: list[Values], *, dry_run: bool) -> int:
     """Store those that are not there yet; return how many were, or would be, new."""
 
     def lacking(connection: sa.Connection) -> list[Values]:
-        theirs = copying_rows.like(connection, _KIND, rows)
-        return copying_rows.lacking(_KIND, rows, rows, theirs)
+        theirs = table_copy.like(connection, _KIND, rows)
+        return table_copy.lacking(_KIND, rows, rows, theirs)
 
     def add(connection: sa.Connection) -> int:
-        copying_rows.one_at_a_time(connection, _KIND)
+        table_copy.one_at_a_time(connection, _KIND)
         new = lacking(connection)
-        copying_rows.add(connection, _KIND, new)
+        table_copy.add(connection, _KIND, new)
         return len(new)
 
     new = await store.read("import", lacking)

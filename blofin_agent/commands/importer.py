@@ -16,12 +16,14 @@ from blofin_agent.commands import old_rows
 from blofin_agent.commands.import_minutes import look_up, minutes
 from blofin_agent.commands.import_report import MOST_DIFFERENCES, Difference, Found, Report
 from blofin_agent.commands.old_rows import CANDLE, FILL, TICKS, TRADE
-from blofin_agent.commands.patience import Patient
 from blofin_agent.domain.candle import DAY, MINUTE, BadRow, Bar, Candle, Rows, Source
 from blofin_agent.domain.time_range import Span
 from blofin_agent.runtime.user_errors import Failed
-from blofin_agent.store import candles, copying, ticks
+from blofin_agent.store.bulk_copy import candle_copy
 from blofin_agent.store.old_file import OldFile
+from blofin_agent.store.retrying import Patient
+from blofin_agent.store.tables import candles
+from blofin_agent.store.tables import trades as trades_table
 
 ROWS = 10_000
 """Rows that are read together."""
@@ -122,7 +124,7 @@ class Importer:
                     found.ticks += 1
                     trades.append((symbol, tick))
         if trades and not self._report.dry_run:
-            stored = await self._store.write("import", partial(ticks.insert, found=trades))
+            stored = await self._store.write("import", partial(trades_table.insert, found=trades))
             for symbol, count in stored.items():
                 self._report.found(symbol).ticks_stored += count
 
@@ -171,7 +173,7 @@ class Importer:
     async def _compare(self, closes: Sequence[_Close]) -> None:
         for (symbol, week), some in groupby(closes, lambda one: (one.symbol, one.time // WEEK)):
             span = Span(week * WEEK, (week + 1) * WEEK)
-            look = partial(copying.read, symbol=symbol, bar=Bar.M1, span=span)
+            look = partial(candle_copy.read, symbol=symbol, bar=Bar.M1, span=span)
             stored = {row[0]: row[4] for row in await self._store.read("import", look)}
             found, new = self._report.found(symbol), []
             for time, these in groupby(some, lambda one: one.time):

@@ -15,7 +15,7 @@ from blofin_agent.commands.stored import read_coverage
 from blofin_agent.domain.backfill_run import Run, Status
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE
-from blofin_agent.store import runs as run_list
+from blofin_agent.store.tables import backfill_runs as run_list
 from blofin_agent.watch import Watch, health_of, worst_first
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

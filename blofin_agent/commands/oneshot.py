@@ -23,7 +23,7 @@ from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.gc_tuning import settle
 from blofin_agent.runtime.shutdown import DRAIN_S, Stop, until_signal
 from blofin_agent.runtime.user_errors import Failed, WrongUse
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.watch import Watch, worst_first
 

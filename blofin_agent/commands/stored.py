@@ -7,8 +7,7 @@ import sqlalchemy as sa
 from blofin_agent.config import Settings
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.symbols import choose
-from blofin_agent.store import blocks, ledger
-from blofin_agent.store.tables import instruments
+from blofin_agent.store.tables import coverage_blocks, instruments, unavailable
 from blofin_agent.watch import Watch
 
 
@@ -24,9 +23,9 @@ def read_coverage(
     )
     span = watch.loading()
     listed = instruments.load_instruments(connection).instruments
-    proofs = ledger.load_proofs(connection, watch.bar, span.start)
+    proofs = unavailable.load_proofs(connection, watch.bar, span.start)
     chosen = choose(settings.blofin_symbols, listed).symbols
-    stored = blocks.load(connection, watch.bar, span, chosen)
+    stored = coverage_blocks.load(connection, watch.bar, span, chosen)
     for symbol in chosen:
         history = History(symbol, watch.bar)
         history.list_time = listed[symbol].list_time if symbol in listed else None

@@ -12,7 +12,6 @@ import structlog
 import trio
 
 from blofin_agent import notes
-from blofin_agent.commands.patience import Patient
 from blofin_agent.commands.verify_report import Found, Mismatch, Telling
 from blofin_agent.domain import page_plan
 from blofin_agent.domain.bar_set import Coverage
@@ -25,9 +24,10 @@ from blofin_agent.domain.verification import Difference, Doubts, compare, widen
 from blofin_agent.pager import Pager
 from blofin_agent.runtime.format import plural
 from blofin_agent.runtime.shutdown import DRAIN_S
-from blofin_agent.store import verifications
-from blofin_agent.store.engine import Store
-from blofin_agent.store.verifications import Outcome, Repair
+from blofin_agent.store.database import Store
+from blofin_agent.store.retrying import Patient
+from blofin_agent.store.tables import verifications
+from blofin_agent.store.tables.verifications import Outcome, Repair
 from blofin_agent.writer import Writer
 
 log = structlog.get_logger()

@@ -20,10 +20,10 @@ from blofin_agent.gaps import span_text
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.runtime.shutdown import Stop, until_signal
 from blofin_agent.runtime.user_errors import Failed
-from blofin_agent.store import verifications
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.verifications import Verification
+from blofin_agent.store.tables import verifications
+from blofin_agent.store.tables.verifications import Verification
 
 
 class VerifyError(Failed):

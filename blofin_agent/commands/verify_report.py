@@ -7,7 +7,7 @@ from blofin_agent.domain.candle_page import Answer
 from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.verification import Difference
-from blofin_agent.store.verifications import Outcome, Verification
+from blofin_agent.store.tables.verifications import Outcome, Verification
 
 
 @dataclass(frozen=True, slots=True)

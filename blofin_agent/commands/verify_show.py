@@ -8,7 +8,7 @@ from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.time_range import Span
 from blofin_agent.gaps import span_text
 from blofin_agent.runtime.format import minute_text, plural
-from blofin_agent.store.verifications import Outcome, Verification
+from blofin_agent.store.tables.verifications import Outcome, Verification
 
 MOST_LINES = 20
 """So many mismatches are shown; `--json` has all."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from blofin_agent.store.errors import StoreUnusable
-from blofin_agent.store.postgresql import alone
+from blofin_agent.store.postgresql.connections import alone
 from blofin_agent.store.schema import metadata
 
 HEAD = "0007"

@@ -9,9 +9,8 @@ import pytest
 from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Rows, Source
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.time_range import window
-from blofin_agent.store import candles
-from blofin_agent.store.engine import open_store
-from blofin_agent.store.tables import instruments
+from blofin_agent.store.database import open_store
+from blofin_agent.store.tables import candles, instruments
 from tests.processes import Place, end, settings, start_agent, start_simulator, until
 
 FLAGS = [

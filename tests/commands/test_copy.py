@@ -29,23 +29,23 @@ from blofin_agent.domain.rate_limit import HORIZON, Suspension
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.trade import Tick
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.store import (
-    blocks,
-    budget,
-    candles,
-    copying,
-    copying_rows,
-    ledger,
-    runs,
-    ticks,
-    verifications,
-)
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.bulk_copy import candle_copy, table_copy
+from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.schema import metadata
-from blofin_agent.store.series import next_series
-from blofin_agent.store.tables import heartbeats, instruments
-from blofin_agent.store.verifications import Verification
+from blofin_agent.store.tables import (
+    backfill_runs,
+    candles,
+    coverage_blocks,
+    heartbeats,
+    instruments,
+    rate_limit,
+    trades,
+    unavailable,
+    verifications,
+)
+from blofin_agent.store.tables.candle_series import next_series
+from blofin_agent.store.tables.verifications import Verification
 from tests.processes import COMMAND, settings
 
 START = 1_790_000_000_000 // DAY * DAY
@@ -131,11 +131,11 @@ def fill(url, days=3):
         put("B-USDT", series(30, START // Bar.D1.ms * Bar.D1.ms - 900 * DAY, DAY), bar=Bar.D1),
         put("ODD-USDT", [odd]),
         *(
-            partial(runs.record, run=replace(ran, started=START + n, symbol=of))
+            partial(backfill_runs.record, run=replace(ran, started=START + n, symbol=of))
             for n, of in enumerate(("B-USDT", "A-USDT", "B-USDT"))
         ),
-        partial(runs.record, run=ran),
-        partial(runs.record, run=ran),
+        partial(backfill_runs.record, run=ran),
+        partial(backfill_runs.record, run=ran),
         partial(
             verifications.record,
             verification=Verification("A-USDT", "1m", START, START, START + 1, seed=1 << 62),
@@ -149,14 +149,14 @@ def fill(url, days=3):
             now_ms=START,
         ),
         # As the audit after an agent's start would.
-        partial(blocks.mend, bar=Bar.M1, symbol="A-USDT", these=[START]),
-        partial(ledger.save_proofs, symbol="A-USDT", bar=Bar.M1, proofs=[proof], since=0),
+        partial(coverage_blocks.mend, bar=Bar.M1, symbol="A-USDT", these=[START]),
+        partial(unavailable.save_proofs, symbol="A-USDT", bar=Bar.M1, proofs=[proof], since=0),
         partial(
             instruments.save_instruments, found=[Instrument("A-USDT", 5, "live")], now_ms=START
         ),
         partial(heartbeats.beat, service="backfill", started=1, now_ms=START, note="a pass"),
         partial(
-            ticks.insert,
+            trades.insert,
             found=[("A-USDT", Tick(str(n), START, 0.1, 2.0, "buy")) for n in range(50)],
         ),
     )
@@ -182,9 +182,9 @@ def sums(url):
         while one := next_series(db, after):
             after = one.symbol, one.bar
             bar, whole = Bar(one.bar), Span(one.first, one.last + 1)
-            rows = copying.read(db, one.symbol, bar, whole)
+            rows = candle_copy.read(db, one.symbol, bar, whole)
             found[after] = len(rows), checksum(rows)
-            assert blocks.wrong(db, bar, one.symbol, list(starts(bar, whole))) == []
+            assert coverage_blocks.wrong(db, bar, one.symbol, list(starts(bar, whole))) == []
         return found
 
     return ask(url, look)
@@ -254,9 +254,9 @@ def test_a_run_that_comes_afterwards_has_the_next_number(new):
     here, there = new("sqlite"), new("postgresql")
     fill(here)
     later = Run("A-USDT", "1m", Trigger.HEAL, START + DAY)
-    change(there, partial(runs.record, run=later))
+    change(there, partial(backfill_runs.record, run=later))
     copy(here, there)
-    change(there, partial(runs.record, run=later))
+    change(there, partial(backfill_runs.record, run=later))
     numbers = ask(
         there,
         lambda db: db.exec_driver_sql("SELECT id, started FROM gap_fill_runs ORDER BY id").all(),
@@ -264,7 +264,7 @@ def test_a_run_that_comes_afterwards_has_the_next_number(new):
     assert [number for number, _ in numbers] == list(range(1, 8))
     assert [at - START for _, at in numbers] == [DAY, 0, 1, 2, 0, 0, DAY]
     copy(there, here)
-    change(here, partial(runs.record, run=later))
+    change(here, partial(backfill_runs.record, run=later))
     assert len(all_of(here, "gap_fill_runs")) == 8
 
 
@@ -306,7 +306,7 @@ def test_what_the_target_has_otherwise_is_kept_and_told(new, target):
     assert "close 100.0, there 7.0 (kept)" in said
     assert "incomplete" in said
     kept = ask(
-        there, partial(copying.read, symbol="A-USDT", bar=Bar.M1, span=Span(START, START + 1))
+        there, partial(candle_copy.read, symbol="A-USDT", bar=Bar.M1, span=Span(START, START + 1))
     )
     assert kept[0][:8] == tuple(mine)
     assert sums(there)["A-USDT", "1m"][0] == 105
@@ -434,7 +434,7 @@ def test_what_agents_store_meanwhile_comes_with_the_next_run(new, monkeypatch):
     """On either side, between any two transactions."""
     here, there = new("sqlite"), new("postgresql")
     fill(here)
-    read, count = copying.read, iter(range(100))
+    read, count = candle_copy.read, iter(range(100))
 
     def meanwhile(*some, **how):
         number = next(count)
@@ -442,9 +442,9 @@ def test_what_agents_store_meanwhile_comes_with_the_next_run(new, monkeypatch):
             change(url, put(of, series(1, START + (5_000 + number) * MINUTE), Source.LIVE))
         return read(*some, **how)
 
-    monkeypatch.setattr(copying, "read", meanwhile)
+    monkeypatch.setattr(candle_copy, "read", meanwhile)
     assert copied(here, there)["complete"]
-    monkeypatch.setattr(copying, "read", read)
+    monkeypatch.setattr(candle_copy, "read", read)
     told = copied(here, there)
     assert 0 < told["copied"] <= next(count)
     mine = {name: one for name, one in sums(there).items() if name[0] != "NEW-USDT"}
@@ -478,13 +478,13 @@ def test_a_ban_and_used_budget_are_not_forgotten(new):
 
 
 def spend(connection, egress, at, ban):
-    budget.correct(connection, budget.Known(suspension=ban, egress=egress), moment())
+    rate_limit.correct(connection, rate_limit.Known(suspension=ban, egress=egress), moment())
     for started in at:
-        budget._enter(connection, "candles", started, egress)
+        rate_limit._enter(connection, "candles", started, egress)
 
 
 def look(connection, egress):
-    return budget.look(connection, budget.Known(egress=egress), moment())
+    return rate_limit.look(connection, rate_limit.Known(egress=egress), moment())
 
 
 def moment():
@@ -502,13 +502,13 @@ def test_what_is_known_better_is_left(new):
         listed = [Instrument(f"S{seen}-USDT", None, "live")]
         change(
             url,
-            partial(ledger.save_proofs, symbol="A-USDT", bar=Bar.M1, proofs=proven, since=0),
+            partial(unavailable.save_proofs, symbol="A-USDT", bar=Bar.M1, proofs=proven, since=0),
             partial(instruments.save_instruments, found=listed, now_ms=seen),
             partial(heartbeats.beat, service="backfill", started=1, now_ms=seen, note="a pass"),
         )
     told = {one["table"]: one for one in copied(here, there)["tables"]}
     assert (told["unavailable"]["copied"], told["unavailable"]["kept"]) == (1, 1)
-    assert ask(there, partial(ledger.load_proofs, bar=Bar.M1, since=0))["A-USDT"] == [
+    assert ask(there, partial(unavailable.load_proofs, bar=Bar.M1, since=0))["A-USDT"] == [
         mine[0],
         proofs[1],
     ]
@@ -524,8 +524,8 @@ def test_rows_that_are_alike_are_copied_as_often_as_they_are_there(new, monkeypa
     monkeypatch.setattr("blofin_agent.commands.copy_tables.ROWS", 2)
     here, there = new("sqlite"), new("postgresql")
     one, two = (Run("A-USDT", "1m", Trigger.HEAL, START + n) for n in (0, 1))
-    change(here, *(partial(runs.record, run=run) for run in (one, one, one, two, one)))
-    change(there, partial(runs.record, run=one))
+    change(here, *(partial(backfill_runs.record, run=run) for run in (one, one, one, two, one)))
+    change(there, partial(backfill_runs.record, run=one))
     told = copied(here, there)["tables"][0]
     assert (told["rows"], told["copied"]) == (5, 4)
     assert copied(here, there)["tables"][0]["copied"] == 0
@@ -536,7 +536,7 @@ def test_a_tick_that_the_target_has_otherwise_is_kept_and_told(new):
     """It goes by its number alone."""
     here, there = new("sqlite"), new("postgresql")
     for url, price in ((here, 1.0), (there, 2.0)):
-        change(url, partial(ticks.insert, found=[("A-USDT", Tick("7", START, price, 1.0, "buy"))]))
+        change(url, partial(trades.insert, found=[("A-USDT", Tick("7", START, price, 1.0, "buy"))]))
     told = next(one for one in copied(here, there, code=3)["tables"] if one["table"] == "ticks")
     assert (told["rows"], told["copied"], told["different"]) == (1, 0, 1)
     assert "2.0" in all_of(there, "ticks")[0]
@@ -639,9 +639,9 @@ def test_empty_years_cost_nothing(new, monkeypatch):
     here, there = new("sqlite"), new("sqlite")
     change(here, put("A-USDT", series(1, 0) + series(1)))
     reads = []
-    read = copying.read
+    read = candle_copy.read
     monkeypatch.setattr(
-        copying, "read", lambda *some, **how: reads.append(how) or read(*some, **how)
+        candle_copy, "read", lambda *some, **how: reads.append(how) or read(*some, **how)
     )
     assert copied(here, there)["copied"] == 2
     assert len(reads) < 10
@@ -690,7 +690,7 @@ def test_what_is_not_there_when_it_is_read_again_is_told(new, monkeypatch):
     """Each day and each part of a table is looked at again once it was written."""
     here, there = new("sqlite"), new("postgresql")
     fill(here)
-    add = copying_rows.add
+    add = table_copy.add
 
     def forgetful(connection, bar, batches):
         done = insert(connection, bar, batches)
@@ -699,9 +699,7 @@ def test_what_is_not_there_when_it_is_read_again_is_told(new, monkeypatch):
 
     insert = candles.insert
     monkeypatch.setattr(candles, "insert", forgetful)
-    monkeypatch.setattr(
-        copying_rows, "add", lambda db, kind, rows: add(db, kind, rows[:-1] or rows)
-    )
+    monkeypatch.setattr(table_copy, "add", lambda db, kind, rows: add(db, kind, rows[:-1] or rows))
     told = copied(here, there, code=3)
     assert told["lacking"] == 2
     assert [one["lacking"] for one in told["tables"][:4]] == [1, 0, 0, 1]
@@ -723,7 +721,7 @@ def test_rows_with_nan_are_known_again(new):
     """On PostgreSQL alone there can be any."""
     one, other = new("postgresql"), new("postgresql")
     odd = Run("A-USDT", "1m", Trigger.HEAL, START, coverage_before=math.nan)
-    change(one, partial(runs.record, run=odd), partial(runs.record, run=odd))
+    change(one, partial(backfill_runs.record, run=odd), partial(backfill_runs.record, run=odd))
     assert copied(one, other)["tables"][0]["copied"] == 2
     assert copied(one, other)["tables"][0]["copied"] == 0
     told = copied(one, new("sqlite"), code=3)["tables"][0]

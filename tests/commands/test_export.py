@@ -21,8 +21,7 @@ from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Sou
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.store import candles, ledger
-from blofin_agent.store.tables import instruments
+from blofin_agent.store.tables import candles, instruments, unavailable
 
 NOW = 1_790_000_000_000 // DAY * DAY + 30 * MINUTE + 15_000
 END = NOW - 15_000
@@ -53,7 +52,7 @@ def run(store, database, monkeypatch, tmp_path):
             held = [made(n) for n in range(60) if n not in holes]
             candles.insert(connection, Bar.M1, [Rows(symbol, Source.FILL, held[:30])])
             candles.insert(connection, Bar.M1, [Rows(symbol, Source.LIVE, held[30:])])
-        ledger.save_proofs(connection, "B-USDT", Bar.M1, [proof], 0)
+        unavailable.save_proofs(connection, "B-USDT", Bar.M1, [proof], 0)
     monkeypatch.chdir(tmp_path)
     runner = CliRunner()
     return lambda *words: runner.invoke(main, ["export", *words], catch_exceptions=False)

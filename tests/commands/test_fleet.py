@@ -8,10 +8,10 @@ from click.testing import CliRunner
 from blofin_agent.cli import main
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.store import fleet as stored
-from blofin_agent.store.engine import open_store
-from blofin_agent.store.fleet import Me
+from blofin_agent.store.database import open_store
+from blofin_agent.store.tables import fleet as stored
 from blofin_agent.store.tables import instruments
+from blofin_agent.store.tables.fleet import Me
 from blofin_agent.store.timing import DEFAULT
 
 LEASE_MS = round(DEFAULT.lease_s * 1000)

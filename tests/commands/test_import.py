@@ -20,9 +20,10 @@ from blofin_agent.commands import import_command, old_rows
 from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.store import blocks, candles, copying, ledger
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.bulk_copy import candle_copy
+from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.tables import candles, coverage_blocks, unavailable
 
 START = 1_790_000_000_000 // DAY * DAY
 NOW = START + 2 * DAY + 15_000
@@ -366,7 +367,7 @@ def test_minutes_that_blofin_does_not_have_are_told_apart(old, database_file, mo
     put(
         database_file,
         held("BTC-USDT", [0, 1, 2, 3, 4]),
-        partial(ledger.save_proofs, symbol="BTC-USDT", bar=Bar.M1, proofs=[proof], since=0),
+        partial(unavailable.save_proofs, symbol="BTC-USDT", bar=Bar.M1, proofs=[proof], since=0),
     )
     path = old([price(n, source="ws") for n in range(7)])
     (found,) = told(path)["symbols"]
@@ -518,8 +519,10 @@ def test_blocks_say_what_was_stored(old, target):
     told(old([whole(n) for n in range(2_000)]))
     store = open_store(target, read_only=True)
     span, days = Span(START, START + 2 * DAY), [START, START + DAY]
-    rows = store.read_here(partial(copying.read, symbol="BTC-USDT", bar=Bar.M1, span=span))
-    wrong = store.read_here(partial(blocks.wrong, bar=Bar.M1, symbol="BTC-USDT", these=days))
+    rows = store.read_here(partial(candle_copy.read, symbol="BTC-USDT", bar=Bar.M1, span=span))
+    wrong = store.read_here(
+        partial(coverage_blocks.wrong, bar=Bar.M1, symbol="BTC-USDT", these=days)
+    )
     store.close()
     assert len(rows) == 2_000
     assert wrong == []

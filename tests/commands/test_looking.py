@@ -13,8 +13,7 @@ from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Sou
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.store import candles, ledger, runs
-from blofin_agent.store.tables import instruments
+from blofin_agent.store.tables import backfill_runs, candles, instruments, unavailable
 
 NOW = 1_790_000_000_000 // HOUR * HOUR + 15_000
 START = NOW - 15_000 - HOUR
@@ -39,13 +38,13 @@ def look(store, database, monkeypatch):
                 if n not in missing
             ]
             candles.insert(connection, Bar.M1, [Rows(symbol, Source.FILL, held)])
-        ledger.save_proofs(connection, "B-USDT", Bar.M1, [proof], 0)
+        unavailable.save_proofs(connection, "B-USDT", Bar.M1, [proof], 0)
         for run in (
             Run("A-USDT", "1m", Trigger.START, NOW - MINUTE, NOW - MINUTE + 2_000),
             Run("B-USDT", "1m", Trigger.HEAL, NOW, NOW + 500, 3, 3, 2, 1, status=Status.PARTIAL),
         ):
             run.note = "see [here]" if run.symbol == "B-USDT" else ""
-            runs.record(connection, run)
+            backfill_runs.record(connection, run)
     return partial(CliRunner().invoke, main)
 
 

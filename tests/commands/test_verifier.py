@@ -14,9 +14,9 @@ from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.domain.verification import whole
 from blofin_agent.reconcile import UNTOLD_S
-from blofin_agent.store import candles
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.verifications import Outcome, Verification
+from blofin_agent.store.tables import candles
+from blofin_agent.store.tables.verifications import Outcome, Verification
 
 WEEK = 7 * 24 * 60
 FIGURES = (2.5, 3.0, 1.0, 2.0, 10.0, 0.5, 20.0)

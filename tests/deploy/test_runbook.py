@@ -9,7 +9,7 @@ import yaml
 
 from blofin_agent.cli import main
 from blofin_agent.config import Settings
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 from tests.series import SERIES
 
 ROOT = Path(__file__).parent.parent.parent

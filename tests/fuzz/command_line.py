@@ -15,9 +15,8 @@ from blofin_agent.commands import oneshot
 from blofin_agent.domain import candle
 from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Source
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.store import candles
-from blofin_agent.store.engine import open_store
-from blofin_agent.store.tables import instruments
+from blofin_agent.store.database import open_store
+from blofin_agent.store.tables import candles, instruments
 from tests.fuzz import laws
 
 COMMANDS = (

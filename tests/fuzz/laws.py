@@ -12,9 +12,8 @@ from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.trade import Tick
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.runtime.format import clock_text
-from blofin_agent.store import candles, ledger, ticks
 from blofin_agent.store.schema import metadata
-from blofin_agent.store.tables import instruments
+from blofin_agent.store.tables import candles, instruments, trades, unavailable
 
 NOW = 1_790_000_040_000
 INFINITE = float("inf")
@@ -86,7 +85,7 @@ def are_ticks(found):
         assert 0 < tick.size < INFINITE
         assert tick.side in ("buy", "sell")
     if found:
-        new = _kept(lambda connection: ticks.insert(connection, [("A-B", one) for one in found]))
+        new = _kept(lambda connection: trades.insert(connection, [("A-B", one) for one in found]))
         assert new == {"A-B": len({one.trade_id for one in found})}
 
 
@@ -119,8 +118,8 @@ def are_proofs(proofs, bar):
         assert 0 <= proof.span.start < proof.span.end < SQLITE
 
     def store_and_read(connection):
-        ledger.save_proofs(connection, "BTC-USDT", bar, proofs, 0)
-        return ledger.load_proofs(connection, bar, 0).get("BTC-USDT", [])
+        unavailable.save_proofs(connection, "BTC-USDT", bar, proofs, 0)
+        return unavailable.load_proofs(connection, bar, 0).get("BTC-USDT", [])
 
     assert _kept(store_and_read) == list(proofs)
 

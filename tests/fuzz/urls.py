@@ -4,7 +4,7 @@ import os
 
 from blofin_agent.commands import pushgateway
 from blofin_agent.config import bare_url, split_url
-from blofin_agent.store.engine import describe, open_store
+from blofin_agent.store.database import describe, open_store
 from blofin_agent.store.errors import StoreError, WrongUrl
 from blofin_agent.store.url import parse
 from tests.fuzz import laws

@@ -19,7 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import MINUTE, Bar
 from blofin_agent.domain.time_range import Span
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 from blofin_agent.store.url import describe, parse
 from tests.pace import clock_s
 from tests.processes import DATABASE_AWAY, until

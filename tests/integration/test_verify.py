@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from blofin_agent.domain.candle import MINUTE, Bar, Candle
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 from tests.gateway import figures, gateway
 from tests.processes import until
 

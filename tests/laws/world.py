@@ -19,7 +19,7 @@ from blofin_agent.domain.candle import Bar, Candle
 from blofin_agent.exchange import websocket_session
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.simulator.server import Options, Simulator
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from tests.laws.virtual import Network, Wall, client
 from tests.pace import jump
 

@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 from blofin_agent.store.url import parse
 
 ENGINES = ["sqlite", "postgresql"]

@@ -9,10 +9,10 @@ from sqlalchemy.schema import CreateTable
 
 from blofin_agent.domain.candle import MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.time_range import Span
-from blofin_agent.store import blocks, candles
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 from blofin_agent.store.schema import metadata
-from blofin_agent.store.sqlite import driver_of
+from blofin_agent.store.sqlite.driver import driver_of
+from blofin_agent.store.tables import candles, coverage_blocks
 
 
 def insert(store, *batches, bar=Bar.M1):
@@ -74,7 +74,7 @@ def test_single_candles_of_many_symbols_are_counted_apart(store, candle, end):
     found = "".join(symbol for symbol, _ in read(store, lambda db: db.exec_driver_sql(query).all()))
     assert found == "AABCDEFF"
     span = Span(end - 2 * MINUTE, end)
-    stored = read(store, lambda db: blocks.load(db, Bar.M1, span, list("ABCDEF")))
+    stored = read(store, lambda db: coverage_blocks.load(db, Bar.M1, span, list("ABCDEF")))
     assert [stored[symbol].held.count(span) for symbol in "ABCDEF"] == [2, 1, 1, 1, 1, 2]
 
 
@@ -95,7 +95,7 @@ def test_a_minute_of_500_symbols_takes_few_statements(store, candle, end):
     assert inserted == [1] * 500
     assert len(asked) < 20
     span = Span(end - MINUTE, end + MINUTE)
-    stored = read(store, lambda db: blocks.load(db, Bar.M1, span, names))
+    stored = read(store, lambda db: coverage_blocks.load(db, Bar.M1, span, names))
     assert {stored[name].live.count(span) for name in names} == {2}
 
 

@@ -8,9 +8,8 @@ import pytest
 
 from blofin_agent.domain.candle import DAY, Bar
 from blofin_agent.domain.symbol_assignment import Member
-from blofin_agent.store import fleet
-from blofin_agent.store.fleet import Me, Superseded
-from blofin_agent.store.tables import heartbeats
+from blofin_agent.store.tables import fleet, heartbeats
+from blofin_agent.store.tables.fleet import Me, Superseded
 from blofin_agent.store.timing import DEFAULT
 
 T = 1_790_000_000_000

@@ -11,10 +11,12 @@ from alembic.script import ScriptDirectory
 
 from blofin_agent.domain.backfill_run import Run, Trigger
 from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Rows, Source
-from blofin_agent.store import candles, migrate, partitions, runs
-from blofin_agent.store.engine import open_store
+from blofin_agent.store import migrate
+from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreUnusable
+from blofin_agent.store.postgresql import partitions
 from blofin_agent.store.schema import metadata
+from blofin_agent.store.tables import backfill_runs, candles
 from blofin_agent.store.url import parse
 
 T = 1_790_000_000_000 // DAY * DAY
@@ -156,7 +158,7 @@ def test_after_an_upgrade_the_store_goes_on_where_it_was(sixth, sql):
         if store.keeper is None:
             # The rows above were written with their ids.
             connection.exec_driver_sql("SELECT setval('gap_fill_runs_id_seq', 8)")
-        runs.record(connection, Run("A", "1m", Trigger.HEAL, 1))
+        backfill_runs.record(connection, Run("A", "1m", Trigger.HEAL, 1))
         assert connection.exec_driver_sql("SELECT max(id) FROM gap_fill_runs").scalar() == 9
     assert sql(sixth, "SELECT egress, until, share, connected FROM suspension") == [("", 7, 0.5, 0)]
 

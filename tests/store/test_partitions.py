@@ -11,9 +11,10 @@ from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.coverage_blocks import starts
 from blofin_agent.domain.time_range import Span
-from blofin_agent.store import blocks, candles, partitions
 from blofin_agent.store.errors import StoreUnavailable, told
-from blofin_agent.store.partitions import AHEAD, WEEK, Partition
+from blofin_agent.store.postgresql import partitions
+from blofin_agent.store.postgresql.partitions import AHEAD, WEEK, Partition
+from blofin_agent.store.tables import candles, coverage_blocks
 
 pytestmark = pytest.mark.postgresql
 
@@ -42,10 +43,10 @@ def weeks(store):
 
 def agree(store, rows, span, symbol="A", bar=Bar.M1):
     """See that the blocks say what the rows say."""
-    wrong = partial(blocks.wrong, bar=bar, symbol=symbol, these=list(starts(bar, span)))
+    wrong = partial(coverage_blocks.wrong, bar=bar, symbol=symbol, these=list(starts(bar, span)))
     assert store.read_here(wrong) == []
     held = rows(f"SELECT open_time FROM candles WHERE symbol = '{symbol}' AND bar = '{bar.value}'")
-    loaded = store.read_here(partial(blocks.load, bar=bar, span=span, symbols=[symbol]))
+    loaded = store.read_here(partial(coverage_blocks.load, bar=bar, span=span, symbols=[symbol]))
     assert loaded[symbol].held == Coverage.of(bar, [time for (time,) in held]).within(span)
 
 
@@ -158,7 +159,7 @@ def test_what_is_dropped_is_no_longer_called_held(store, rows, bar):
     assert write(store, partitions.drop_before, START + 4 * WEEK) > 0
     ((oldest,),) = rows("SELECT min(open_time) FROM candles")
     assert oldest >= START + 4 * WEEK
-    loaded = store.read_here(partial(blocks.load, bar=bar, span=span, symbols=["A"]))
+    loaded = store.read_here(partial(coverage_blocks.load, bar=bar, span=span, symbols=["A"]))
     assert loaded["A"].held == Coverage.of(bar, [t for t in times if t >= oldest]).within(span)
     insert(store, *times, bar=bar)
     agree(store, rows, span, bar=bar)

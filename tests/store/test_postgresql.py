@@ -12,14 +12,14 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blofin_agent.commands.patience import Patient
 from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.coverage_blocks import starts
 from blofin_agent.domain.time_range import Span
-from blofin_agent.store import blocks, candles
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreUnavailable, StoreUnusable, told
+from blofin_agent.store.retrying import Patient
+from blofin_agent.store.tables import candles, coverage_blocks
 from tests import ports
 from tests.postgres import GUEST, own_server
 
@@ -347,7 +347,7 @@ async def test_a_commit_that_waits_for_a_standby_is_cut_off_and_not_done_twice(
     count = "SELECT count(*) FROM candles"
     assert await store.read("load", lambda db: db.exec_driver_sql(count).scalar()) == 1
     these = list(starts(Bar.M1, Span(end, end + MINUTE)))
-    assert await store.read("load", lambda db: blocks.wrong(db, Bar.M1, "A", these)) == []
+    assert await store.read("load", lambda db: coverage_blocks.wrong(db, Bar.M1, "A", these)) == []
 
 
 @pytest.mark.timing(answer_s=0.3, connect_s=2)
@@ -494,9 +494,12 @@ def test_two_who_store_the_same_neither_wait_for_ever_nor_lose_a_row(reopened, r
 def agree(store, found, span):
     """See that the blocks say what the rows say."""
     these = list(starts(Bar.M1, span))
-    loaded = store.read_here(lambda db: blocks.load(db, Bar.M1, span, SYMBOLS))
+    loaded = store.read_here(lambda db: coverage_blocks.load(db, Bar.M1, span, SYMBOLS))
     for symbol in SYMBOLS:
-        assert store.read_here(lambda db, of=symbol: blocks.wrong(db, Bar.M1, of, these)) == []
+        assert (
+            store.read_here(lambda db, of=symbol: coverage_blocks.wrong(db, Bar.M1, of, these))
+            == []
+        )
         held = [time for of, time, _ in found if of == symbol]
         live = [time for of, time, source in found if (of, source) == (symbol, "blofin_ws")]
         assert loaded[symbol].held == Coverage.of(Bar.M1, held).within(span)
@@ -519,14 +522,14 @@ def test_two_who_store_into_one_block_wait_for_one_another(reopened, end):
         candles.insert(connection, Bar.M1, batch(1))
     thread = threading.Thread(target=second)
     with ours.engine.begin() as connection:
-        blocks.reserve(connection, Bar.M1, batch(2))
+        coverage_blocks.reserve(connection, Bar.M1, batch(2))
         thread.start()
         thread.join(0.3)
         assert thread.is_alive()
         candles.insert(connection, Bar.M1, batch(2))
     thread.join()
     these = list(starts(Bar.M1, Span(end, end + MINUTE)))
-    assert ours.read_here(lambda db: blocks.wrong(db, Bar.M1, "A", these)) == []
+    assert ours.read_here(lambda db: coverage_blocks.wrong(db, Bar.M1, "A", these)) == []
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -6,7 +6,14 @@ from blofin_agent.domain.backfill_run import Run, Trigger
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.store import blocks, candles, ledger, partitions, retention, runs
+from blofin_agent.store.postgresql import partitions
+from blofin_agent.store.tables import (
+    backfill_runs,
+    candles,
+    coverage_blocks,
+    retention,
+    unavailable,
+)
 
 NOW = 1_790_000_000_000 // partitions.WEEK * partitions.WEEK + 3 * DAY
 """In the middle of a week of PostgreSQL's partitions."""
@@ -63,7 +70,7 @@ def test_blocks_tell_the_same_as_the_candles_afterwards(store):
     forget(store, NOW - 20 * DAY)
     for bar in (Bar.M1, Bar.M5):
         span = Span(NOW - 41 * DAY, NOW + DAY)
-        loaded = write(store, lambda db: blocks.load(db, bar, span, ["A"]))["A"]  # noqa: B023
+        loaded = write(store, lambda db: coverage_blocks.load(db, bar, span, ["A"]))["A"]  # noqa: B023
         times = write(
             store,
             lambda db: [one.open_time for one in candles.page(db, "A", bar, span, 100_000)],  # noqa: B023
@@ -98,12 +105,12 @@ def test_runs_and_proofs_of_then_go_too(store, rows):
     """Those of now stay."""
     for ended in (NOW - 40 * DAY, NOW - 35 * DAY, NOW - DAY):
         run = Run("A", "1m", Trigger.PERIODIC, ended - 1_000, finished=ended)
-        write(store, lambda db: runs.record(db, run))  # noqa: B023
+        write(store, lambda db: backfill_runs.record(db, run))  # noqa: B023
     proofs = [
         Proof(Span(NOW - 40 * DAY, NOW - 40 * DAY + MINUTE), NOW, 1, NOW),
         Proof(Span(NOW - DAY, NOW - DAY + MINUTE), NOW, 1, NOW),
     ]
-    write(store, lambda db: ledger.save_proofs(db, "A", Bar.M1, proofs, 0))
+    write(store, lambda db: unavailable.save_proofs(db, "A", Bar.M1, proofs, 0))
     before = NOW - 30 * DAY
     assert write(store, lambda db: retention.forget_rest(db, before)) == 3
     assert rows("SELECT finished FROM gap_fill_runs") == [(NOW - DAY,)]

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from blofin_agent.store import server_clock
-from blofin_agent.store.server_clock import ServerClock, now_ms
+from blofin_agent.store.postgresql import server_clock
+from blofin_agent.store.postgresql.server_clock import ServerClock, now_ms
 
 HOUR_NS = 3_600_000_000_000
 MS = 1_000_000

@@ -5,9 +5,9 @@ import sys
 import pytest
 import sqlalchemy as sa
 
-from blofin_agent.store import postgresql
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreUnusable, WrongUrl
+from blofin_agent.store.postgresql import connections
 from blofin_agent.store.url import describe, parse
 
 
@@ -57,7 +57,7 @@ def given(url):
     """What the driver is given in the end."""
     parsed = parse(url)
     (_, found) = sa.create_engine(parsed).dialect.create_connect_args(parsed)
-    return found | postgresql.options(parsed, 5)["connect_args"]
+    return found | connections.options(parsed, 5)["connect_args"]
 
 
 def test_several_hosts_are_written_as_libpq_has_it():

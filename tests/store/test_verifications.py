@@ -8,8 +8,8 @@ import pytest
 from blofin_agent.domain.candle import MINUTE, Bar, Rows, Source
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.verification import Difference
-from blofin_agent.store import candles, verifications
-from blofin_agent.store.verifications import Outcome, Totals, Verification
+from blofin_agent.store.tables import candles, verifications
+from blofin_agent.store.tables.verifications import Outcome, Totals, Verification
 
 
 def write(store, work):

@@ -11,7 +11,7 @@ from blofin_agent.domain.symbol_coverage import Health
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.links import Link
-from blofin_agent.store.candles import Stored
+from blofin_agent.store.tables.candles import Stored
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from blofin_agent.store.postgresql import alone
+from blofin_agent.store.postgresql.connections import alone
 from blofin_agent.store.schema import service_heartbeats
 
 SERVICE = "backfill"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.store.postgresql import alone
+from blofin_agent.store.postgresql.connections import alone
 from blofin_agent.store.schema import instruments
 
 

@@ -16,9 +16,8 @@ import pytest
 from blofin_agent.domain import candle
 from blofin_agent.domain.candle import Bar, Candle, Source
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.store import candles
-from blofin_agent.store.engine import open_store
-from blofin_agent.store.tables import instruments
+from blofin_agent.store.database import open_store
+from blofin_agent.store.tables import candles, instruments
 from tests.processes import COMMAND, until
 
 SECRET = "s3cr3t-p4ss"

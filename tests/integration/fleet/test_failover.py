@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 from tests.integration.fleet import laws
 from tests.integration.fleet.pair import Pair
 from tests.pace import REAL, fleet_s

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from blofin_agent.store import partitions, timescale
+from blofin_agent.store.postgresql import partitions, timescale
 
 revision = "0007"
 down_revision = "0006"

@@ -10,10 +10,11 @@ import sqlalchemy as sa
 
 from blofin_agent.domain.candle import Bar, Candle, Rows
 from blofin_agent.domain.time_range import Span
-from blofin_agent.store import blocks, partitions, postgresql
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.postgresql import connections, partitions
 from blofin_agent.store.schema import candles
-from blofin_agent.store.sqlite import driver_of, insert_many
+from blofin_agent.store.sqlite.driver import driver_of, insert_many
+from blofin_agent.store.tables import coverage_blocks
 
 _COLUMNS = tuple(column.name for column in candles.columns)
 _NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
@@ -47,12 +48,12 @@ def insert(connection: sa.Connection, bar: Bar, batches: Sequence[Rows]) -> list
 
     A candle that is there already is left as it is.
     """
-    blocks.reserve(connection, bar, batches)
+    coverage_blocks.reserve(connection, bar, batches)
     if connection.dialect.name == "sqlite":
         inserted = _insert(driver_of(connection), bar, batches)
     else:
         inserted = _copy(connection, bar, batches)
-    blocks.enter(connection, bar, batches, inserted)
+    coverage_blocks.enter(connection, bar, batches, inserted)
     return inserted
 
 
@@ -115,7 +116,7 @@ def _copy(connection: sa.Connection, bar: Bar, batches: Sequence[Rows]) -> list[
         for place, (symbol, source, found) in enumerate(batches)
         for candle in found
     )
-    postgresql.copy(connection, "incoming", _KINDS, rows)
+    connections.copy(connection, "incoming", _KINDS, rows)
     try:
         found = connection.exec_driver_sql(_FROM_INCOMING, (bar.value,)).all()
     except sa.exc.IntegrityError as error:

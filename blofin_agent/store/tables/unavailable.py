@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.store.postgresql import alone
+from blofin_agent.store.postgresql.connections import alone
 from blofin_agent.store.schema import (
     unavailable,
 )

@@ -12,9 +12,10 @@ import trio
 
 from blofin_agent.domain.candle import DAY
 from blofin_agent.runtime.format import clock_text, plural
-from blofin_agent.store import partitions, retention
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.store.postgresql import partitions
+from blofin_agent.store.tables import retention
 
 log = structlog.get_logger()
 

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from blofin_agent.domain.clock_correction import Moment
 from blofin_agent.domain.rate_limit import HORIZON, Suspension, merged
-from blofin_agent.store import budget
-from blofin_agent.store.postgresql import alone
+from blofin_agent.store.postgresql.connections import alone
+from blofin_agent.store.postgresql.server_clock import now_ms
 from blofin_agent.store.schema import request_ledger, service_heartbeats, suspension, unavailable
-from blofin_agent.store.server_clock import now_ms
+from blofin_agent.store.tables import rate_limit
 
 _u, _r = unavailable.c, request_ledger.c
 
@@ -141,9 +141,9 @@ def accounts(
 def add_accounts(connection: sa.Connection, found: Mapping[str, Account]) -> None:
     """Let each of these addresses be known for what either account says of it."""
     for egress, account in sorted(found.items()):
-        known = budget.Known(suspension=account.suspension, egress=egress)
+        known = rate_limit.Known(suspension=account.suspension, egress=egress)
         # This locks what is known of the address, and takes the graver suspension.
-        budget.correct(connection, known, Moment(now_ms(connection), 0))
+        rate_limit.correct(connection, known, Moment(now_ms(connection), 0))
         there = accounts(connection, {}, all_of_them=True).get(egress, NOTHING)
         rows = [
             {"started": started, "endpoint": endpoint, "egress": egress}

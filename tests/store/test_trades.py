@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blofin_agent.domain.trade import Tick
-from blofin_agent.store import ticks
+from blofin_agent.store.tables import trades
 
 
 def tick(number, ts=None):
@@ -14,7 +14,7 @@ def tick(number, ts=None):
 
 def insert(store, *found):
     with store.engine.begin() as connection:
-        return ticks.insert(connection, found)
+        return trades.insert(connection, found)
 
 
 def test_a_trade_is_stored_once(store, rows):
@@ -40,8 +40,8 @@ def test_the_oldest_are_forgotten_first_and_no_younger_ones(store, times, now, r
     """At most as many as were asked for; a clock that runs ahead of all ticks costs none."""
     before = min(now, max(times, default=0)) - retention
     with store.engine.connect() as connection:
-        ticks.insert(connection, [("A", tick(n, ts)) for n, ts in enumerate(times)])
-        forgotten = ticks.forget(connection, now, retention, most)
+        trades.insert(connection, [("A", tick(n, ts)) for n, ts in enumerate(times)])
+        forgotten = trades.forget(connection, now, retention, most)
         left = connection.exec_driver_sql("SELECT ts FROM ticks ORDER BY ts").scalars().all()
         connection.rollback()
     old = sorted(ts for ts in times if ts < before)

@@ -13,7 +13,7 @@ from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.coverage_blocks import Block, pack, unpack
 from blofin_agent.domain.time_range import Span
 from blofin_agent.store.schema import candles, coverage_blocks
-from blofin_agent.store.sqlite import driver_of, insert_many
+from blofin_agent.store.sqlite.driver import driver_of, insert_many
 
 Key = tuple[str, int]
 """A symbol, and where a block of it starts (ms)."""

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from blofin_agent.domain.candle import DAY, Bar
 from blofin_agent.domain.coverage_blocks import length_ms
 from blofin_agent.domain.time_range import Span, subtract
-from blofin_agent.store import timescale
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.postgresql import alone
+from blofin_agent.store.postgresql import timescale
+from blofin_agent.store.postgresql.connections import alone
 from blofin_agent.store.schema import coverage_blocks
 
 WEEK = 7 * DAY

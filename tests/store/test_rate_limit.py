@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE
 from blofin_agent.domain.clock_correction import Hindsight, Moment
 from blofin_agent.domain.rate_limit import HORIZON, LIMITS, SLACK, Refusal, Suspension
-from blofin_agent.store import budget, migrate
-from blofin_agent.store.budget import Known
-from blofin_agent.store.engine import open_store
+from blofin_agent.store import migrate
+from blofin_agent.store.database import open_store
+from blofin_agent.store.tables import rate_limit
+from blofin_agent.store.tables.rate_limit import Known
 
 T = 1_790_000_000_000
 
@@ -31,16 +32,16 @@ def at(wall):
 
 
 def let_go(store, wall, spacing=0, known=Known()):  # noqa: B008 - it is frozen
-    return write(store, budget.let_go, ["candles"], spacing, known, at(wall))
+    return write(store, rate_limit.let_go, ["candles"], spacing, known, at(wall))
 
 
 def look(store, wall=T):
-    return write(store, budget.look, Known(), at(wall))
+    return write(store, rate_limit.look, Known(), at(wall))
 
 
 def stop(store, wall, *, under=0, banned=False, known=Known()):  # noqa: B008 - it is frozen
     refusal = Refusal(under, "stop", banned, None)
-    return write(store, budget.suspend, refusal, known, at(wall)).suspension
+    return write(store, rate_limit.suspend, refusal, known, at(wall)).suspension
 
 
 def test_a_request_is_entered_only_when_it_may_go(store, rows):
@@ -53,7 +54,7 @@ def test_a_request_is_entered_only_when_it_may_go(store, rows):
 
 
 def many(store, wall, count, spacing=0):
-    return write(store, budget.let_go, ["candles"] * count, spacing, Known(), at(wall))
+    return write(store, rate_limit.let_go, ["candles"] * count, spacing, Known(), at(wall))
 
 
 def test_as_many_as_may_go_are_entered_together(store, rows):
@@ -107,7 +108,7 @@ def test_each_address_has_a_budget_of_its_own(store, rows):
     """Its requests, its suspension, and what was sent before addresses were told apart."""
     most = LIMITS[0].requests
     one, two = Known(egress="203.0.113.1"), Known(egress="203.0.113.2")
-    assert write(store, budget.let_go, ["x"] * 999, 0, one, at(T)).entered == most
+    assert write(store, rate_limit.let_go, ["x"] * 999, 0, one, at(T)).entered == most
     assert not let_go(store, T, known=one).entered
     assert let_go(store, T, known=two).view.starts == [T]
     assert look(store).starts == []
@@ -130,7 +131,7 @@ def test_those_who_ask_at_once_have_one_budget(reopened, rows):
     def agent(store, now):
         ready.wait(20)
         with store.engine.begin() as connection:
-            grant = budget.let_go(connection, ["x"] * 200, 0, Known(egress="new"), at(now))
+            grant = rate_limit.let_go(connection, ["x"] * 200, 0, Known(egress="new"), at(now))
             went.append(grant.entered)
             time.sleep(0.05)
 
@@ -150,7 +151,7 @@ def test_a_share_of_the_limits_holds_for_every_process(store, reopened):
     let_go(store, T)
     over = stop(store, T + 1).until
     assert let_go(store, over).under == 1
-    write(store, budget.answered, 1, Known(), at(over))
+    write(store, rate_limit.answered, 1, Known(), at(over))
     others = [reopened(), reopened()]
     went = [let_go(others[number % 2], over + 1 + number).entered for number in range(300)]
     assert sum(went) == 237 - 1
@@ -169,7 +170,7 @@ def test_a_suspension_holds_for_every_process_and_survives_reopening(store, reop
     probe = let_go(third, state.until)
     assert (probe.at, probe.view.suspension.probe) == (state.until, state.until)
     assert let_go(other, state.until + 1).at == state.until + MINUTE
-    ended = write(third, budget.answered, probe.under, Known(), at(state.until + 2))
+    ended = write(third, rate_limit.answered, probe.under, Known(), at(state.until + 2))
     assert not ended.suspension.strikes
     assert let_go(other, state.until + 2).entered
 
@@ -177,7 +178,7 @@ def test_a_suspension_holds_for_every_process_and_survives_reopening(store, reop
 def test_an_answer_to_an_older_request_ends_nothing(store):
     """What was under way when the suspension began proves nothing."""
     stop(store, T, banned=True)
-    assert write(store, budget.answered, 0, Known(), at(T + 1)).suspension.strikes == 1
+    assert write(store, rate_limit.answered, 0, Known(), at(T + 1)).suspension.strikes == 1
     state = look(store).suspension
     assert (state.banned, state.reason, state.until) == (True, "stop", T + 301_000)
 
@@ -208,7 +209,7 @@ def test_a_new_database_is_told_of_the_budget(store, rows, tmp_path):
     old.close()
     state = Suspension(until=T + HOUR, strikes=2, reason="429", noted=T)
     for hindsight in (first, second, first):
-        view = write(store, budget.correct, Known(hindsight, state, elsewhere=True), at(T + 20))
+        view = write(store, rate_limit.correct, Known(hindsight, state, elsewhere=True), at(T + 20))
         assert view.starts == [T, T + 10]
         assert view.suspension == state
     assert rows("SELECT started FROM request_ledger ORDER BY id") == [(T,), (T + 10,)]
@@ -231,10 +232,12 @@ def test_what_a_process_knows_better_is_written_down(store):
     """The clock was set forward: one that starts now counts what it would have thought old."""
     hindsight = Hindsight()
     for number in range(475):
-        grant = write(store, budget.let_go, "x", 0, Known(hindsight), Moment(T + number, number))
+        grant = write(
+            store, rate_limit.let_go, "x", 0, Known(hindsight), Moment(T + number, number)
+        )
         hindsight = grant.view.hindsight
     assert let_go(store, T + DAY).entered
-    write(store, budget.correct, Known(hindsight), Moment(T + DAY, 1_000))
+    write(store, rate_limit.correct, Known(hindsight), Moment(T + DAY, 1_000))
     grant = let_go(store, T + DAY)
     assert (grant.entered, grant.at) == (False, T + DAY - 999 + 61_000)
 
@@ -264,16 +267,16 @@ def test_websocket_connections_of_an_address_take_turns(store, reopened):
     """Whichever process asks; those of another address wait for nobody."""
     other = reopened()
     turns = [
-        write(one, budget.connect_at, "here", T, 1_250) for one in (store, other, store, other)
+        write(one, rate_limit.connect_at, "here", T, 1_250) for one in (store, other, store, other)
     ]
     assert turns == [T, T + 1_250, T + 2_500, T + 3_750]
-    assert write(other, budget.connect_at, "there", T, 1_250) == T
-    assert write(store, budget.connect_at, "here", T + 60_000, 1_250) == T + 60_000
+    assert write(other, rate_limit.connect_at, "there", T, 1_250) == T
+    assert write(store, rate_limit.connect_at, "here", T + 60_000, 1_250) == T + 60_000
 
 
 def test_a_turn_that_a_clock_gone_wrong_took_keeps_nobody_waiting(store):
     """So far ahead nobody waits; but for the turn before one does, though it be minutes."""
-    write(store, budget.connect_at, "here", T + DAY, 1_250)
-    assert write(store, budget.connect_at, "here", T, 1_250) == T
-    turns = [write(store, budget.connect_at, "here", T, 1_250) for _ in range(150)]
+    write(store, rate_limit.connect_at, "here", T + DAY, 1_250)
+    assert write(store, rate_limit.connect_at, "here", T, 1_250) == T
+    turns = [write(store, rate_limit.connect_at, "here", T, 1_250) for _ in range(150)]
     assert turns[-1] == T + 150 * 1_250

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 import trio
 
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.store.engine import Store
+from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 
 T = TypeVar("T")

@@ -4,8 +4,7 @@ from blofin_agent.domain.candle import HOUR, MINUTE, Bar
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.store import ledger
-from blofin_agent.store.tables import heartbeats, instruments
+from blofin_agent.store.tables import heartbeats, instruments, unavailable
 
 T = 1_790_000_000_000
 
@@ -21,35 +20,39 @@ def proof(start, end, checks=1):
 
 def test_proofs_come_back_by_symbol_oldest_first(store, reopened):
     """Of the bar asked for, after a restart too."""
-    write(store, ledger.save_proofs, "A", Bar.M1, [proof(5, 6), proof(1, 3, 4)], 0)
-    write(store, ledger.save_proofs, "B", Bar.M1, [proof(2, 3)], 0)
-    write(store, ledger.save_proofs, "A", Bar.M5, [proof(0, 5)], 0)
-    found = reopened().read_here(lambda db: ledger.load_proofs(db, Bar.M1, 0))
+    write(store, unavailable.save_proofs, "A", Bar.M1, [proof(5, 6), proof(1, 3, 4)], 0)
+    write(store, unavailable.save_proofs, "B", Bar.M1, [proof(2, 3)], 0)
+    write(store, unavailable.save_proofs, "A", Bar.M5, [proof(0, 5)], 0)
+    found = reopened().read_here(lambda db: unavailable.load_proofs(db, Bar.M1, 0))
     assert found == {"A": [proof(1, 3, 4), proof(5, 6)], "B": [proof(2, 3)]}
 
 
 def test_saving_replaces_only_what_ends_after_the_windows_start(store):
     """Proofs that left the window stay written down."""
-    write(store, ledger.save_proofs, "A", Bar.M1, [proof(1, 3), proof(5, 6)], 0)
-    write(store, ledger.save_proofs, "A", Bar.M1, [proof(7, 8)], T + 4 * MINUTE)
-    whole = store.read_here(lambda db: ledger.load_proofs(db, Bar.M1, 0))
+    write(store, unavailable.save_proofs, "A", Bar.M1, [proof(1, 3), proof(5, 6)], 0)
+    write(store, unavailable.save_proofs, "A", Bar.M1, [proof(7, 8)], T + 4 * MINUTE)
+    whole = store.read_here(lambda db: unavailable.load_proofs(db, Bar.M1, 0))
     assert whole == {"A": [proof(1, 3), proof(7, 8)]}
-    late = store.read_here(lambda db: ledger.load_proofs(db, Bar.M1, T + 3 * MINUTE))
+    late = store.read_here(lambda db: unavailable.load_proofs(db, Bar.M1, T + 3 * MINUTE))
     assert late == {"A": [proof(7, 8)]}
-    write(store, ledger.save_proofs, "A", Bar.M1, [proof(1, 3)], T + 4 * MINUTE)
-    assert store.read_here(lambda db: ledger.load_proofs(db, Bar.M1, 0)) == {"A": [proof(1, 3)]}
+    write(store, unavailable.save_proofs, "A", Bar.M1, [proof(1, 3)], T + 4 * MINUTE)
+    assert store.read_here(lambda db: unavailable.load_proofs(db, Bar.M1, 0)) == {
+        "A": [proof(1, 3)]
+    }
 
 
 def test_proofs_that_left_the_window_cost_a_start_nothing(store, steps):
     """However many they became in years."""
     since = T + 1_000 * MINUTE
-    write(store, ledger.save_proofs, "A", Bar.M1, [proof(999, 1_001)], since)
-    few = steps(lambda db: ledger.load_proofs(db, Bar.M1, since))
-    write(store, ledger.save_proofs, "B", Bar.M1, [proof(at, at + 1) for at in range(999)], 0)
+    write(store, unavailable.save_proofs, "A", Bar.M1, [proof(999, 1_001)], since)
+    few = steps(lambda db: unavailable.load_proofs(db, Bar.M1, since))
+    write(store, unavailable.save_proofs, "B", Bar.M1, [proof(at, at + 1) for at in range(999)], 0)
     for number in range(9):
         symbol = f"S{number}"
-        write(store, ledger.save_proofs, symbol, Bar.M1, [proof(n, n + 1) for n in range(999)], 0)
-    assert steps(lambda db: ledger.load_proofs(db, Bar.M1, since)) < few + 10
+        write(
+            store, unavailable.save_proofs, symbol, Bar.M1, [proof(n, n + 1) for n in range(999)], 0
+        )
+    assert steps(lambda db: unavailable.load_proofs(db, Bar.M1, since)) < few + 10
 
 
 def test_instruments_are_replaced_as_a_whole(store, reopened):

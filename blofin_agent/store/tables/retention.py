@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from blofin_agent.domain.candle import DAY, Bar
 from blofin_agent.domain.coverage_blocks import length_ms
-from blofin_agent.store import partitions
+from blofin_agent.store.postgresql import partitions
 from blofin_agent.store.schema import (
     candles,
     coverage_blocks,
@@ -15,7 +15,7 @@ from blofin_agent.store.schema import (
     unavailable,
     verifications,
 )
-from blofin_agent.store.series import Series, next_series
+from blofin_agent.store.tables.candle_series import Series, next_series
 
 MOST_ROWS = 5_000
 """Rows that one transaction takes away, about."""

@@ -1,10 +1,13 @@
 """Laws of the upkeep: it is done now and then, and only what is set."""
 
+import pytest
 import trio
 
 from blofin_agent.domain.candle import DAY, HOUR, Bar, Rows, Source
-from blofin_agent.store import candles
-from blofin_agent.upkeep import EVERY_S, FIRST_S, Upkeep
+from blofin_agent.store.maintenance import EVERY_S, FIRST_S, Upkeep
+from blofin_agent.store.tables import candles
+
+pytestmark = pytest.mark.sqlite
 
 
 async def fill(place, candle, days):
@@ -47,9 +50,9 @@ async def test_a_database_that_is_away_is_met_again_an_hour_later(house, candle,
     """Nothing fails, and nothing is lost."""
     place = house()
     await fill(place, candle, 40)
-    locker.execute("BEGIN IMMEDIATE")
+    locker.hold()
     await keep_up(place, 30, FIRST_S + 20)
-    locker.execute("ROLLBACK")
+    locker.let_go()
     assert place.rows("SELECT count(*) FROM candles") == [(40 * 24,)]
     await keep_up(place, 30, FIRST_S + 20)
     assert place.rows("SELECT count(*) FROM candles")[0][0] < 40 * 24

@@ -12,7 +12,7 @@ import trio
 from sqlalchemy.pool import NullPool, QueuePool
 
 from blofin_agent.domain.sanitize import one_line
-from blofin_agent.store import migrate, postgresql
+from blofin_agent.store import migrate
 from blofin_agent.store.errors import (
     StoreClosed,
     StoreDamaged,
@@ -21,11 +21,12 @@ from blofin_agent.store.errors import (
     WrongUrl,
     told,
 )
-from blofin_agent.store.file import DatabaseFile
-from blofin_agent.store.keeper import Keeper
-from blofin_agent.store.lines import Lines
-from blofin_agent.store.server_clock import ServerClock
-from blofin_agent.store.sqlite import driver_of
+from blofin_agent.store.postgresql import connections
+from blofin_agent.store.postgresql.deadlines import Lines
+from blofin_agent.store.postgresql.server_clock import ServerClock
+from blofin_agent.store.sqlite.database_file import DatabaseFile
+from blofin_agent.store.sqlite.driver import driver_of
+from blofin_agent.store.sqlite.file_monitor import Keeper
 from blofin_agent.store.timing import DEFAULT, StoreTiming
 from blofin_agent.store.url import describe, parse, path_of
 
@@ -155,11 +156,11 @@ class Store:
 
     def _transact(self, work: Callable[[sa.Connection], T], options: dict[str, Any]) -> T:
         if options["reading"] and self.engine.dialect.name == "postgresql":
-            options = options | postgresql.READING
+            options = options | connections.READING
         with (
             told(self.where),
             self.engine.connect().execution_options(**options) as connection,
-            postgresql.bounded(connection, self.lines, self.timing.transaction_s),
+            connections.bounded(connection, self.lines, self.timing.transaction_s),
         ):
             with connection.begin():
                 result = work(connection)
@@ -229,9 +230,9 @@ def _engine(
         engine = sa.create_engine(url, poolclass=pooling, **sizes)
         _listen(engine, timing.busy_s)
     else:
-        options = postgresql.options(url, timing.connect_s)
+        options = connections.options(url, timing.connect_s)
         engine = sa.create_engine(url, poolclass=pooling, **sizes, **options)
-        postgresql.listen(engine, lines, timing)
+        connections.listen(engine, lines, timing)
     return engine
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from blofin_agent.domain import rate_limit
 from blofin_agent.domain.clock_correction import Entry, Hindsight, Moment, View
 from blofin_agent.domain.rate_limit import Refusal, Suspension
-from blofin_agent.store.postgresql import alone
+from blofin_agent.store.postgresql.connections import alone
 from blofin_agent.store.schema import request_ledger, suspension
 
 MOST_WAITING = 200

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.candle_diff import Row
 from blofin_agent.domain.time_range import Span
-from blofin_agent.store import postgresql, sqlite
-from blofin_agent.store.candles import Stored
+from blofin_agent.store.postgresql import connections
 from blofin_agent.store.schema import candles
+from blofin_agent.store.sqlite import driver
+from blofin_agent.store.tables.candles import Stored
 
 _c = candles.c
 _NAMES = ", ".join(f'"{name}"' for name in Stored._fields)
@@ -54,8 +55,8 @@ def read(connection: sa.Connection, symbol: str, bar: Bar, span: Span) -> Sequen
     """
     values = (symbol, bar.value, span.start, span.end)
     if connection.dialect.name == "sqlite":
-        return sqlite.driver_of(connection).execute(_READ.format("?"), values).fetchall()
-    with postgresql.cursor_of(connection, binary=True) as cursor:
+        return driver.driver_of(connection).execute(_READ.format("?"), values).fetchall()
+    with connections.cursor_of(connection, binary=True) as cursor:
         return cursor.execute(_READ.format("%s").encode(), values).fetchall()
 
 

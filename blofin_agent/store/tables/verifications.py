@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from blofin_agent.domain.candle import Bar, Candle, Rows, Source
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.verification import Difference
-from blofin_agent.store import candles as candle_rows
 from blofin_agent.store.schema import Time, candles, replaced_candles, verifications
+from blofin_agent.store.tables import candles as candle_rows
 
 
 class Outcome(StrEnum):

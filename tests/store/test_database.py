@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 import trio
 
-from blofin_agent.store.engine import Store, open_store
+from blofin_agent.store.database import Store, open_store
 from blofin_agent.store.errors import StoreClosed, StoreError, StoreUnavailable, StoreUnusable, told
 from blofin_agent.store.timing import DEFAULT
 

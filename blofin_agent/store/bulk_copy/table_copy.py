@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.store.postgresql import alone
+from blofin_agent.store.postgresql.connections import alone
 from blofin_agent.store.schema import (
     gap_fill_runs,
     replaced_candles,

@@ -7,12 +7,12 @@ import sqlalchemy as sa
 
 from blofin_agent.domain.backfill_run import Run, Status, Trigger
 from blofin_agent.domain.candle import Bar
-from blofin_agent.store import runs
+from blofin_agent.store.tables import backfill_runs
 
 
 def write(store, run):
     with store.engine.begin() as connection:
-        runs.record(connection, run)
+        backfill_runs.record(connection, run)
 
 
 def test_a_run_comes_back_column_by_column(store, rows):
@@ -40,7 +40,7 @@ def test_the_latest_come_first_and_can_be_chosen(store):
         run.id = number
 
     def latest(**chosen):
-        return store.read_here(lambda db: runs.latest(db, Bar.M1, **chosen))
+        return store.read_here(lambda db: backfill_runs.latest(db, Bar.M1, **chosen))
 
     assert latest(most=9) == [told[2], told[1], told[0]]
     assert latest(most=1) == [told[2]]
@@ -53,13 +53,13 @@ def test_the_latest_come_first_and_can_be_chosen(store):
 def test_the_last_run_of_each_symbol_costs_the_same_however_many_there_are(store, steps):
     """The table holds millions of them after some years."""
     write(store, Run("A", "1m", Trigger.PERIODIC, 1))
-    few = steps(lambda db: runs.latest_of_each(db, Bar.M1, ["A", "B"]))
+    few = steps(lambda db: backfill_runs.latest_of_each(db, Bar.M1, ["A", "B"]))
     with store.engine.begin() as connection:
         for started in range(2, 1_000):
             for symbol in "AC":
-                runs.record(connection, Run(symbol, "1m", Trigger.PERIODIC, started))
+                backfill_runs.record(connection, Run(symbol, "1m", Trigger.PERIODIC, started))
     # PostgreSQL reads some 32 of them at once.
-    assert steps(lambda db: runs.latest_of_each(db, Bar.M1, ["A", "B"])) < few + 100
+    assert steps(lambda db: backfill_runs.latest_of_each(db, Bar.M1, ["A", "B"])) < few + 100
 
 
 def test_no_choice_of_runs_sorts_or_looks_through_them_all(store, plan):
@@ -72,7 +72,7 @@ def test_no_choice_of_runs_sorts_or_looks_through_them_all(store, plan):
         for statuses in (None, [Status.FAILED], [Status.FAILED, Status.PARTIAL]):
             for before in (None, 9):
                 chosen = {"symbols": symbols, "statuses": statuses, "before": before}
-                store.read_here(partial(runs.latest, bar=Bar.M1, most=9, **chosen))
+                store.read_here(partial(backfill_runs.latest, bar=Bar.M1, most=9, **chosen))
     looks = [one for one in asked if "gap_fill_runs" in one[0]]
     assert looks
     ways = [way for one in looks for way in plan(*one)]
@@ -95,5 +95,5 @@ def test_the_last_run_of_each_symbol(store):
     for number, run in enumerate(told, 1):
         write(store, run)
         run.id = number
-    found = store.read_here(lambda db: runs.latest_of_each(db, Bar.M1, ["A", "B", "D"]))
+    found = store.read_here(lambda db: backfill_runs.latest_of_each(db, Bar.M1, ["A", "B", "D"]))
     assert found == {"A": told[0], "B": told[2]}

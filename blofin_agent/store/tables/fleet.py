@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from blofin_agent.domain.candle import DAY, Bar
 from blofin_agent.domain.symbol_assignment import Member
-from blofin_agent.store.postgresql import alone
+from blofin_agent.store.postgresql.connections import alone
+from blofin_agent.store.postgresql.server_clock import now_ms
 from blofin_agent.store.schema import instruments, service_heartbeats, symbol_owners
-from blofin_agent.store.server_clock import now_ms
 from blofin_agent.store.timing import DEFAULT, StoreTiming
 
 _FORGOTTEN_MS = 7 * DAY

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from blofin_agent.store.lines import CutOff, Lines
+from blofin_agent.store.postgresql.deadlines import CutOff, Lines
 from blofin_agent.store.timing import StoreTiming
 
 if TYPE_CHECKING:

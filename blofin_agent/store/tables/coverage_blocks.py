@@ -18,8 +18,15 @@ from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import Bar, Source
 from blofin_agent.domain.coverage_blocks import Block, bits_of, join, length_ms, starts
 from blofin_agent.domain.time_range import Span
-from blofin_agent.store import block_rows
-from blofin_agent.store.block_rows import Key, Stretch, counts_in, read, rows_in, write
+from blofin_agent.store.tables import coverage_block_sql
+from blofin_agent.store.tables.coverage_block_sql import (
+    Key,
+    Stretch,
+    counts_in,
+    read,
+    rows_in,
+    write,
+)
 
 if TYPE_CHECKING:
     from blofin_agent.domain.candle import Rows
@@ -70,7 +77,7 @@ def reserve(connection: sa.Connection, bar: Bar, batches: Iterable["Rows"]) -> N
     stored, so that two agents who store the same wait for one another in the same order.
     """
     keys = ((batch.symbol, start) for batch in batches for start in _bits(bar, batch))
-    block_rows.reserve(connection, bar, keys)
+    coverage_block_sql.reserve(connection, bar, keys)
 
 
 def enter(
@@ -118,7 +125,7 @@ def wrong(connection: sa.Connection, bar: Bar, symbol: str, these: Sequence[int]
 def mend(connection: sa.Connection, bar: Bar, symbol: str, these: Iterable[int]) -> None:
     """Make the blocks that start then (ms) of the candles."""
     keys = [(symbol, start) for start in these]
-    block_rows.reserve(connection, bar, keys)
+    coverage_block_sql.reserve(connection, bar, keys)
     write(connection, bar, _counted(connection, bar, keys))
 
 

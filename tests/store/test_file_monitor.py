@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreDamaged, StoreUnavailable
-from blofin_agent.store.file import DatabaseFile
-from blofin_agent.store.keeper import FOLD_BYTES
+from blofin_agent.store.sqlite.database_file import DatabaseFile
+from blofin_agent.store.sqlite.file_monitor import FOLD_BYTES
 
 pytestmark = pytest.mark.sqlite
 

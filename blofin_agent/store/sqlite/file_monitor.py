@@ -20,8 +20,8 @@ from blofin_agent.store.errors import (
     StoreUnusable,
     told,
 )
-from blofin_agent.store.file import Change, DatabaseFile, Seen
-from blofin_agent.store.sqlite import driver_of, fold, is_sound
+from blofin_agent.store.sqlite.database_file import Change, DatabaseFile, Seen
+from blofin_agent.store.sqlite.driver import driver_of, fold, is_sound
 
 log = structlog.get_logger()
 

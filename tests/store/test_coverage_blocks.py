@@ -12,8 +12,8 @@ from blofin_agent.domain.candle import DAY, Bar, Candle, Rows, Source
 from blofin_agent.domain.coverage_blocks import BARS, Block, length_ms, pack, starts
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.verification import Difference
-from blofin_agent.store import block_rows, blocks, candles, verifications
-from blofin_agent.store.engine import open_store
+from blofin_agent.store.database import open_store
+from blofin_agent.store.tables import candles, coverage_block_sql, coverage_blocks, verifications
 from blofin_agent.store.url import parse
 
 SYMBOLS = ("A", "B")
@@ -37,7 +37,7 @@ def insert(store, symbol, source, times, bar=Bar.M1):
 
 
 def load(store, span, bar=Bar.M1, symbols=SYMBOLS):
-    return store.read_here(lambda db: blocks.load(db, bar, span, symbols))
+    return store.read_here(lambda db: coverage_blocks.load(db, bar, span, symbols))
 
 
 def query(store, text):
@@ -78,7 +78,7 @@ def claimed(store, bar=Bar.M1):
 
 def counted(store, keys, bar=Bar.M1):
     """What they would be if they were made of the candles now."""
-    return store.read_here(lambda db: blocks._counted(db, bar, list(keys)))
+    return store.read_here(lambda db: coverage_blocks._counted(db, bar, list(keys)))
 
 
 # -- whoever writes -------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class House:
 
     def mend(self, symbol):
         these = list(starts(self.bar, self.span))
-        write(self.ours[0], lambda db: blocks.mend(db, self.bar, symbol, these))
+        write(self.ours[0], lambda db: coverage_blocks.mend(db, self.bar, symbol, these))
 
 
 @pytest.fixture
@@ -278,14 +278,14 @@ def test_what_is_loaded_costs_the_same_however_many_candles_are_stored(store, st
     span = Span(end - 7 * DAY, end)
     for symbol in SYMBOLS:
         insert(store, symbol, Source.LIVE, [end - 7 * DAY])
-    few = steps(lambda db: blocks.load(db, Bar.M1, span, SYMBOLS))
+    few = steps(lambda db: coverage_blocks.load(db, Bar.M1, span, SYMBOLS))
     for symbol in SYMBOLS:
         insert(store, symbol, Source.FILL, range(end - 30 * DAY, end, Bar.M1.ms))
-    many = steps(lambda db: blocks.load(db, Bar.M1, span, SYMBOLS))
+    many = steps(lambda db: coverage_blocks.load(db, Bar.M1, span, SYMBOLS))
     blocks_more = 2 * 6
     assert many < few + 30 * blocks_more
     write(store, lambda db: db.exec_driver_sql("DELETE FROM coverage_blocks"))
-    assert steps(lambda db: blocks.load(db, Bar.M1, span, SYMBOLS)) > 2 * 7 * BARS
+    assert steps(lambda db: coverage_blocks.load(db, Bar.M1, span, SYMBOLS)) > 2 * 7 * BARS
 
 
 def test_a_scattered_window_is_looked_at_without_reading_it(store, other, steps, end):
@@ -294,7 +294,7 @@ def test_a_scattered_window_is_looked_at_without_reading_it(store, other, steps,
     held = range(span.start, span.end, 2 * Bar.M1.ms)
     insert(store, "A", Source.FILL, held)
     assert load(store, span, symbols=["A"])["A"].held.count(span) == len(held)
-    assert steps(lambda db: blocks.load(db, Bar.M1, span, ["A"])) < 6 * len(held)
+    assert steps(lambda db: coverage_blocks.load(db, Bar.M1, span, ["A"])) < 6 * len(held)
     other(inserted(span.start + Bar.M1.ms, "blofin_ws"))
     stored = load(store, span, symbols=["A"])["A"]
     assert stored.held.count(span) == len(held) + 1
@@ -305,20 +305,20 @@ def test_blocks_of_many_symbols_are_found_by_their_key(store, other, steps, end)
     """Never by going through the table."""
     span = Span(end - DAY, end)
     other(f"INSERT INTO coverage_blocks VALUES ('1m', {span.start // DAY * DAY}, 'A', '', '')")
-    few = steps(lambda db: block_rows.read(db, Bar.M1, starts(Bar.M1, span), SYMBOLS))
+    few = steps(lambda db: coverage_block_sql.read(db, Bar.M1, starts(Bar.M1, span), SYMBOLS))
     these = [f"('1m', {day * DAY}, 'S{n}', '', '')" for day in range(40) for n in range(100)]
     other(f"INSERT INTO coverage_blocks VALUES {', '.join(these)}")
-    many = steps(lambda db: block_rows.read(db, Bar.M1, starts(Bar.M1, span), SYMBOLS))
+    many = steps(lambda db: coverage_block_sql.read(db, Bar.M1, starts(Bar.M1, span), SYMBOLS))
     assert many < few + 20
 
 
 def test_portions_are_all_symbols_and_small(end):
     """A few milliseconds each: a commit waits no longer."""
     names = [f"S{number}" for number in range(95)]
-    parts = blocks.portions(names, Bar.M1, Span(end - 7 * DAY, end))
+    parts = coverage_blocks.portions(names, Bar.M1, Span(end - 7 * DAY, end))
     assert [name for part in parts for name in part] == names
     assert {len(part) for part in parts} == {9, 5}
-    assert len(blocks.portions(names, Bar.M1, Span(end - 700 * DAY, end))) == 95
+    assert len(coverage_blocks.portions(names, Bar.M1, Span(end - 700 * DAY, end))) == 95
 
 
 # -- the proof ------------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ def test_a_block_that_is_wrong_is_found_and_mended(store, other, end):
     these = list(starts(Bar.M1, span))
 
     def wrong():
-        return store.read_here(lambda db: blocks.wrong(db, Bar.M1, "A", these))
+        return store.read_here(lambda db: coverage_blocks.wrong(db, Bar.M1, "A", these))
 
     assert wrong() == []
     full = pack((1 << BARS) - 1)
@@ -340,7 +340,7 @@ def test_a_block_that_is_wrong_is_found_and_mended(store, other, end):
     other("DELETE FROM coverage_blocks WHERE start = :at", at=these[-3])
     other("INSERT INTO coverage_blocks VALUES ('1m', :at, 'A', :x, :x)", at=these[0], x=b"")
     assert wrong() == these[-3:]
-    write(store, lambda db: blocks.mend(db, Bar.M1, "A", these[-3:]))
+    write(store, lambda db: coverage_blocks.mend(db, Bar.M1, "A", these[-3:]))
     assert wrong() == []
     assert load(store, span) == by_rows(store, span)
 

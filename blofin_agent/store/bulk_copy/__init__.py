@@ -1,0 +1,1 @@
+"""Copy all rows of a database into another."""

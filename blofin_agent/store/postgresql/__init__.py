@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, deadlines, partitions, the server's clock."""

@@ -1,0 +1,1 @@
+"""SQLite: the driver, and the database file at its path."""
