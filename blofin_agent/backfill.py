@@ -21,7 +21,7 @@ from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span, subtract
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.metrics import Metrics
 from blofin_agent.pager import Pager
 from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Store

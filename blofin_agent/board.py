@@ -15,9 +15,9 @@ from blofin_agent.fleet_status import Crew
 from blofin_agent.gaps import Gap, explain
 from blofin_agent.limit_texts import share_text
 from blofin_agent.links import Link
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.metrics import Metrics
+from blofin_agent.observability.outage import Trouble
 from blofin_agent.passes import Passes
-from blofin_agent.trouble import Trouble
 from blofin_agent.verdict import Healing, Outlook, Verdict, judge
 from blofin_agent.watch import Watch, worst_first
 

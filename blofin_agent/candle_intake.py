@@ -5,11 +5,11 @@ from blofin_agent.domain.candle import BadRow, Candle, Reason
 from blofin_agent.domain.clock_offset import Skew
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.intake import Intake
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.metrics import Metrics
+from blofin_agent.observability.outage import Trouble
 from blofin_agent.protocol.candle_row import WireRow
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import Push, channel, judge_push
-from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 

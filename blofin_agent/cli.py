@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from blofin_agent import __version__, logs
+from blofin_agent import __version__
 from blofin_agent.commands import check, looking, oneshot_command, show, verify_command
 from blofin_agent.commands.completion import completion
 from blofin_agent.commands.console import opened, read_settings, say
@@ -20,6 +20,7 @@ from blofin_agent.config import Settings, SettingsError
 from blofin_agent.domain.errors import WrongEnvironment
 from blofin_agent.domain.sanitize import one_line, shorten
 from blofin_agent.exchange.rest_client import client as make_client
+from blofin_agent.observability import log_setup
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.gc_tuning import loading
 from blofin_agent.runtime.user_errors import FAILED, WRONG_USE, Failed
@@ -195,7 +196,7 @@ def simulate(
     if "list" in faults:
         show.print_lines([f"{kind:<24}{what}" for kind, what in KINDS.items()])
         return
-    logs.configure("console", "info")
+    log_setup.configure("console", "info")
     options = Options(
         host,
         port,

@@ -16,8 +16,8 @@ from blofin_agent.domain.candle import HOUR
 from blofin_agent.domain.rate_limit import LIMITS
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span, subtract
+from blofin_agent.observability.outage import Trouble
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 
 TICK_S = 5.0

@@ -15,14 +15,14 @@ from blofin_agent.domain.errors import Banned
 from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
 from blofin_agent.intake import Intake
 from blofin_agent.links import Links
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.metrics import Metrics
+from blofin_agent.observability.outage import Trouble
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import Frame
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.throttle import Throttle
 from blofin_agent.ticks import Ticks
 from blofin_agent.trade_intake import TradeIntake
-from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 

@@ -7,11 +7,11 @@ import structlog
 from blofin_agent.domain.candle import BadRow
 from blofin_agent.domain.sanitize import shorten
 from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.metrics import Metrics
 from blofin_agent.observability.log_limit import Seldom
+from blofin_agent.observability.metrics import Metrics
+from blofin_agent.observability.outage import Trouble
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import Acked, Frame, Garbled, Left, Ponged, Push, Rejected
-from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 
 log = structlog.get_logger()

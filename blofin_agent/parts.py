@@ -10,15 +10,15 @@ from blofin_agent import __version__
 from blofin_agent.backfill import Filler
 from blofin_agent.config import Settings
 from blofin_agent.exchange.rest_client import Rest
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.database_outage import AWAY
+from blofin_agent.observability.metrics import Metrics
+from blofin_agent.observability.outage import Trouble
 from blofin_agent.pager import Pager
 from blofin_agent.passes import AT_ONCE, Passes, Policy
 from blofin_agent.roster import Roster
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.store.database import Store
-from blofin_agent.store_trouble import AWAY
 from blofin_agent.throttle import Throttle
-from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 

@@ -11,7 +11,7 @@ from blofin_agent.domain import rate_limit
 from blofin_agent.domain.backfill_run import Run, Status, Trigger
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.format import duration_text, percent, plural
 from blofin_agent.store.errors import StoreUnavailable

@@ -16,7 +16,7 @@ import trio
 from blofin_agent.audit import Audit
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.metrics import Metrics
 from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable

@@ -11,7 +11,7 @@ from blofin_agent.domain.candle import HOUR, BadRow
 from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.symbols import choose, complain
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Store

@@ -25,11 +25,11 @@ from blofin_agent.domain.errors import (
 from blofin_agent.domain.instrument import Listed
 from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.time_range import Span
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.metrics import Metrics
+from blofin_agent.observability.outage import Trouble
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables.rate_limit import Grant
-from blofin_agent.trouble import Trouble
 
 T = TypeVar("T")
 

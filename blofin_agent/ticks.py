@@ -16,7 +16,7 @@ import trio
 
 from blofin_agent.domain.candle import DAY
 from blofin_agent.domain.trade import Tick
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Store

@@ -4,12 +4,12 @@ from blofin_agent import links
 from blofin_agent.domain.candle import BadRow
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.intake import Intake
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.metrics import Metrics
+from blofin_agent.observability.outage import Trouble
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.trades import judge_trades
 from blofin_agent.protocol.websocket import TRADES, Push
 from blofin_agent.ticks import Ticks
-from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 
 

@@ -9,7 +9,7 @@ from operator import attrgetter
 import trio
 
 from blofin_agent.domain.candle import Candle, Rows, Source
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable

@@ -31,7 +31,8 @@ from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.exchange import websocket_session
 from blofin_agent.heal import Healer
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.metrics import Metrics
+from blofin_agent.observability.outage import Trouble
 from blofin_agent.pager import Pager
 from blofin_agent.passes import Passes, Policy
 from blofin_agent.protocol.instruments import parse_instruments
@@ -41,7 +42,6 @@ from blofin_agent.roster import Roster
 from blofin_agent.store.database import Store, open_store
 from blofin_agent.store.timing import DEFAULT, StoreTiming
 from blofin_agent.throttle import Throttle
-from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 from tests import postgres as servers

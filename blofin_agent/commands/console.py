@@ -6,9 +6,10 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from blofin_agent import config, logs
+from blofin_agent import config
 from blofin_agent.config import Settings
 from blofin_agent.domain.sanitize import one_line
+from blofin_agent.observability import log_setup
 from blofin_agent.store.database import Store, open_store
 from blofin_agent.store.errors import NoDatabase
 from blofin_agent.store.timing import of_environment
@@ -28,7 +29,7 @@ def read_settings(**overrides: object) -> Settings:
     settings = config.load(
         **{name: value for name, value in overrides.items() if value is not None}
     )
-    logs.configure(settings.log_format, settings.log_level)
+    log_setup.configure(settings.log_format, settings.log_level)
     return settings
 
 

@@ -20,11 +20,11 @@ from blofin_agent.commands.options import (
     textfile_option,
     until_option,
 )
-from blofin_agent.commands.publish import NOWHERE, Targets
-from blofin_agent.commands.pushgateway import Gateway
 from blofin_agent.commands.report import Need, Report, plan_json
 from blofin_agent.config import Settings
 from blofin_agent.exchange.rest_client import client as make_client
+from blofin_agent.observability.push import NOWHERE, Targets
+from blofin_agent.observability.pushgateway import Gateway
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE
 

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 import click
 
 from blofin_agent import config
-from blofin_agent.commands import pushgateway, textfile
 from blofin_agent.commands.completion import complete_symbols
 from blofin_agent.domain.candle import LATEST_MS
 from blofin_agent.domain.sanitize import shorten
+from blofin_agent.observability import pushgateway, textfile
 from blofin_agent.runtime.clock import wall_ms
 
 T = TypeVar("T")

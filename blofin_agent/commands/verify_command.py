@@ -19,11 +19,11 @@ from blofin_agent.commands.options import (
     textfile_option,
     until_option,
 )
-from blofin_agent.commands.publish import Targets
-from blofin_agent.commands.pushgateway import Gateway
 from blofin_agent.commands.verify import Order
 from blofin_agent.commands.verify_report import Report
 from blofin_agent.exchange.rest_client import client as make_client
+from blofin_agent.observability.push import Targets
+from blofin_agent.observability.pushgateway import Gateway
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from blofin_agent.cli import main
-from blofin_agent.commands import textfile
 from blofin_agent.config import Settings
+from blofin_agent.observability import textfile
 from blofin_agent.runtime.shutdown import STOP_S
 from blofin_agent.runtime.user_errors import INCOMPLETE, WRONG_USE
 

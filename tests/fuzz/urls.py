@@ -2,8 +2,8 @@
 
 import os
 
-from blofin_agent.commands import pushgateway
 from blofin_agent.config import bare_url, split_url
+from blofin_agent.observability import pushgateway
 from blofin_agent.store.database import describe, open_store
 from blofin_agent.store.errors import StoreError, WrongUrl
 from blofin_agent.store.url import parse

@@ -13,9 +13,9 @@ from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import MINUTE, Bar
 from blofin_agent.domain.rate_limit import Suspension, limits
 from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability.metrics import Metrics
+from blofin_agent.observability.outage import Trouble
 from blofin_agent.store.tables.candles import Stored
-from blofin_agent.trouble import Trouble
 from blofin_agent.watch import Watch
 from blofin_agent.web.access_control import Access
 from blofin_agent.web.app import create_app

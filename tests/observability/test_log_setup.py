@@ -7,12 +7,12 @@ import sys
 import pytest
 import structlog
 
-from blofin_agent import logs
+from blofin_agent.observability import log_setup
 
 
 def written(form, level="info"):
     out = io.StringIO()
-    logs.configure(form, level, out)
+    log_setup.configure(form, level, out)
     log = structlog.get_logger()
     log.debug("quiet")
     log.info("an event", symbol="BTC-USDT")
@@ -31,7 +31,7 @@ def test_json_is_one_object_a_line():
 def test_json_carries_a_traceback_in_its_line():
     """A line stays a line."""
     out = io.StringIO()
-    logs.configure("json", "info", out)
+    log_setup.configure("json", "info", out)
     try:
         1 / 0  # noqa: B018 - it is to raise
     except ZeroDivisionError:
@@ -60,7 +60,7 @@ def test_logs_go_to_standard_error(monkeypatch):
     """Standard output is for what a command was asked for."""
     err = io.StringIO()
     monkeypatch.setattr(sys, "stderr", err)
-    logs.configure("json", "info")
+    log_setup.configure("json", "info")
     structlog.get_logger().info("here")
     assert "here" in err.getvalue()
 
@@ -75,7 +75,7 @@ def test_a_line_that_cannot_be_written_is_lost_and_nothing_else():
         def flush(self):
             raise OSError(28, "No space left on device")
 
-    logs.configure("console", "info", Full())
+    log_setup.configure("console", "info", Full())
     structlog.get_logger().error("a fault")
 
 
@@ -83,7 +83,7 @@ def test_a_line_that_cannot_be_written_is_lost_and_nothing_else():
 def test_no_event_forges_a_line_or_floods(form):
     """Whatever foreign text stands in it."""
     out = io.StringIO()
-    logs.configure(form, "info", out)
+    log_setup.configure(form, "info", out)
     structlog.get_logger().info("said\n2026 [error] forged \x1b[2J\u2028" + "x" * 100_000)
     (line,) = out.getvalue().splitlines()
     assert line.isprintable()
@@ -93,7 +93,7 @@ def test_no_event_forges_a_line_or_floods(form):
 def test_a_traceback_shows_no_values():
     """One may be a password."""
     out = io.StringIO()
-    logs.configure("console", "info", out)
+    log_setup.configure("console", "info", out)
     password = "sesame"
     try:
         int(password[:0])
@@ -106,5 +106,5 @@ def test_a_traceback_shows_no_values():
 def test_without_standard_error_nothing_is_said(monkeypatch):
     """A service may be started with it closed."""
     monkeypatch.setattr(sys, "stderr", None)
-    logs.configure("console", "info")
+    log_setup.configure("console", "info")
     structlog.get_logger().info("to nobody")

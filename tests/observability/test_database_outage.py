@@ -2,15 +2,15 @@
 
 import pytest
 
+from blofin_agent.observability.database_outage import FULL_S, StoreTrouble
 from blofin_agent.store.database import Done
 from blofin_agent.store.errors import StoreFull, StoreUnavailable
-from blofin_agent.store_trouble import FULL_S, StoreTrouble
 
 
 @pytest.fixture
 def clock(monkeypatch):
     now = [1_000.0]
-    monkeypatch.setattr("blofin_agent.store_trouble.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("blofin_agent.observability.database_outage.time.monotonic", lambda: now[0])
     return now
 
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 
-from blofin_agent.commands import pushgateway, textfile
-from blofin_agent.commands.pushgateway import Gateway, PushError
-from blofin_agent.metrics import Metrics
+from blofin_agent.observability import pushgateway, textfile
+from blofin_agent.observability.metrics import Metrics
+from blofin_agent.observability.pushgateway import Gateway, PushError
 
 _LIVE = ("blofin_feed_", "blofin_writer_", "blofin_candle_delay_")
 _FOLDER = "name a file in a folder that exists and where this user may write"

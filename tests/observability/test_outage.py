@@ -1,7 +1,7 @@
 """Laws of telling faults: once when one begins, once when it is over."""
 
 from blofin_agent.observability.log_limit import Seldom
-from blofin_agent.trouble import Trouble
+from blofin_agent.observability.outage import Trouble
 
 
 def test_a_lasting_fault_is_told_once_and_its_end_once(lines):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from blofin_agent.commands import textfile
+from blofin_agent.observability import textfile
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import trio
 from prometheus_client import CollectorRegistry, Gauge
 
-from blofin_agent.commands.pushgateway import Gateway, PushError, parse, push
+from blofin_agent.observability.pushgateway import Gateway, PushError, parse, push
 from tests.gateway import figures, gateway
 
 

@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import MINUTE, Bar
 from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.metrics import DISCONNECTS, Metrics
+from blofin_agent.observability.metrics import DISCONNECTS, Metrics
 from blofin_agent.store.database import Done
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables.verifications import Totals

@@ -7,9 +7,9 @@ only once the like of it works.
 import time
 from typing import TYPE_CHECKING
 
+from blofin_agent.observability.outage import Trouble
 from blofin_agent.store.database import Done
 from blofin_agent.store.errors import StoreFull
-from blofin_agent.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import DuplicateTimeseries
 
-from blofin_agent.families import Family, build, labels
+from blofin_agent.observability.symbol_metrics import Family, build, labels
 
 
 @pytest.fixture
