@@ -14,7 +14,7 @@ from blofin_agent import __version__, success
 from blofin_agent.archive import Archive
 from blofin_agent.board import LAPSED, Board
 from blofin_agent.config import Settings
-from blofin_agent.fleet import Fleet
+from blofin_agent.fleet.membership import Fleet
 from blofin_agent.heal import Healer
 from blofin_agent.ingest import Ingest
 from blofin_agent.parts import Parts, assemble

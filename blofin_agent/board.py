@@ -11,7 +11,7 @@ from blofin_agent.domain.backfill_run import Run
 from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE, Count, Health, History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.timeline import Cells, Grid, grid, strip
-from blofin_agent.fleet_status import Crew
+from blofin_agent.fleet.status import Crew
 from blofin_agent.gaps import Gap, explain
 from blofin_agent.limit_texts import share_text
 from blofin_agent.links import Link

@@ -7,7 +7,7 @@ from blofin_agent.domain.backfill_run import Run
 from blofin_agent.domain.candle import DAY, Bar
 from blofin_agent.domain.symbol_coverage import Count, Health, History, health
 from blofin_agent.domain.time_range import Span, window
-from blofin_agent.fleet_status import Crew
+from blofin_agent.fleet.status import Crew
 
 
 @dataclass(slots=True)

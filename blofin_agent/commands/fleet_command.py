@@ -8,7 +8,7 @@ from blofin_agent.commands import tables
 from blofin_agent.commands.console import opened, read_settings
 from blofin_agent.commands.looking import json_option
 from blofin_agent.commands.options import symbols_option
-from blofin_agent.fleet_overview import Fleet, read_fleets
+from blofin_agent.fleet.overview import Fleet, read_fleets
 from blofin_agent.runtime.user_errors import INCOMPLETE, Failed, WrongUse
 
 

@@ -11,7 +11,7 @@ from blofin_agent.domain.backfill_run import Run, Status
 from blofin_agent.domain.sanitize import one_line
 from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE
 from blofin_agent.domain.timeline import Cells, grid, strip
-from blofin_agent.fleet_overview import Fleet
+from blofin_agent.fleet.overview import Fleet
 from blofin_agent.gaps import Gap
 from blofin_agent.runtime.format import clock_text, duration_text, minute_text, percent
 from blofin_agent.watch import Watch, worst_first

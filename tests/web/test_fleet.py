@@ -2,7 +2,7 @@
 
 import pytest
 
-from blofin_agent.fleet_status import Crew
+from blofin_agent.fleet.status import Crew
 
 CREW = Crew(2, 2, 0, 0.25, holds=True, joined=True, others=(("vm:8802", "http://vm:8802"),))
 

@@ -12,8 +12,8 @@ from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.rate_limit import LIMITS
 from blofin_agent.domain.symbol_assignment import share_out
-from blofin_agent.fleet import Fleet
-from blofin_agent.fleet_status import Crew as Told
+from blofin_agent.fleet.membership import Fleet
+from blofin_agent.fleet.status import Crew as Told
 from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import fleet as stored

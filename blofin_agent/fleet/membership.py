@@ -19,7 +19,7 @@ from blofin_agent.domain import symbol_assignment as shares
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.rate_limit import Limit
 from blofin_agent.domain.symbol_assignment import Member, Shares
-from blofin_agent.fleet_status import Crew
+from blofin_agent.fleet.status import Crew
 from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable

@@ -1,0 +1,1 @@
+"""Several agents on one database: membership, leases, which agent owns which symbol."""
