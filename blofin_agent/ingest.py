@@ -19,8 +19,8 @@ from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import Frame
+from blofin_agent.ratelimit.limiter import Throttle
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.throttle import Throttle
 from blofin_agent.ticks import Ticks
 from blofin_agent.trade_intake import TradeIntake
 from blofin_agent.watch import Watch

@@ -18,9 +18,9 @@ from blofin_agent.domain.time_range import Span
 from blofin_agent.leader import Leader
 from blofin_agent.observability.log_limit import Seldom
 from blofin_agent.observability.metrics import Metrics
+from blofin_agent.ratelimit.limiter import Throttle
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.format import plural
-from blofin_agent.throttle import Throttle
 
 log = structlog.get_logger()
 

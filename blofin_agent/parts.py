@@ -15,10 +15,10 @@ from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
 from blofin_agent.pager import Pager
 from blofin_agent.passes import AT_ONCE, Passes, Policy
+from blofin_agent.ratelimit.limiter import Throttle
 from blofin_agent.roster import Roster
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.store.database import Store
-from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 

@@ -17,6 +17,7 @@ from blofin_agent.audit import Audit
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.observability.metrics import Metrics
+from blofin_agent.ratelimit.limiter import Throttle
 from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
@@ -29,7 +30,6 @@ from blofin_agent.store.tables import (
     verifications,
 )
 from blofin_agent.store.tables.coverage_blocks import Stored
-from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 

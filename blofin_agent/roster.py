@@ -12,12 +12,12 @@ from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.symbols import choose, complain
 from blofin_agent.observability.metrics import Metrics
+from blofin_agent.ratelimit.limiter import Throttle
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import coverage_blocks, instruments, unavailable
-from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
 
 if TYPE_CHECKING:

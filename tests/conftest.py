@@ -37,11 +37,11 @@ from blofin_agent.pager import Pager
 from blofin_agent.passes import Passes, Policy
 from blofin_agent.protocol.instruments import parse_instruments
 from blofin_agent.protocol.rest import parse_page
+from blofin_agent.ratelimit.limiter import Throttle
 from blofin_agent.reconcile import Reconciler
 from blofin_agent.roster import Roster
 from blofin_agent.store.database import Store, open_store
 from blofin_agent.store.timing import DEFAULT, StoreTiming
-from blofin_agent.throttle import Throttle
 from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 from tests import postgres as servers

@@ -11,7 +11,6 @@ from typing import Protocol, TypeVar
 
 import trio
 
-from blofin_agent.allowance import Allowance
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.candle_page import Answer
 from blofin_agent.domain.errors import (
@@ -27,6 +26,7 @@ from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.time_range import Span
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
+from blofin_agent.ratelimit.shared_budget import Allowance
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables.rate_limit import Grant

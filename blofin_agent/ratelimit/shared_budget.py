@@ -16,7 +16,7 @@ from blofin_agent.domain import rate_limit
 from blofin_agent.domain.clock_correction import Hindsight, Moment, View
 from blofin_agent.domain.errors import Banned, Stopped
 from blofin_agent.domain.rate_limit import Limit, Refusal, Suspension
-from blofin_agent.limit_texts import limits_text, share_text
+from blofin_agent.ratelimit.describe import limits_text, share_text
 from blofin_agent.runtime.format import clock_text
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable

@@ -20,8 +20,8 @@ from blofin_agent.domain.errors import (
     Unreachable,
 )
 from blofin_agent.domain.rate_limit import CARE, LIMITS, SLACK
+from blofin_agent.ratelimit.limiter import UNDER_WAY, Throttle, _Ahead
 from blofin_agent.store.database import open_store
-from blofin_agent.throttle import UNDER_WAY, Throttle, _Ahead
 
 
 def asking(place, *answers):
