@@ -14,11 +14,11 @@ from blofin_agent import __version__, success
 from blofin_agent.archive import Archive
 from blofin_agent.board import LAPSED, Board
 from blofin_agent.config import Settings
+from blofin_agent.coverage.reconciler import Reconciler
 from blofin_agent.fleet.membership import Fleet
 from blofin_agent.heal import Healer
 from blofin_agent.ingest import Ingest
 from blofin_agent.parts import Parts, assemble
-from blofin_agent.reconcile import Reconciler
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.gc_tuning import settle
 from blofin_agent.runtime.shutdown import DRAIN_S, Stop, until_signal

@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from blofin_agent import notes
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain import page_plan, unavailability
 from blofin_agent.domain.backfill_run import Run, Status, Trigger
 from blofin_agent.domain.candle import Candle
@@ -27,7 +28,6 @@ from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import backfill_runs
-from blofin_agent.watch import Watch
 from blofin_agent.writer import Batch, Writer
 
 log = structlog.get_logger()

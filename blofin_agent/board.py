@@ -6,12 +6,13 @@ from functools import partial
 
 from prometheus_client import Gauge
 
+from blofin_agent.coverage.gap_reasons import Gap, explain
+from blofin_agent.coverage.tracker import Watch, worst_first
 from blofin_agent.domain.backfill_run import Run
 from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE, Count, Health, History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.timeline import Cells, Grid, grid, strip
 from blofin_agent.fleet.status import Crew
-from blofin_agent.gaps import Gap, explain
 from blofin_agent.links import Link
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
@@ -19,7 +20,6 @@ from blofin_agent.passes import Passes
 from blofin_agent.ratelimit.describe import share_text
 from blofin_agent.ratelimit.shared_budget import Allowance
 from blofin_agent.verdict import Healing, Outlook, Verdict, judge
-from blofin_agent.watch import Watch, worst_first
 
 LAPSED = (
     "the database was not reached for so long that other agents may have taken these symbols over"

@@ -1,5 +1,6 @@
 """Live candles: those that are complete go to the writer."""
 
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain import price_jump
 from blofin_agent.domain.candle import BadRow, Candle, Reason
 from blofin_agent.domain.clock_offset import Skew
@@ -10,7 +11,6 @@ from blofin_agent.observability.outage import Trouble
 from blofin_agent.protocol.candle_row import WireRow
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import Push, channel, judge_push
-from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 
 SKEW_MS = 60_000

@@ -15,11 +15,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from blofin_agent.coverage.tracker import Watch, health_of
 from blofin_agent.domain.rate_limit import limits
 from blofin_agent.domain.symbol_coverage import Health
 from blofin_agent.observability.symbol_metrics import build, labels
 from blofin_agent.store.tables.verifications import Totals
-from blofin_agent.watch import Watch, health_of
 
 VERIFY_RESULTS = ("equal", "different", "absent", "missing", "unanswered")
 _BARS = {

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import trio
 
 from blofin_agent.backfill import Filler
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.backfill_run import Status, Trigger
 from blofin_agent.domain.candle import HOUR
 from blofin_agent.domain.rate_limit import LIMITS
@@ -18,7 +19,6 @@ from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span, subtract
 from blofin_agent.observability.outage import Trouble
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.watch import Watch
 
 TICK_S = 5.0
 AGAIN_S = 50.0

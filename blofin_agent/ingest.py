@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from blofin_agent.candle_intake import CandleIntake
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.errors import Banned
 from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
 from blofin_agent.intake import Intake
@@ -23,7 +24,6 @@ from blofin_agent.ratelimit.limiter import Throttle
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.ticks import Ticks
 from blofin_agent.trade_intake import TradeIntake
-from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 
 log = structlog.get_logger()

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 import structlog
 
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.candle import BadRow
 from blofin_agent.domain.sanitize import shorten
 from blofin_agent.domain.symbol_coverage import History
@@ -12,7 +13,6 @@ from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import Acked, Frame, Garbled, Left, Ponged, Push, Rejected
-from blofin_agent.watch import Watch
 
 log = structlog.get_logger()
 

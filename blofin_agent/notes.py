@@ -1,10 +1,10 @@
 """Notes: why a run left something missing, as `gap_fill_runs` tells it to a person."""
 
+from blofin_agent.coverage.gap_reasons import span_text, spans_text
 from blofin_agent.domain.candle_page import NO_SUCH_INSTRUMENT
 from blofin_agent.domain.errors import ExchangeError, Refused
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span, subtract
-from blofin_agent.gaps import span_text, spans_text
 
 GIVEN_UP = "broken off: BloFin no longer lists the symbol, or another agent keeps it now"
 

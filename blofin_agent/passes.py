@@ -7,6 +7,7 @@ import structlog
 import trio
 
 from blofin_agent.backfill import Filler, Progress
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain import rate_limit
 from blofin_agent.domain.backfill_run import Run, Status, Trigger
 from blofin_agent.domain.symbol_coverage import History
@@ -15,7 +16,6 @@ from blofin_agent.observability.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.format import duration_text, percent, plural
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.watch import Watch
 
 log = structlog.get_logger()
 

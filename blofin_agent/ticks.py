@@ -14,6 +14,7 @@ import sqlalchemy as sa
 import structlog
 import trio
 
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.candle import DAY
 from blofin_agent.domain.trade import Tick
 from blofin_agent.observability.metrics import Metrics
@@ -22,7 +23,6 @@ from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import trades
-from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 
 T = TypeVar("T")

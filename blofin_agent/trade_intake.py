@@ -1,6 +1,7 @@
 """Live trades: each goes to `ticks`. Nothing that happens to them touches candles."""
 
 from blofin_agent import links
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.candle import BadRow
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.intake import Intake
@@ -10,7 +11,6 @@ from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.trades import judge_trades
 from blofin_agent.protocol.websocket import TRADES, Push
 from blofin_agent.ticks import Ticks
-from blofin_agent.watch import Watch
 
 
 class TradeIntake(Intake):

@@ -8,13 +8,13 @@ from operator import attrgetter
 
 import trio
 
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.candle import Candle, Rows, Source
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import candles, unavailable
-from blofin_agent.watch import Watch
 
 CAPACITY = 10_000
 """Batches that may wait. A live candle that finds no room is dropped and healed later."""

@@ -21,6 +21,9 @@ from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from blofin_agent.backfill import Filler
+from blofin_agent.coverage.reconciler import Reconciler
+from blofin_agent.coverage.symbol_universe import Roster
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle
 from blofin_agent.domain.candle_page import Answer
@@ -38,11 +41,8 @@ from blofin_agent.passes import Passes, Policy
 from blofin_agent.protocol.instruments import parse_instruments
 from blofin_agent.protocol.rest import parse_page
 from blofin_agent.ratelimit.limiter import Throttle
-from blofin_agent.reconcile import Reconciler
-from blofin_agent.roster import Roster
 from blofin_agent.store.database import Store, open_store
 from blofin_agent.store.timing import DEFAULT, StoreTiming
-from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 from tests import postgres as servers
 from tests import programs, shared

@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.fleet.status import Crew
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.watch import Watch
 
 
 def _read():

@@ -8,6 +8,7 @@ import trio
 
 from blofin_agent import __version__
 from blofin_agent.config import Settings, bare_url
+from blofin_agent.coverage.reconciler import SERVICE
 from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.symbols import choose, complain
@@ -18,7 +19,6 @@ from blofin_agent.ingest import CONNECT_EVERY_S
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import channel
-from blofin_agent.reconcile import SERVICE
 from blofin_agent.runtime.format import clock_text, plural
 from blofin_agent.store.database import Store, open_store
 from blofin_agent.store.errors import StoreError

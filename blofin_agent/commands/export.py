@@ -20,11 +20,11 @@ from blofin_agent.commands.export_files import (
     replacing,
     sha256,
 )
+from blofin_agent.coverage.gap_reasons import explain_missing
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.forward_fill import Row, Walk
 from blofin_agent.domain.symbol_coverage import Count, History
 from blofin_agent.domain.time_range import Span
-from blofin_agent.gaps import explain_missing
 from blofin_agent.store.tables import backfill_runs, candles, instruments, unavailable
 
 PART_ROWS = 50_000

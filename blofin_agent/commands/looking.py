@@ -7,16 +7,16 @@ from functools import partial
 import click
 import sqlalchemy as sa
 
-from blofin_agent import gaps as gap_list
 from blofin_agent.commands import tables
 from blofin_agent.commands.console import opened, read_settings, say
 from blofin_agent.commands.options import lookback_option, symbols_option
-from blofin_agent.commands.stored import read_coverage
+from blofin_agent.coverage import gap_reasons as gap_list
+from blofin_agent.coverage.loader import read_coverage
+from blofin_agent.coverage.tracker import Watch, health_of, worst_first
 from blofin_agent.domain.backfill_run import Run, Status
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE
 from blofin_agent.store.tables import backfill_runs as run_list
-from blofin_agent.watch import Watch, health_of, worst_first
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

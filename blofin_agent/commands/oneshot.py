@@ -9,6 +9,7 @@ import trio
 from blofin_agent.backfill import Progress
 from blofin_agent.commands.report import Need, Report, Teller
 from blofin_agent.config import Settings
+from blofin_agent.coverage.tracker import Watch, worst_first
 from blofin_agent.domain import rate_limit
 from blofin_agent.domain.backfill_run import Run, Trigger
 from blofin_agent.domain.candle_page import Answer
@@ -25,7 +26,6 @@ from blofin_agent.runtime.shutdown import DRAIN_S, Stop, until_signal
 from blofin_agent.runtime.user_errors import Failed, WrongUse
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.watch import Watch, worst_first
 
 TRIES = 5
 """How often the one-shot asks for one page before it gives the symbol up."""

@@ -7,14 +7,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from blofin_agent.coverage.gap_reasons import Gap
+from blofin_agent.coverage.tracker import Watch, worst_first
 from blofin_agent.domain.backfill_run import Run, Status
 from blofin_agent.domain.sanitize import one_line
 from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE
 from blofin_agent.domain.timeline import Cells, grid, strip
 from blofin_agent.fleet.overview import Fleet
-from blofin_agent.gaps import Gap
 from blofin_agent.runtime.format import clock_text, duration_text, minute_text, percent
-from blofin_agent.watch import Watch, worst_first
 
 _COLOURS = ((GOOD_COVERAGE, "green"), (WARN_COVERAGE, "yellow"), (0.0, "red"))
 WIDTH = 10_000

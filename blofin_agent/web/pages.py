@@ -14,9 +14,9 @@ from markupsafe import Markup
 
 from blofin_agent import __version__
 from blofin_agent.board import Board, Overview, Row
+from blofin_agent.coverage.gap_reasons import Gap
 from blofin_agent.domain.backfill_run import Run, Status
 from blofin_agent.domain.symbol_coverage import health
-from blofin_agent.gaps import Gap
 from blofin_agent.runtime.format import clock_text, duration_text, minute_text, percent
 from blofin_agent.verdict import bars_text
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from blofin_agent.config import Settings
+from blofin_agent.coverage.tracker import health_of
 from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE, Count
-from blofin_agent.watch import health_of
 from tests.series import SERIES, VALUES
 
 ROOT = Path(__file__).parent.parent.parent

@@ -7,11 +7,11 @@ from pathlib import Path
 from unittest import mock
 
 from blofin_agent.config import Settings, SettingsError, bare_url, load
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.symbols import choose, complain, may_be_wanted
 from blofin_agent.domain.time_range import window
 from blofin_agent.exchange.rest_client import client
-from blofin_agent.watch import Watch
 from tests.fuzz import laws
 
 NAMES = tuple(name.upper() for name in Settings.model_fields)

@@ -8,6 +8,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import MINUTE, Bar
 from blofin_agent.domain.symbol_coverage import History
@@ -15,7 +16,6 @@ from blofin_agent.observability.metrics import DISCONNECTS, Metrics
 from blofin_agent.store.database import Done
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables.verifications import Totals
-from blofin_agent.watch import Watch
 
 OUTCOMES = [
     "ok",

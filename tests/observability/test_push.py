@@ -12,13 +12,13 @@ from blofin_agent.backfill import Progress
 from blofin_agent.commands import oneshot
 from blofin_agent.commands.report import Teller
 from blofin_agent.config import Settings
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.push import OneShotFamilies, Targets, publish
 from blofin_agent.observability.pushgateway import Gateway
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.watch import Watch
 from tests.gateway import figures, gateway
 
 LAST_SUCCESS = ("blofin_backfill_last_success_timestamp_seconds",)

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blofin_agent.coverage.gap_reasons import span_text, spans_text
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.domain.time_range import Span
-from blofin_agent.gaps import span_text, spans_text
 from blofin_agent.runtime.format import clock_text, duration_text, minute_text, percent, plural
 
 T = 1_790_000_000_000 // MINUTE * MINUTE

@@ -8,6 +8,7 @@ import trio
 
 from blofin_agent.archive import ArchiveAway
 from blofin_agent.board import Board
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.backfill_run import Run, Status, Trigger
 from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import MINUTE, Bar
@@ -16,7 +17,6 @@ from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
 from blofin_agent.store.tables.candles import Stored
-from blofin_agent.watch import Watch
 from blofin_agent.web.access_control import Access
 from blofin_agent.web.app import create_app
 from blofin_agent.web.listen import bind

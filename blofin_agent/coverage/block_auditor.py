@@ -12,11 +12,11 @@ from functools import partial
 import structlog
 import trio
 
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.coverage_blocks import starts
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import coverage_blocks
-from blofin_agent.watch import Watch
 
 log = structlog.get_logger()
 

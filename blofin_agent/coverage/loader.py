@@ -5,10 +5,10 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from blofin_agent.config import Settings
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.symbols import choose
 from blofin_agent.store.tables import coverage_blocks, instruments, unavailable
-from blofin_agent.watch import Watch
 
 
 def read_coverage(

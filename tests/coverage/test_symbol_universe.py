@@ -2,10 +2,10 @@
 
 import trio
 
+from blofin_agent.coverage.symbol_universe import FRESH_MS, UNKNOWN_MS
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE
 from blofin_agent.domain.errors import Unreachable
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.roster import FRESH_MS, UNKNOWN_MS
 from blofin_agent.store.tables import instruments
 
 NAMES = "SELECT symbol, list_time, state, seen FROM instruments ORDER BY symbol"

@@ -2,10 +2,10 @@
 
 import trio
 
+from blofin_agent.coverage.reconciler import EVERY_S
 from blofin_agent.domain.candle import HOUR, MINUTE
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Holes
-from blofin_agent.reconcile import EVERY_S
 from blofin_agent.store.tables import unavailable
 
 VALUES = "2.5, 3, 1, 2, 10, 0.5, 20, 'blofin_ws'"

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blofin_agent.coverage.gap_reasons import explain
 from blofin_agent.domain.backfill_run import Run, Status, Trigger
 from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import HOUR, MINUTE, Bar
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.gaps import explain
 
 T = 1_790_000_000_000 // MINUTE * MINUTE
 WINDOW = Span(T, T + 30 * MINUTE)

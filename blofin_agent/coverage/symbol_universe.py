@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.candle import HOUR, BadRow
 from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.symbol_coverage import History
@@ -18,7 +19,6 @@ from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import coverage_blocks, instruments, unavailable
-from blofin_agent.watch import Watch
 
 if TYPE_CHECKING:
     from blofin_agent.domain.instrument import Instrument

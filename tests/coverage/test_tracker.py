@@ -1,14 +1,14 @@
 """Laws of what is watched, and the window in which it is judged."""
 
-from blofin_agent.commands.stored import read_coverage
 from blofin_agent.config import load
+from blofin_agent.coverage.loader import read_coverage
+from blofin_agent.coverage.tracker import Watch, health_of, worst_first
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Source
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.symbol_coverage import Count, Health, History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.store.tables import candles, instruments, unavailable
-from blofin_agent.watch import Watch, health_of, worst_first
 
 
 def watch(now, hours=168):

@@ -13,7 +13,8 @@ from functools import partial
 import structlog
 import trio
 
-from blofin_agent.audit import Audit
+from blofin_agent.coverage.block_auditor import Audit
+from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.observability.metrics import Metrics
@@ -30,7 +31,6 @@ from blofin_agent.store.tables import (
     verifications,
 )
 from blofin_agent.store.tables.coverage_blocks import Stored
-from blofin_agent.watch import Watch
 from blofin_agent.writer import Writer
 
 log = structlog.get_logger()

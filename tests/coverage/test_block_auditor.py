@@ -3,10 +3,10 @@
 import pytest
 import trio
 
-from blofin_agent.audit import AGAIN_S, REST_S
+from blofin_agent.coverage.block_auditor import AGAIN_S, REST_S
+from blofin_agent.coverage.reconciler import EVERY_S
 from blofin_agent.domain.candle import DAY, MINUTE, Source
 from blofin_agent.domain.coverage_blocks import BARS, pack
-from blofin_agent.reconcile import EVERY_S
 from blofin_agent.store.tables import coverage_blocks
 
 ALL = pack((1 << BARS) - 1)

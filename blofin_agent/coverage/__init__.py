@@ -1,0 +1,1 @@
+"""Which symbols are tracked, which of their candles are stored, and why the rest is missing."""
