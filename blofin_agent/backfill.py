@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 import trio
 
-from blofin_agent import notes
+from blofin_agent.coverage import gap_reasons
 from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain import page_plan, unavailability
 from blofin_agent.domain.backfill_run import Run, Status, Trigger
@@ -130,7 +130,7 @@ class Filler:
                     if not walk.left:
                         break
             except ExchangeError as error:
-                problem = notes.complaint(history.symbol, error)
+                problem = gap_reasons.complaint(history.symbol, error)
                 await self._settle(walk)
             self._end(history, walk, problem)
             await self._record(run)
@@ -174,11 +174,11 @@ class Filler:
         if problem:
             run.status, run.note = Status.FAILED, problem
         elif not self._watched(history):
-            run.status, run.note = Status.PARTIAL, notes.GIVEN_UP
+            run.status, run.note = Status.PARTIAL, gap_reasons.GIVEN_UP
         elif count.missing:
             run.status, run.note = (
                 Status.PARTIAL,
-                notes.why_missing(history, walk.window, empty=walk.empty),
+                gap_reasons.why_missing(history, walk.window, empty=walk.empty),
             )
         if run.rate_limited and not run.note:
             run.note = f"rate limited {plural(run.rate_limited, 'time')}"

@@ -2,10 +2,10 @@
 
 import pytest
 
+from blofin_agent.coverage.gap_reasons import GIVEN_UP
 from blofin_agent.domain.backfill_run import Status, Trigger
 from blofin_agent.domain.errors import RateLimited
 from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.notes import GIVEN_UP
 
 
 def given_away(place, symbol="BTC-USDT", *, and_back=False):

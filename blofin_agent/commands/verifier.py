@@ -11,8 +11,8 @@ from functools import partial
 import structlog
 import trio
 
-from blofin_agent import notes
 from blofin_agent.commands.verify_report import Found, Mismatch, Telling
+from blofin_agent.coverage import gap_reasons
 from blofin_agent.domain import page_plan
 from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import Candle
@@ -78,7 +78,10 @@ class Verifier:
         try:
             await self._rounds(work, targets)
         except ExchangeError as error:
-            told.status, told.note = Outcome.FAILED, notes.complaint(work.history.symbol, error)
+            told.status, told.note = (
+                Outcome.FAILED,
+                gap_reasons.complaint(work.history.symbol, error),
+            )
             work.found.away = not isinstance(error, Refused | Invalid)
         except trio.Cancelled:
             told.status, told.note = Outcome.FAILED, "stopped before its end"

@@ -2,12 +2,12 @@
 
 import pytest
 
+from blofin_agent.coverage.gap_reasons import why_missing
 from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import MINUTE, Bar
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.notes import why_missing
 
 T = 1_790_000_000_000 // MINUTE * MINUTE
 WINDOW = Span(T, T + 10 * MINUTE)
