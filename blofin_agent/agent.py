@@ -27,10 +27,10 @@ from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.maintenance import Upkeep
 from blofin_agent.store.tables import backfill_runs
 from blofin_agent.store.tables.fleet import Me
-from blofin_agent.ticks import Ticks
 from blofin_agent.web.app import create_app
 from blofin_agent.web.listen import access
 from blofin_agent.web.server import serve
+from blofin_agent.writers.trade_writer import Ticks
 
 log = structlog.get_logger()
 

@@ -28,7 +28,7 @@ from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import backfill_runs
-from blofin_agent.writer import Batch, Writer
+from blofin_agent.writers.candle_writer import Batch, Writer
 
 log = structlog.get_logger()
 

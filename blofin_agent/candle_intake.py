@@ -11,7 +11,7 @@ from blofin_agent.observability.outage import Trouble
 from blofin_agent.protocol.candle_row import WireRow
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import Push, channel, judge_push
-from blofin_agent.writer import Writer
+from blofin_agent.writers.candle_writer import Writer
 
 SKEW_MS = 60_000
 """How far the machine's clock may be behind BloFin's before live candles look impossible."""

@@ -22,9 +22,9 @@ from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import Frame
 from blofin_agent.ratelimit.limiter import Throttle
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.ticks import Ticks
 from blofin_agent.trade_intake import TradeIntake
-from blofin_agent.writer import Writer
+from blofin_agent.writers.candle_writer import Writer
+from blofin_agent.writers.trade_writer import Ticks
 
 log = structlog.get_logger()
 

@@ -20,7 +20,7 @@ from blofin_agent.passes import AT_ONCE, Passes, Policy
 from blofin_agent.ratelimit.limiter import Throttle
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.store.database import Store
-from blofin_agent.writer import Writer
+from blofin_agent.writers.candle_writer import Writer
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from blofin_agent.observability.outage import Trouble
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.trades import judge_trades
 from blofin_agent.protocol.websocket import TRADES, Push
-from blofin_agent.ticks import Ticks
+from blofin_agent.writers.trade_writer import Ticks
 
 
 class TradeIntake(Intake):

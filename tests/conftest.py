@@ -43,7 +43,7 @@ from blofin_agent.protocol.rest import parse_page
 from blofin_agent.ratelimit.limiter import Throttle
 from blofin_agent.store.database import Store, open_store
 from blofin_agent.store.timing import DEFAULT, StoreTiming
-from blofin_agent.writer import Writer
+from blofin_agent.writers.candle_writer import Writer
 from tests import postgres as servers
 from tests import programs, shared
 from tests.pace import REAL, jump

@@ -28,7 +28,7 @@ from blofin_agent.store.database import Store
 from blofin_agent.store.retrying import Patient
 from blofin_agent.store.tables import verifications
 from blofin_agent.store.tables.verifications import Outcome, Repair
-from blofin_agent.writer import Writer
+from blofin_agent.writers.candle_writer import Writer
 
 log = structlog.get_logger()
 

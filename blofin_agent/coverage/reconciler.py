@@ -31,7 +31,7 @@ from blofin_agent.store.tables import (
     verifications,
 )
 from blofin_agent.store.tables.coverage_blocks import Stored
-from blofin_agent.writer import Writer
+from blofin_agent.writers.candle_writer import Writer
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ import trio
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.writer import GATHER_S
+from blofin_agent.writers.candle_writer import GATHER_S
 
 HELD = "SELECT symbol, source, count(*) FROM candles GROUP BY 1, 2 ORDER BY 1, 2"
 
@@ -90,7 +90,7 @@ async def test_many_batches_are_one_transaction(house, candle, end):
 
 async def test_a_transaction_has_an_end(house, candle, end, monkeypatch):
     """Past MOST_ROWS the next batches wait for the next transaction."""
-    monkeypatch.setattr("blofin_agent.writer.MOST_ROWS", 10)
+    monkeypatch.setattr("blofin_agent.writers.candle_writer.MOST_ROWS", 10)
     place = house(writing=False)
     for number in range(1, 31):
         place.writer.offer("BTC-USDT", candle(end - number * MINUTE))

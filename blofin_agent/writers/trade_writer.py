@@ -23,7 +23,7 @@ from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import trades
-from blofin_agent.writer import Writer
+from blofin_agent.writers.candle_writer import Writer
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from blofin_agent.domain.candle import DAY, MINUTE
 from blofin_agent.domain.trade import Tick
-from blofin_agent.ticks import FORGET_AFTER_S, FORGET_EVERY_S, Ticks
+from blofin_agent.writers.trade_writer import FORGET_AFTER_S, FORGET_EVERY_S, Ticks
 
 COUNT = "SELECT count(*) FROM ticks"
 
@@ -75,7 +75,7 @@ async def test_a_full_buffer_drops_and_counts_and_forgets_nothing_it_took(house)
 
 async def test_a_flood_goes_in_small_transactions(house, commits, monkeypatch):
     """Each stores MOST_ROWS at most."""
-    monkeypatch.setattr("blofin_agent.ticks.MOST_ROWS", 10)
+    monkeypatch.setattr("blofin_agent.writers.trade_writer.MOST_ROWS", 10)
     place = house()
     seen = commits(place)
     ticks = keep(place)
@@ -107,8 +107,8 @@ async def test_a_candle_waits_for_one_small_transaction_at_most(
     house, commits, candle, end, monkeypatch
 ):
     """One that comes in the middle of a flood of ticks is stored before the next of them."""
-    monkeypatch.setattr("blofin_agent.ticks.MOST_ROWS", 10)
-    monkeypatch.setattr("blofin_agent.ticks.MOST_FORGOTTEN", 10)
+    monkeypatch.setattr("blofin_agent.writers.trade_writer.MOST_ROWS", 10)
+    monkeypatch.setattr("blofin_agent.writers.trade_writer.MOST_FORGOTTEN", 10)
     place = house()
     seen = commits(place)
     ticks = keep(place)
@@ -179,7 +179,7 @@ async def test_old_ticks_are_deleted_at_the_start_and_every_few_minutes(
     house, commits, monkeypatch
 ):
     """In small transactions; the young ones stay."""
-    monkeypatch.setattr("blofin_agent.ticks.MOST_FORGOTTEN", 10)
+    monkeypatch.setattr("blofin_agent.writers.trade_writer.MOST_FORGOTTEN", 10)
     place = house()
     now = place.wall()
     seen = commits(place)

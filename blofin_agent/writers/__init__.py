@@ -1,0 +1,1 @@
+"""The only way into the database: queue, batch, commit, then update the coverage."""
