@@ -17,7 +17,7 @@ from blofin_agent.config import Settings
 from blofin_agent.coverage.reconciler import Reconciler
 from blofin_agent.fleet.membership import Fleet
 from blofin_agent.heal import Healer
-from blofin_agent.ingest import Ingest
+from blofin_agent.live.connection_manager import Ingest
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.gc_tuning import settle

@@ -13,7 +13,7 @@ from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE, Co
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.timeline import Cells, Grid, grid, strip
 from blofin_agent.fleet.status import Crew
-from blofin_agent.links import Link
+from blofin_agent.live.connection_status import Link
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
 from blofin_agent.passes import Passes

@@ -13,7 +13,7 @@ from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Rows, Source
 from blofin_agent.domain.rate_limit import Suspension
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.links import Links
+from blofin_agent.live.connection_status import Links
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.store.tables import candles
 from blofin_agent.verdict import Healing

@@ -15,7 +15,7 @@ from blofin_agent.domain.symbols import choose, complain
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
 from blofin_agent.fleet.overview import read_fleets
-from blofin_agent.ingest import CONNECT_EVERY_S
+from blofin_agent.live.connection_manager import CONNECT_EVERY_S
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import channel

@@ -10,7 +10,7 @@ from blofin_agent.domain.rate_limit import Suspension
 from blofin_agent.domain.symbol_coverage import Health
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.links import Link
+from blofin_agent.live.connection_status import Link
 from blofin_agent.store.tables.candles import Stored
 
 

@@ -15,7 +15,7 @@ from blofin_agent.domain.candle import MINUTE, Bar
 from blofin_agent.domain.rate_limit import Suspension
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
-from blofin_agent.links import Link
+from blofin_agent.live.connection_status import Link
 from blofin_agent.web import pages
 from blofin_agent.web.listen import bind
 from blofin_agent.web.server import serve

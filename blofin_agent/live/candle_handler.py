@@ -5,7 +5,7 @@ from blofin_agent.domain import price_jump
 from blofin_agent.domain.candle import BadRow, Candle, Reason
 from blofin_agent.domain.clock_offset import Skew
 from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.intake import Intake
+from blofin_agent.live.message_handler import Intake
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
 from blofin_agent.protocol.candle_row import WireRow

@@ -9,7 +9,7 @@ from blofin_agent.domain.candle import MINUTE
 from blofin_agent.domain.errors import Banned, RateLimited
 from blofin_agent.domain.rate_limit import BAN
 from blofin_agent.exchange.websocket_session import FeedLost, Timing
-from blofin_agent.ingest import CONNECT_EVERY_S, PER_CONNECTION, Ingest
+from blofin_agent.live.connection_manager import CONNECT_EVERY_S, PER_CONNECTION, Ingest
 from blofin_agent.store.tables import rate_limit
 
 STORED = "SELECT symbol, open_time, source FROM candles ORDER BY symbol, open_time"

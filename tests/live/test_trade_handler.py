@@ -5,7 +5,7 @@ import trio
 
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.exchange.websocket_session import FeedLost
-from blofin_agent.ingest import CONNECT_EVERY_S, PER_CONNECTION, Ingest
+from blofin_agent.live.connection_manager import CONNECT_EVERY_S, PER_CONNECTION, Ingest
 from blofin_agent.writers.trade_writer import Ticks
 
 STORED = "SELECT symbol, trade_id, ts, price, size, side, source FROM ticks ORDER BY 1, 2"

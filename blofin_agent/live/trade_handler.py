@@ -1,10 +1,10 @@
 """Live trades: each goes to `ticks`. Nothing that happens to them touches candles."""
 
-from blofin_agent import links
 from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.candle import BadRow
 from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.intake import Intake
+from blofin_agent.live import connection_status
+from blofin_agent.live.message_handler import Intake
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
 from blofin_agent.protocol.subscriptions import Subscriptions
@@ -16,7 +16,7 @@ from blofin_agent.writers.trade_writer import Ticks
 class TradeIntake(Intake):
     """Takes the trades. A quiet symbol has none for minutes."""
 
-    name = links.TRADES
+    name = connection_status.TRADES
     may_be_quiet = True
     urgent = False
     kind = "trade"

@@ -10,19 +10,19 @@ from typing import NamedTuple
 import structlog
 import trio
 
-from blofin_agent.candle_intake import CandleIntake
 from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.errors import Banned
 from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
-from blofin_agent.intake import Intake
-from blofin_agent.links import Links
+from blofin_agent.live.candle_handler import CandleIntake
+from blofin_agent.live.connection_status import Links
+from blofin_agent.live.message_handler import Intake
+from blofin_agent.live.trade_handler import TradeIntake
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import Frame
 from blofin_agent.ratelimit.limiter import Throttle
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.trade_intake import TradeIntake
 from blofin_agent.writers.candle_writer import Writer
 from blofin_agent.writers.trade_writer import Ticks
 

@@ -1,0 +1,1 @@
+"""Websocket connections, and what is done with their messages."""
