@@ -27,7 +27,7 @@ from structlog.testing import capture_logs
 
 from benchmarks.figure import Figure, at_most
 from blofin_agent import __version__
-from blofin_agent.backfill import Progress
+from blofin_agent.backfill.gap_filler import Progress
 from blofin_agent.commands.oneshot import Order, backfill
 from blofin_agent.commands.report import Teller
 from blofin_agent.config import Settings

@@ -10,13 +10,14 @@ import httpx
 import structlog
 import trio
 
-from blofin_agent import __version__, success
+from blofin_agent import __version__
 from blofin_agent.archive import Archive
+from blofin_agent.backfill import last_success
+from blofin_agent.backfill.recent_gap_filler import Healer
 from blofin_agent.board import LAPSED, Board
 from blofin_agent.config import Settings
 from blofin_agent.coverage.reconciler import Reconciler
 from blofin_agent.fleet.membership import Fleet
-from blofin_agent.heal import Healer
 from blofin_agent.live.connection_manager import Ingest
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.runtime.backoff import Backoff
@@ -140,7 +141,7 @@ async def _produce(
     await _load(store, parts)
     settle()
     parts.watch.loaded = True
-    parts.passes.succeeded = partial(success.remember, store)
+    parts.passes.succeeded = partial(last_success.remember, store)
     ingest = Ingest(
         settings.blofin_ws_url,
         parts.watch,
@@ -208,7 +209,7 @@ async def _load(store: Store, parts: Parts) -> None:
                 backfill_runs.latest_of_each, bar=watch.bar, symbols=list(watch.histories)
             )
             watch.last_runs |= await store.read("load", last)
-            await success.recall(store, parts.metrics)
+            await last_success.recall(store, parts.metrics)
         except StoreUnavailable:
             await store.pause(backoff.next())
         else:

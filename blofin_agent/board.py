@@ -6,6 +6,7 @@ from functools import partial
 
 from prometheus_client import Gauge
 
+from blofin_agent.backfill.scheduler import Passes
 from blofin_agent.coverage.gap_reasons import Gap, explain
 from blofin_agent.coverage.tracker import Watch, worst_first
 from blofin_agent.domain.backfill_run import Run
@@ -16,7 +17,6 @@ from blofin_agent.fleet.status import Crew
 from blofin_agent.live.connection_status import Link
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
-from blofin_agent.passes import Passes
 from blofin_agent.ratelimit.describe import share_text
 from blofin_agent.ratelimit.shared_budget import Allowance
 from blofin_agent.verdict import Healing, Outlook, Verdict, judge

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import httpx
 
 from blofin_agent import __version__
-from blofin_agent.backfill import Filler
+from blofin_agent.backfill.gap_filler import Filler
+from blofin_agent.backfill.page_fetcher import Pager
+from blofin_agent.backfill.scheduler import AT_ONCE, Passes, Policy
 from blofin_agent.config import Settings
 from blofin_agent.coverage.symbol_universe import Roster
 from blofin_agent.coverage.tracker import Watch
@@ -15,8 +17,6 @@ from blofin_agent.exchange.rest_client import Rest
 from blofin_agent.observability.database_outage import AWAY
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
-from blofin_agent.pager import Pager
-from blofin_agent.passes import AT_ONCE, Passes, Policy
 from blofin_agent.ratelimit.limiter import Throttle
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.store.database import Store

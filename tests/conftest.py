@@ -20,7 +20,10 @@ import trio
 from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
-from blofin_agent.backfill import Filler
+from blofin_agent.backfill.gap_filler import Filler
+from blofin_agent.backfill.page_fetcher import Pager
+from blofin_agent.backfill.recent_gap_filler import Healer
+from blofin_agent.backfill.scheduler import Passes, Policy
 from blofin_agent.coverage.reconciler import Reconciler
 from blofin_agent.coverage.symbol_universe import Roster
 from blofin_agent.coverage.tracker import Watch
@@ -33,11 +36,8 @@ from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
 from blofin_agent.exchange import websocket_session
-from blofin_agent.heal import Healer
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
-from blofin_agent.pager import Pager
-from blofin_agent.passes import Passes, Policy
 from blofin_agent.protocol.instruments import parse_instruments
 from blofin_agent.protocol.rest import parse_page
 from blofin_agent.ratelimit.limiter import Throttle

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import httpx
 import trio
 
-from blofin_agent.backfill import Progress
+from blofin_agent.backfill.gap_filler import Progress
 from blofin_agent.commands.report import Need, Report, Teller
 from blofin_agent.config import Settings
 from blofin_agent.coverage.tracker import Watch, worst_first

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from blofin_agent.backfill import Progress
+from blofin_agent.backfill.gap_filler import Progress
 from blofin_agent.coverage.tracker import worst_first
 from blofin_agent.domain.backfill_run import Run, Status
 from blofin_agent.domain.symbol_coverage import Count, History

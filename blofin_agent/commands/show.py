@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from blofin_agent.backfill import Progress
+from blofin_agent.backfill.gap_filler import Progress
 from blofin_agent.commands.console import say
 from blofin_agent.commands.report import Need, Report, Teller
 from blofin_agent.coverage.gap_reasons import spans_text

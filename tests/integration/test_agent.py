@@ -295,7 +295,7 @@ def test_a_bug_ends_the_process_aloud(place, simulate):
     """An error that nobody expects is no silent task: a traceback and a non-zero exit."""
     simulate()
     code = (
-        "import blofin_agent.heal as heal\n"
+        "import blofin_agent.backfill.recent_gap_filler as heal\n"
         "async def broken(self): raise ZeroDivisionError('a bug')\n"
         "heal.Healer.run = broken\n"
         "from blofin_agent.cli import main\n"
@@ -320,7 +320,7 @@ def test_a_start_loads_no_more_than_it_needs_and_the_collector_leaves_that_alone
     simulate()
     code = (
         "import gc, os, signal, sys, trio\n"
-        "import blofin_agent.heal as heal\n"
+        "import blofin_agent.backfill.recent_gap_filler as heal\n"
         "async def look(self):\n"
         "    print(sorted({'alembic', 'pyarrow', 'mako'} & set(sys.modules)))\n"
         "    print(gc.get_freeze_count() > 10 * len(gc.get_objects()))\n"

@@ -8,7 +8,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 
-from blofin_agent.backfill import Progress
+from blofin_agent.backfill.gap_filler import Progress
 from blofin_agent.commands import oneshot
 from blofin_agent.commands.report import Teller
 from blofin_agent.config import Settings
@@ -146,6 +146,7 @@ async def test_nowhere_is_fine(metrics):
 
 @pytest.mark.sqlite
 @pytest.mark.timing(command_s=0)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 async def test_a_store_that_is_away_is_told_and_is_no_success(store, database, locker, path):
     """The error is raised after the file was written."""
     settings = Settings(blofin_database_url=database, blofin_rest_url="http://127.0.0.1:9")

@@ -7,8 +7,8 @@ it had never succeeded, or, to a rule that is patient with newcomers, as if all 
 from contextlib import suppress
 from functools import partial
 
+from blofin_agent.backfill.scheduler import Pass
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.passes import Pass
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import heartbeats

@@ -5,12 +5,12 @@ import itertools
 import pytest
 import trio
 
-from blofin_agent.backfill import Progress
+from blofin_agent.backfill.gap_filler import Progress
+from blofin_agent.backfill.scheduler import RETRY_S
 from blofin_agent.domain.backfill_run import Status, Trigger
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE
 from blofin_agent.domain.errors import RateLimited, Unreachable
 from blofin_agent.domain.rate_limit import Suspension
-from blofin_agent.passes import RETRY_S
 from blofin_agent.store.errors import StoreUnavailable
 
 RUNS = "SELECT symbol, trigger, status, requests FROM gap_fill_runs ORDER BY id"

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import structlog
 import trio
 
+from blofin_agent.backfill.page_size_probe import Leader
 from blofin_agent.domain import price_jump
 from blofin_agent.domain.candle import Bar, Candle, Reason
 from blofin_agent.domain.candle_page import NO_SUCH_INSTRUMENT, Answer
@@ -15,7 +16,6 @@ from blofin_agent.domain.errors import ExchangeError, RateLimited, Refused, Stop
 from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span
-from blofin_agent.leader import Leader
 from blofin_agent.observability.log_limit import Seldom
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.ratelimit.limiter import Throttle

@@ -5,7 +5,7 @@ import random
 import pytest
 import trio
 
-from blofin_agent.backfill import Progress
+from blofin_agent.backfill.gap_filler import Progress
 from blofin_agent.domain.backfill_run import Status, Trigger
 from blofin_agent.domain.candle import HOUR, MINUTE
 from blofin_agent.domain.errors import RateLimited, ServerFault, Unreachable

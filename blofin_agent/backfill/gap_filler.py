@@ -12,6 +12,7 @@ from functools import partial
 import structlog
 import trio
 
+from blofin_agent.backfill.page_fetcher import Pager
 from blofin_agent.coverage import gap_reasons
 from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain import page_plan, unavailability
@@ -23,7 +24,6 @@ from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span, subtract
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.pager import Pager
 from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable

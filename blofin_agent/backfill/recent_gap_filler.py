@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from blofin_agent.backfill import Filler
+from blofin_agent.backfill.gap_filler import Filler
 from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.backfill_run import Status, Trigger
 from blofin_agent.domain.candle import HOUR

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import structlog
 import trio
 
-from blofin_agent.backfill import Filler, Progress
+from blofin_agent.backfill.gap_filler import Filler, Progress
 from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain import rate_limit
 from blofin_agent.domain.backfill_run import Run, Status, Trigger

@@ -6,12 +6,12 @@ from collections import Counter
 import pytest
 import trio
 
+from blofin_agent.backfill.recent_gap_filler import RECENT_MS
 from blofin_agent.domain.backfill_run import Trigger
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.domain.errors import Invalid, Unreachable
 from blofin_agent.domain.rate_limit import LIMITS
 from blofin_agent.domain.time_range import Span
-from blofin_agent.heal import RECENT_MS
 
 RUNS = "SELECT status, requests, rows_inserted FROM gap_fill_runs WHERE trigger = 'heal'"
 

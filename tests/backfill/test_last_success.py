@@ -4,9 +4,9 @@ from functools import partial
 
 import trio
 
-from blofin_agent import success
+from blofin_agent.backfill import last_success
+from blofin_agent.backfill.scheduler import Pass
 from blofin_agent.domain.errors import Unreachable
-from blofin_agent.passes import Pass
 
 LAST_SUCCESS = "blofin_backfill_last_success_timestamp_seconds"
 
@@ -14,25 +14,25 @@ LAST_SUCCESS = "blofin_backfill_last_success_timestamp_seconds"
 async def test_a_success_is_recalled_after_a_restart_to_the_millisecond(house):
     """The figure goes on where it was."""
     place = house(hours=1)
-    place.passes.succeeded = partial(success.remember, place.store)
+    place.passes.succeeded = partial(last_success.remember, place.store)
     with trio.move_on_after(1):
         await place.passes.run(1_800)
     shown = place.figure(LAST_SUCCESS)
     assert shown == place.figure("blofin_backfill_last_pass_timestamp_seconds") > 0
     again = house(hours=1)
     assert again.figure(LAST_SUCCESS) == 0
-    await success.recall(again.store, again.metrics)
+    await last_success.recall(again.store, again.metrics)
     assert again.figure(LAST_SUCCESS) == shown
 
 
 async def test_a_pass_with_a_failure_is_not_remembered(house, exchange):
     """What is not known to have worked stays as it was."""
     place = house(hours=1, tries=1)
-    place.passes.succeeded = partial(success.remember, place.store)
+    place.passes.succeeded = partial(last_success.remember, place.store)
     exchange.script = [Unreachable("no route")]
     with trio.move_on_after(1):
         await place.passes.run(1_800)
-    await success.recall(place.store, place.metrics)
+    await last_success.recall(place.store, place.metrics)
     assert place.figure("blofin_backfill_last_pass_timestamp_seconds") > 0
     assert place.figure(LAST_SUCCESS) == 0
 
@@ -41,10 +41,10 @@ async def test_without_a_database_it_is_forgotten_and_nothing_else_happens(house
     """To remember it is no reason to fail."""
     place = house(hours=1)
     locker.execute("BEGIN IMMEDIATE")
-    await success.remember(place.store, Pass(1, 2))
+    await last_success.remember(place.store, Pass(1, 2))
     locker.execute("ROLLBACK")
-    await success.recall(place.store, place.metrics)
+    await last_success.recall(place.store, place.metrics)
     assert place.figure(LAST_SUCCESS) == 0
-    await success.remember(place.store, Pass(1, 2))
-    await success.recall(place.store, place.metrics)
+    await last_success.remember(place.store, Pass(1, 2))
+    await last_success.recall(place.store, place.metrics)
     assert place.figure(LAST_SUCCESS) == 0.002

@@ -1,0 +1,1 @@
+"""From a gap to stored candles: pages, retries, backfill passes and runs."""
