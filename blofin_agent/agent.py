@@ -11,10 +11,8 @@ import structlog
 import trio
 
 from blofin_agent import __version__
-from blofin_agent.archive import Archive
 from blofin_agent.backfill import last_success
 from blofin_agent.backfill.recent_gap_filler import Healer
-from blofin_agent.board import LAPSED, Board
 from blofin_agent.config import Settings
 from blofin_agent.coverage.reconciler import Reconciler
 from blofin_agent.fleet.membership import Fleet
@@ -23,6 +21,8 @@ from blofin_agent.parts import Parts, assemble
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.gc_tuning import settle
 from blofin_agent.runtime.shutdown import DRAIN_S, Stop, until_signal
+from blofin_agent.status.snapshot import LAPSED, Board
+from blofin_agent.status.store_reader import Archive
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.maintenance import Upkeep

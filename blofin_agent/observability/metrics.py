@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import prometheus_client as prom
 
-from blofin_agent.collector import Moment
 from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.candle import Reason, Source
 from blofin_agent.domain.errors import OUTCOMES
 from blofin_agent.domain.rate_limit import LIMITS
 from blofin_agent.observability.database_outage import AWAY, OPERATIONS, StoreTrouble
 from blofin_agent.observability.symbol_metrics import Family, Kind
+from blofin_agent.status.scrape_collector import Moment
 from blofin_agent.store.database import Done
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from blofin_agent import __version__
-from blofin_agent.archive import Archive, ArchiveAway
-from blofin_agent.board import Board
 from blofin_agent.coverage.tracker import health_of
 from blofin_agent.domain.time_range import Span
+from blofin_agent.status.snapshot import Board
+from blofin_agent.status.store_reader import Archive, ArchiveAway
 from blofin_agent.web import models, openapi
 from blofin_agent.web.problem_details import problem
 from blofin_agent.web.query_params import (

@@ -12,8 +12,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from blofin_agent.archive import Archive
-from blofin_agent.board import Board
+from blofin_agent.status.snapshot import Board
+from blofin_agent.status.store_reader import Archive
 from blofin_agent.web.access_control import Access, Guard
 from blofin_agent.web.api import PREFIX, create_api
 from blofin_agent.web.endpoints import Endpoints

@@ -16,9 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from blofin_agent.archive import Archive, ArchiveAway
-from blofin_agent.board import Board
 from blofin_agent.domain.backfill_run import Run, Status
+from blofin_agent.status.snapshot import Board
+from blofin_agent.status.store_reader import Archive, ArchiveAway
 from blofin_agent.web import pages
 from blofin_agent.web.event_stream import Live, Stream
 

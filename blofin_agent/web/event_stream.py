@@ -12,7 +12,7 @@ import trio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from blofin_agent.board import Board, Row
+from blofin_agent.status.snapshot import Board, Row
 from blofin_agent.web import pages
 
 EVERY_S = 1.0

@@ -4,8 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from blofin_agent.board import GapMap as BoardMap
-from blofin_agent.board import Row
 from blofin_agent.coverage.gap_reasons import Gap as BoardGap
 from blofin_agent.domain.backfill_run import Run as PastRun
 from blofin_agent.domain.backfill_run import Status as RunStatus
@@ -13,6 +11,8 @@ from blofin_agent.domain.backfill_run import Trigger
 from blofin_agent.domain.candle import LATEST_MS
 from blofin_agent.domain.symbol_coverage import Health
 from blofin_agent.domain.time_range import Span
+from blofin_agent.status.snapshot import GapMap as BoardMap
+from blofin_agent.status.snapshot import Row
 
 Time = Annotated[int, Field(ge=0, le=LATEST_MS, description="ms since the epoch, UTC")]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -13,12 +13,12 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from blofin_agent import __version__
-from blofin_agent.board import Board, Overview, Row
 from blofin_agent.coverage.gap_reasons import Gap
 from blofin_agent.domain.backfill_run import Run, Status
 from blofin_agent.domain.symbol_coverage import health
 from blofin_agent.runtime.format import clock_text, duration_text, minute_text, percent
-from blofin_agent.verdict import bars_text
+from blofin_agent.status.health_summary import bars_text
+from blofin_agent.status.snapshot import Board, Overview, Row
 
 MOST_GAPS = 200
 """Gaps that a symbol's page lists; the API has them all."""

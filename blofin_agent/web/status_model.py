@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from blofin_agent.board import Overview
 from blofin_agent.domain.symbol_coverage import Health
-from blofin_agent.verdict import Healing
+from blofin_agent.status.health_summary import Healing
+from blofin_agent.status.snapshot import Overview
 from blofin_agent.web.models import Figures, Model, Number, Share, Time, Window
 
 

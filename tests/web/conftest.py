@@ -6,8 +6,6 @@ import httpx
 import pytest
 import trio
 
-from blofin_agent.archive import ArchiveAway
-from blofin_agent.board import Board
 from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.backfill_run import Run, Status, Trigger
 from blofin_agent.domain.bar_set import Coverage
@@ -16,6 +14,8 @@ from blofin_agent.domain.rate_limit import Suspension, limits
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
+from blofin_agent.status.snapshot import Board
+from blofin_agent.status.store_reader import ArchiveAway
 from blofin_agent.store.tables.candles import Stored
 from blofin_agent.web.access_control import Access
 from blofin_agent.web.app import create_app

@@ -4,7 +4,7 @@ import pytest
 
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.symbol_coverage import Count, Health
-from blofin_agent.verdict import Healing, Outlook, bars_text, judge
+from blofin_agent.status.health_summary import Healing, Outlook, bars_text, judge
 
 FILLING = Outlook(Healing.FILLING, 40.2)
 

@@ -19,7 +19,7 @@ from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Trouble
 from blofin_agent.ratelimit.describe import share_text
 from blofin_agent.ratelimit.shared_budget import Allowance
-from blofin_agent.verdict import Healing, Outlook, Verdict, judge
+from blofin_agent.status.health_summary import Healing, Outlook, Verdict, judge
 
 LAPSED = (
     "the database was not reached for so long that other agents may have taken these symbols over"

@@ -6,8 +6,6 @@ from functools import partial
 import pytest
 import trio
 
-from blofin_agent.archive import Archive, ArchiveAway
-from blofin_agent.board import Board
 from blofin_agent.domain.backfill_run import Status, Trigger
 from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Rows, Source
 from blofin_agent.domain.rate_limit import Suspension
@@ -15,8 +13,10 @@ from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.live.connection_status import Links
 from blofin_agent.protocol.subscriptions import Subscriptions
+from blofin_agent.status.health_summary import Healing
+from blofin_agent.status.snapshot import Board
+from blofin_agent.status.store_reader import Archive, ArchiveAway
 from blofin_agent.store.tables import candles
-from blofin_agent.verdict import Healing
 
 
 @pytest.fixture
