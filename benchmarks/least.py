@@ -28,12 +28,12 @@ from structlog.testing import capture_logs
 from benchmarks.figure import Figure, at_most
 from blofin_agent import __version__
 from blofin_agent.backfill.gap_filler import Progress
-from blofin_agent.commands.oneshot import Order, backfill
-from blofin_agent.commands.report import Teller
 from blofin_agent.config import Settings
 from blofin_agent.domain.candle import DAY, Bar, Candle, Rows, Source
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.exchange.rest_client import client
+from blofin_agent.jobs.backfill.job import Order, backfill
+from blofin_agent.jobs.backfill.report import Teller
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.simulator.market import HOLE_RATE, Market
 from blofin_agent.simulator.server import Options, Running, serve

@@ -24,9 +24,9 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from benchmarks.figure import Figure, at_most
-from blofin_agent.commands.oneshot import TRIES
 from blofin_agent.config import Settings
 from blofin_agent.domain.backfill_run import Trigger
+from blofin_agent.jobs.backfill.job import TRIES
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.simulator.instruments import choose
 from blofin_agent.simulator.rate_limits import RULES

@@ -24,10 +24,11 @@ import msgspec
 
 from benchmarks import peers
 from benchmarks.work import Work, commit, open_database, page
-from blofin_agent.commands import oneshot, show
+from blofin_agent.commands import show
 from blofin_agent.config import Settings
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.exchange.rest_client import client as make_client
+from blofin_agent.jobs.backfill import job
 from blofin_agent.runtime import clock
 from blofin_agent.simulator.rest_api import MAXIMUM_LIMIT
 from blofin_agent.store.database import open_store
@@ -97,14 +98,14 @@ def ours(work: Work) -> Callable[[], None]:
         backfill_request_sleep_ms=0,
         backfill_symbol_sleep_ms=0,
     )
-    order = oneshot.Order(settings, work.start, work.end, named=True)
+    order = job.Order(settings, work.start, work.end, named=True)
     gc.freeze()  # as the command does, see `blofin_agent.runtime.gc_tuning`
     store = open_store(settings.blofin_database_url)
 
     async def fill() -> None:
         with show.BackfillShow(verbose=False, quiet=True) as shown:
             async with make_client(work.url, "bench") as client:
-                report = await oneshot.backfill(order, store, client, shown.teller())
+                report = await job.backfill(order, store, client, shown.teller())
         assert report.complete
         store.close()
 

@@ -7,12 +7,13 @@ from functools import partial
 
 import click
 
-from blofin_agent.commands import copying, show
+from blofin_agent.commands import show
 from blofin_agent.commands.console import read_settings
 from blofin_agent.commands.copy_show import CopyShow, summary_lines
-from blofin_agent.commands.copying import Order
 from blofin_agent.commands.looking import json_option
 from blofin_agent.commands.options import copied_option
+from blofin_agent.jobs.store_copy import job
+from blofin_agent.jobs.store_copy.job import Order
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE, WrongUse
 from blofin_agent.store.database import Store, open_store
@@ -58,7 +59,7 @@ def copy_command(
         here = read_settings(blofin_database_url=source).egress
         there = read_settings(blofin_database_url=target).egress
         order = Order.of(one, other, symbols, {"": there, here: there})
-        report = clock.run(partial(copying.copy, order, shown.teller()))
+        report = clock.run(partial(job.copy, order, shown.teller()))
     if as_json:
         click.echo(json.dumps(report.as_json()))
     else:

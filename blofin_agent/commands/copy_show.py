@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from blofin_agent.commands.copier import Teller
-from blofin_agent.commands.copy_report import Copied, Kept, Outcome, Report, Table, unit
 from blofin_agent.commands.show import TerminalBar
+from blofin_agent.jobs.store_copy.candle_copier import Teller
+from blofin_agent.jobs.store_copy.report import Copied, Kept, Outcome, Report, Table, unit
 from blofin_agent.runtime.format import minute_text, plural
 
 MOST_LINES = 20

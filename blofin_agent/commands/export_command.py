@@ -12,10 +12,7 @@ import click
 import sqlalchemy as sa
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from blofin_agent.commands import export as engine
 from blofin_agent.commands.console import opened, read_settings, say
-from blofin_agent.commands.export import MANIFEST, SPLITS, Entry, Split, Wanted
-from blofin_agent.commands.export_files import FORMATS, Format, standard_output
 from blofin_agent.commands.options import (
     judge_range,
     lookback_option,
@@ -27,6 +24,9 @@ from blofin_agent.commands.show import TerminalBar
 from blofin_agent.config import Settings
 from blofin_agent.domain.symbols import choose, complain, is_symbol
 from blofin_agent.domain.time_range import Span, window
+from blofin_agent.jobs.export import exporter as engine
+from blofin_agent.jobs.export.exporter import MANIFEST, SPLITS, Entry, Split, Wanted
+from blofin_agent.jobs.export.file_formats import FORMATS, Format, standard_output
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.runtime.format import percent, plural
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE, Failed

@@ -9,18 +9,18 @@ import trio
 
 from blofin_agent.commands import show
 from blofin_agent.commands.console import opened, opened_to_plan, read_settings
-from blofin_agent.commands.import_report import Report
-from blofin_agent.commands.import_runs import import_runs
 from blofin_agent.commands.import_show import ImportShow, report_lines
-from blofin_agent.commands.importer import Importer
 from blofin_agent.commands.looking import json_option
+from blofin_agent.jobs.legacy_import import source_file
+from blofin_agent.jobs.legacy_import.candle_importer import Importer
+from blofin_agent.jobs.legacy_import.report import Report
+from blofin_agent.jobs.legacy_import.run_importer import import_runs
+from blofin_agent.jobs.legacy_import.source_file import OldFile
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.shutdown import Stop, until_signal
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE, Failed
-from blofin_agent.store import old_file
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreError, StoreUnavailable
-from blofin_agent.store.old_file import OldFile
 from blofin_agent.store.retrying import Patient
 
 
@@ -48,7 +48,7 @@ def import_command(file: Path, *, dry_run: bool, as_json: bool) -> None:
     Example: blofin-agent import old/blofin.db --dry-run
     """
     settings = read_settings()
-    with old_file.opened(file) as old:
+    with source_file.opened(file) as old:
         _judge(old)
         with (
             (opened_to_plan if dry_run else opened)(settings) as store,

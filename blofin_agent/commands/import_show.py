@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
-from blofin_agent.commands.import_report import Difference, Found, Report, Runs
 from blofin_agent.commands.show import TerminalBar
+from blofin_agent.jobs.legacy_import.report import Difference, Found, Report, Runs
 from blofin_agent.runtime.format import minute_text, plural
 
 MOST_LINES = 20

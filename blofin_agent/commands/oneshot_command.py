@@ -9,7 +9,7 @@ import click
 import httpx
 
 from blofin_agent import __version__
-from blofin_agent.commands import oneshot, show
+from blofin_agent.commands import show
 from blofin_agent.commands.console import opened, opened_to_plan, read_settings
 from blofin_agent.commands.options import (
     judge_range,
@@ -20,9 +20,10 @@ from blofin_agent.commands.options import (
     textfile_option,
     until_option,
 )
-from blofin_agent.commands.report import Need, Report, plan_json
 from blofin_agent.config import Settings
 from blofin_agent.exchange.rest_client import client as make_client
+from blofin_agent.jobs.backfill import job
+from blofin_agent.jobs.backfill.report import Need, Report, plan_json
 from blofin_agent.observability.push import NOWHERE, Targets
 from blofin_agent.observability.pushgateway import Gateway
 from blofin_agent.runtime import clock
@@ -65,17 +66,17 @@ def backfill(
             "--pushgateway"
         )
     settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
-    order = oneshot.Order(settings, since, until, symbols is not None, targets)
+    order = job.Order(settings, since, until, symbols is not None, targets)
     if dry_run:
         with opened_to_plan(settings) as store:
             _tell_plan(
-                *_with_client(settings, lambda http: oneshot.plan(order, store, http)),
+                *_with_client(settings, lambda http: job.plan(order, store, http)),
                 as_json=as_json,
             )
         return
     with opened(settings) as store, show.BackfillShow(verbose=verbose, quiet=as_json) as shown:
         report = _with_client(
-            settings, lambda http: oneshot.backfill(order, store, http, shown.teller())
+            settings, lambda http: job.backfill(order, store, http, shown.teller())
         )
     _tell(report, as_json=as_json)
 

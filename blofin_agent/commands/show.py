@@ -17,7 +17,6 @@ from rich.progress import Progress as Bar
 
 from blofin_agent.backfill.gap_filler import Progress
 from blofin_agent.commands.console import say
-from blofin_agent.commands.report import Need, Report, Teller
 from blofin_agent.coverage.gap_reasons import spans_text
 from blofin_agent.coverage.tracker import worst_first
 from blofin_agent.domain.backfill_run import Run, Status
@@ -25,6 +24,7 @@ from blofin_agent.domain.candle_page import Answer
 from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.sanitize import one_line
 from blofin_agent.domain.symbol_coverage import Count, History
+from blofin_agent.jobs.backfill.report import Need, Report, Teller
 from blofin_agent.runtime.format import duration_text, minute_text, percent, plural
 
 

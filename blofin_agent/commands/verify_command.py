@@ -8,7 +8,6 @@ import click
 
 from blofin_agent import __version__
 from blofin_agent.commands import show, verify_show
-from blofin_agent.commands import verify as verifying
 from blofin_agent.commands.console import opened, read_settings
 from blofin_agent.commands.options import (
     judge_range,
@@ -19,9 +18,10 @@ from blofin_agent.commands.options import (
     textfile_option,
     until_option,
 )
-from blofin_agent.commands.verify import Order
-from blofin_agent.commands.verify_report import Report
 from blofin_agent.exchange.rest_client import client as make_client
+from blofin_agent.jobs.verify import job as verifying
+from blofin_agent.jobs.verify.job import Order
+from blofin_agent.jobs.verify.report import Report
 from blofin_agent.observability.push import Targets
 from blofin_agent.observability.pushgateway import Gateway
 from blofin_agent.runtime import clock

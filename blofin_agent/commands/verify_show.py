@@ -2,11 +2,11 @@
 
 from blofin_agent.commands.console import say
 from blofin_agent.commands.show import PageBar, page_line
-from blofin_agent.commands.verify_report import Mismatch, Report, Teller, Telling
 from blofin_agent.coverage.gap_reasons import span_text
 from blofin_agent.domain.candle_page import Answer
 from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.time_range import Span
+from blofin_agent.jobs.verify.report import Mismatch, Report, Teller, Telling
 from blofin_agent.runtime.format import minute_text, plural
 from blofin_agent.store.tables.verifications import Outcome, Verification
 

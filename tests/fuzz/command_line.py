@@ -11,10 +11,10 @@ from unittest import mock
 from click.testing import CliRunner
 
 from blofin_agent.cli import main
-from blofin_agent.commands import oneshot
 from blofin_agent.domain import candle
 from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Source
 from blofin_agent.domain.instrument import Instrument
+from blofin_agent.jobs.backfill import job
 from blofin_agent.store.database import open_store
 from blofin_agent.store.tables import candles, instruments
 from tests.fuzz import laws
@@ -77,7 +77,7 @@ def command_line(data: bytes) -> None:
     with (
         contextlib.chdir(_folder().name),
         mock.patch.dict(os.environ, environment, clear=True),
-        mock.patch.object(oneshot, "LISTING_TRIES", 1),
+        mock.patch.object(job, "LISTING_TRIES", 1),
     ):
         ended = CliRunner(catch_exceptions=False).invoke(main, arguments)
         _tidy()

@@ -9,12 +9,12 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 
 from blofin_agent.backfill.gap_filler import Progress
-from blofin_agent.commands import oneshot
-from blofin_agent.commands.report import Teller
 from blofin_agent.config import Settings
 from blofin_agent.coverage.tracker import Watch
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.jobs.backfill import job
+from blofin_agent.jobs.backfill.report import Teller
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.push import OneShotFamilies, Targets, publish
 from blofin_agent.observability.pushgateway import Gateway
@@ -146,7 +146,6 @@ async def test_nowhere_is_fine(metrics):
 
 @pytest.mark.sqlite
 @pytest.mark.timing(command_s=0)
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 async def test_a_store_that_is_away_is_told_and_is_no_success(store, database, locker, path):
     """The error is raised after the file was written."""
     settings = Settings(blofin_database_url=database, blofin_rest_url="http://127.0.0.1:9")
@@ -156,9 +155,7 @@ async def test_a_store_that_is_away_is_told_and_is_no_success(store, database, l
     tell = Teller(lambda _needs: None, lambda _left: None, lambda _one: Progress(), told.append)
     async with httpx.AsyncClient() as client:
         with pytest.raises(StoreUnavailable):
-            await oneshot.backfill(
-                oneshot.Order(settings, targets=Targets(path)), store, client, tell
-            )
+            await job.backfill(job.Order(settings, targets=Targets(path)), store, client, tell)
     found = figures(path.read_text())
     assert (found[STORE_UP], found[LAST_SUCCESS]) == (0, 7)
     assert found[LAST_PASS] > 1e9

@@ -7,7 +7,6 @@ import httpx
 import trio
 
 from blofin_agent.backfill.gap_filler import Progress
-from blofin_agent.commands.report import Need, Report, Teller
 from blofin_agent.config import Settings
 from blofin_agent.coverage.tracker import Watch, worst_first
 from blofin_agent.domain import rate_limit
@@ -18,6 +17,7 @@ from blofin_agent.domain.page_plan import Page
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.symbols import complain, needs_listing
 from blofin_agent.domain.time_range import Span
+from blofin_agent.jobs.backfill.report import Need, Report, Teller
 from blofin_agent.observability.push import NOWHERE, Targets, publish
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.runtime.backoff import Backoff

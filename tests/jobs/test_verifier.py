@@ -5,8 +5,6 @@ from dataclasses import replace
 import pytest
 import trio
 
-from blofin_agent.commands.verifier import Verifier, Work
-from blofin_agent.commands.verify_report import Found, Telling
 from blofin_agent.coverage.reconciler import UNTOLD_S
 from blofin_agent.domain.bar_set import Coverage
 from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Candle, Rows, Source
@@ -14,6 +12,8 @@ from blofin_agent.domain.errors import RateLimited, Refused, ServerFault, Unreac
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
 from blofin_agent.domain.verification import whole
+from blofin_agent.jobs.verify.report import Found, Telling
+from blofin_agent.jobs.verify.verifier import Verifier, Work
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import candles
 from blofin_agent.store.tables.verifications import Outcome, Verification

@@ -15,12 +15,13 @@ import pytest
 from click.testing import CliRunner
 
 from blofin_agent.cli import main
-from blofin_agent.commands import export as engine
-from blofin_agent.commands import export_command, export_files
+from blofin_agent.commands import export_command
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
+from blofin_agent.jobs.export import exporter as engine
+from blofin_agent.jobs.export import file_formats
 from blofin_agent.store.tables import candles, instruments, unavailable
 
 NOW = 1_790_000_000_000 // DAY * DAY + 30 * MINUTE + 15_000
@@ -259,7 +260,7 @@ def test_an_export_that_breaks_off_leaves_no_half_file(run, monkeypatch):
         if len(writes) == 2:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export_files.CsvSheet, "write", full)
+    monkeypatch.setattr(file_formats.CsvSheet, "write", full)
     done = run("--symbols", "A-USDT")
     assert done.exit_code == 1
     assert "No space left on device" in done.stderr
@@ -276,7 +277,7 @@ def test_a_signal_ends_it_cleanly(request, run, monkeypatch, number):
     def interrupted(self, *_):
         signal.raise_signal(number)  # in this thread, at once
 
-    monkeypatch.setattr(export_files.CsvSheet, "write", interrupted)
+    monkeypatch.setattr(file_formats.CsvSheet, "write", interrupted)
     done = run("--symbols", "A-USDT")
     assert done.exit_code == 1
     assert "stopped before the end" in done.stderr

@@ -7,15 +7,15 @@ from functools import partial
 import httpx
 import trio
 
-from blofin_agent.commands.oneshot import TRIES, UnknownSymbolError, fixed
-from blofin_agent.commands.verifier import Verifier, Work
-from blofin_agent.commands.verify_report import Found, Report, Teller
 from blofin_agent.config import Settings
 from blofin_agent.coverage.gap_reasons import span_text
 from blofin_agent.domain import page_plan, verification
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.symbols import complain
 from blofin_agent.domain.time_range import Span
+from blofin_agent.jobs.backfill.job import TRIES, UnknownSymbolError, fixed
+from blofin_agent.jobs.verify.report import Found, Report, Teller
+from blofin_agent.jobs.verify.verifier import Verifier, Work
 from blofin_agent.observability.push import NOWHERE, Targets, publish_verified
 from blofin_agent.parts import Parts, assemble
 from blofin_agent.runtime.shutdown import Stop, until_signal

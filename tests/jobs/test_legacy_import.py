@@ -16,10 +16,11 @@ import pytest
 from click.testing import CliRunner
 
 from blofin_agent.cli import main
-from blofin_agent.commands import import_command, old_rows
+from blofin_agent.commands import import_command
 from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
+from blofin_agent.jobs.legacy_import import row_parsing
 from blofin_agent.store.bulk_copy import candle_copy
 from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreUnavailable
@@ -290,7 +291,7 @@ ANY = _Any()
 
 def test_of_two_candles_of_a_minute_that_differ_neither_is_believed(old, target, monkeypatch):
     """Two that are the same are one, also where the reading pauses between them."""
-    monkeypatch.setattr("blofin_agent.commands.importer.ROWS", 5)
+    monkeypatch.setattr("blofin_agent.jobs.legacy_import.candle_importer.ROWS", 5)
     rows = [whole(n % 5, close=99.0 if n == 7 else 100.0) for n in range(10)]
     found = told(old(rows), code=3)
     assert found["left"] == {"two candles of a minute that differ: neither is believed": 2}
@@ -473,12 +474,12 @@ def test_without_a_store_a_dry_run_makes_none(old, tmp_path):
 
 def test_columns_are_known_by_sensible_names():
     """In any spelling; what no column is called is not there."""
-    names = old_rows.recognise(["InstId", "TS-MS", "Last", "src", "price"], old_rows.TICKS)
+    names = row_parsing.recognise(["InstId", "TS-MS", "Last", "src", "price"], row_parsing.TICKS)
     assert names["symbol"] == "InstId"
     assert names["time"] == "TS-MS"
     assert (names["price"], names["close"], names["source"]) == ("price", "price", "src")
     assert "open" not in names
-    exact = old_rows.recognise(["minute", "ts", "symbol"], old_rows.TICKS)
+    exact = row_parsing.recognise(["minute", "ts", "symbol"], row_parsing.TICKS)
     assert exact["time"] == "ts"
 
 
@@ -504,14 +505,14 @@ def test_columns_are_known_by_sensible_names():
 )
 def test_what_means_no_time_is_none(value):
     """Nothing is guessed."""
-    assert old_rows.moment(value) is None
+    assert row_parsing.moment(value) is None
 
 
 def test_numbers_are_read_as_they_are():
     """Text of a number is one; anything else is none."""
-    assert [old_rows.number(one) for one in (1, 0.1, "0.1", " 2 ")] == [1.0, 0.1, 0.1, 2.0]
+    assert [row_parsing.number(one) for one in (1, 0.1, "0.1", " 2 ")] == [1.0, 0.1, 0.1, 2.0]
     nothing = (None, True, "x", b"1", "nan", "inf", float("nan"), 10**400)
-    assert [old_rows.number(one) for one in nothing] == [None] * 8
+    assert [row_parsing.number(one) for one in nothing] == [None] * 8
 
 
 def test_blocks_say_what_was_stored(old, target):
@@ -530,7 +531,7 @@ def test_blocks_say_what_was_stored(old, target):
 
 def test_a_signal_ends_it_and_it_can_be_run_again(old, target, monkeypatch):
     """After the transaction under way; what was stored is kept."""
-    monkeypatch.setattr("blofin_agent.commands.importer.ROWS", 10)
+    monkeypatch.setattr("blofin_agent.jobs.legacy_import.candle_importer.ROWS", 10)
     path = old([whole(n) for n in range(100)])
     insert = candles.insert
 

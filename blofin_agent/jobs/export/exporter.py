@@ -12,7 +12,12 @@ from typing import Literal, NamedTuple, TextIO
 import sqlalchemy as sa
 
 from blofin_agent import __version__
-from blofin_agent.commands.export_files import (
+from blofin_agent.coverage.gap_reasons import explain_missing
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.forward_fill import Row, Walk
+from blofin_agent.domain.symbol_coverage import Count, History
+from blofin_agent.domain.time_range import Span
+from blofin_agent.jobs.export.file_formats import (
     CsvSheet,
     Format,
     ParquetSheet,
@@ -20,11 +25,6 @@ from blofin_agent.commands.export_files import (
     replacing,
     sha256,
 )
-from blofin_agent.coverage.gap_reasons import explain_missing
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.forward_fill import Row, Walk
-from blofin_agent.domain.symbol_coverage import Count, History
-from blofin_agent.domain.time_range import Span
 from blofin_agent.store.tables import backfill_runs, candles, instruments, unavailable
 
 PART_ROWS = 50_000

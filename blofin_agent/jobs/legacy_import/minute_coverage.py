@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.commands.import_report import Found
 from blofin_agent.domain.candle import DAY, MINUTE, Bar
 from blofin_agent.domain.time_range import Span
+from blofin_agent.jobs.legacy_import.report import Found
 from blofin_agent.store.bulk_copy import state_copy
 from blofin_agent.store.retrying import Patient
 from blofin_agent.store.tables import coverage_blocks

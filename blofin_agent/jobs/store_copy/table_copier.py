@@ -8,7 +8,7 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from blofin_agent.commands.copy_report import Report, Table
+from blofin_agent.jobs.store_copy.report import Report, Table
 from blofin_agent.store.bulk_copy import state_copy, table_copy
 from blofin_agent.store.bulk_copy.state_copy import NOTHING
 from blofin_agent.store.bulk_copy.table_copy import KINDS, PROOFS, Kind, Values

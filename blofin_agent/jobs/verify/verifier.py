@@ -12,7 +12,6 @@ import structlog
 import trio
 
 from blofin_agent.backfill.page_fetcher import Pager
-from blofin_agent.commands.verify_report import Found, Mismatch, Telling
 from blofin_agent.coverage import gap_reasons
 from blofin_agent.domain import page_plan
 from blofin_agent.domain.bar_set import Coverage
@@ -22,6 +21,7 @@ from blofin_agent.domain.errors import ExchangeError, Invalid, Refused
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.time_range import Span, subtract
 from blofin_agent.domain.verification import Difference, Doubts, compare, widen
+from blofin_agent.jobs.verify.report import Found, Mismatch, Telling
 from blofin_agent.runtime.format import plural
 from blofin_agent.runtime.shutdown import DRAIN_S
 from blofin_agent.store.database import Store

@@ -11,11 +11,11 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from blofin_agent.commands.copy_report import Copied, Report
 from blofin_agent.domain.candle import Bar, Rows
 from blofin_agent.domain.candle_diff import Row, by_source, compare, reach, spread, takable
 from blofin_agent.domain.symbols import is_symbol
 from blofin_agent.domain.time_range import Span
+from blofin_agent.jobs.store_copy.report import Copied, Report
 from blofin_agent.store.bulk_copy import candle_copy
 from blofin_agent.store.postgresql.partitions import WEEK
 from blofin_agent.store.retrying import Patient

@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from blofin_agent.cli import main
-from blofin_agent.commands import copier
 from blofin_agent.domain.backfill_run import Run, Trigger
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.candle_diff import checksum
@@ -29,6 +28,7 @@ from blofin_agent.domain.rate_limit import HORIZON, Suspension
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.trade import Tick
 from blofin_agent.domain.unavailability import Proof
+from blofin_agent.jobs.store_copy import candle_copier
 from blofin_agent.store.bulk_copy import candle_copy, table_copy
 from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreUnavailable
@@ -521,7 +521,7 @@ def test_what_is_known_better_is_left(new):
 
 def test_rows_that_are_alike_are_copied_as_often_as_they_are_there(new, monkeypatch):
     """Two runs may be the same to the millisecond, in one part of the table or in two."""
-    monkeypatch.setattr("blofin_agent.commands.copy_tables.ROWS", 2)
+    monkeypatch.setattr("blofin_agent.jobs.store_copy.table_copier.ROWS", 2)
     here, there = new("sqlite"), new("postgresql")
     one, two = (Run("A-USDT", "1m", Trigger.HEAL, START + n) for n in (0, 1))
     change(here, *(partial(backfill_runs.record, run=run) for run in (one, one, one, two, one)))
@@ -661,8 +661,8 @@ def test_long_bars_take_several_transactions(new, monkeypatch):
     monkeypatch.setattr(candles, "insert", count)
     assert copied(here, there)["complete"]
     assert sum(took) == 1_200
-    assert max(took) <= copier.LONGEST_MS // DAY
-    assert length_ms(Bar.D1) > copier.LONGEST_MS
+    assert max(took) <= candle_copier.LONGEST_MS // DAY
+    assert length_ms(Bar.D1) > candle_copier.LONGEST_MS
     assert sums(here) == sums(there)
 
 
@@ -683,7 +683,7 @@ def test_the_figures_of_a_report_are_all_there(new):
     fill(here)
     told = copied(here, there)
     assert {"from", "to", "complete", "stopped", "seconds", "days", "lacking"} <= set(told)
-    assert set(asdict(copier.Copied("A", "1m"))) == set(told["symbols"][0])
+    assert set(asdict(candle_copier.Copied("A", "1m"))) == set(told["symbols"][0])
 
 
 def test_what_is_not_there_when_it_is_read_again_is_told(new, monkeypatch):

@@ -6,13 +6,13 @@ from dataclasses import asdict
 import sqlalchemy as sa
 import trio
 
-from blofin_agent.commands import old_rows
-from blofin_agent.commands.import_report import Report, Runs
-from blofin_agent.commands.old_rows import OPTIONAL, RUNS
 from blofin_agent.domain.backfill_run import Run
+from blofin_agent.jobs.legacy_import import row_parsing
+from blofin_agent.jobs.legacy_import.report import Report, Runs
+from blofin_agent.jobs.legacy_import.row_parsing import OPTIONAL, RUNS
+from blofin_agent.jobs.legacy_import.source_file import OldFile
 from blofin_agent.store.bulk_copy import table_copy
 from blofin_agent.store.bulk_copy.table_copy import KINDS, Values
-from blofin_agent.store.old_file import OldFile
 from blofin_agent.store.retrying import Patient
 
 ROWS = 1_000
@@ -27,7 +27,7 @@ async def import_runs(
     """Import them, the oldest first, each once. Raises NotReadable and StoreUnavailable."""
     table = old.tables["gap_fill_runs"]
     columns = old.columns(table)
-    names = old_rows.recognise(columns, RUNS)
+    names = row_parsing.recognise(columns, RUNS)
     lacking = [name for name in RUNS if name not in (*names, *OPTIONAL)]
     report.runs = told = Runs(lacking=lacking)
     wanted = [*names] if not lacking else []
@@ -40,7 +40,7 @@ async def import_runs(
         told.rows += len(part)
         if lacking:
             continue
-        found = (old_rows.run(dict(zip(wanted, row, strict=True))) for row in part)
+        found = (row_parsing.run(dict(zip(wanted, row, strict=True))) for row in part)
         usable = [_values(one) for one in found if one is not None]
         engine = store.store.engine.dialect.name
         usable = [row for row in usable if table_copy.takes(engine, _KIND, row)]

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 import trio
 
-from blofin_agent.commands import old_rows
-from blofin_agent.commands.import_minutes import look_up, minutes
-from blofin_agent.commands.import_report import MOST_DIFFERENCES, Difference, Found, Report
-from blofin_agent.commands.old_rows import CANDLE, FILL, TICKS, TRADE
 from blofin_agent.domain.candle import DAY, MINUTE, BadRow, Bar, Candle, Rows, Source
 from blofin_agent.domain.time_range import Span
+from blofin_agent.jobs.legacy_import import row_parsing
+from blofin_agent.jobs.legacy_import.minute_coverage import look_up, minutes
+from blofin_agent.jobs.legacy_import.report import MOST_DIFFERENCES, Difference, Found, Report
+from blofin_agent.jobs.legacy_import.row_parsing import CANDLE, FILL, TICKS, TRADE
+from blofin_agent.jobs.legacy_import.source_file import OldFile
 from blofin_agent.runtime.user_errors import Failed
 from blofin_agent.store.bulk_copy import candle_copy
-from blofin_agent.store.old_file import OldFile
 from blofin_agent.store.retrying import Patient
 from blofin_agent.store.tables import candles
 from blofin_agent.store.tables import trades as trades_table
@@ -66,7 +66,7 @@ class Importer:
         """Minutes that open earlier are over."""
         self._table = old.tables["ticks"]
         columns = old.columns(self._table)
-        self._names = old_rows.recognise(columns, TICKS)
+        self._names = row_parsing.recognise(columns, TICKS)
         for needed, such_as in (("time", "ts_ms"), ("symbol", "symbol")):
             if needed not in self._names:
                 raise Failed(
@@ -101,7 +101,7 @@ class Importer:
         left = self._report.left
         trades = []
         for row in part:
-            placed = old_rows.place(row, self._now)
+            placed = row_parsing.place(row, self._now)
             if isinstance(placed, str):
                 left[placed] += 1
                 continue
@@ -117,7 +117,7 @@ class Importer:
             elif not self._has_trades or row["trade_id"] is None:
                 left[NO_TRADE] += 1
             else:
-                tick = old_rows.tick(row, symbol, time, self._now)
+                tick = row_parsing.tick(row, symbol, time, self._now)
                 if isinstance(tick, BadRow):
                     left[f"no tick that BloFin can have sent: {tick.reason.value}"] += 1
                 else:
@@ -148,12 +148,12 @@ class Importer:
         return (*CANDLE, "confirm") if self._has_candles else ()
 
     def _close(self, row: Values) -> _Close | None:
-        placed = old_rows.place(row, self._now)
+        placed = row_parsing.place(row, self._now)
         if isinstance(placed, str):
             return None
         symbol, time = placed
         left = self._report.left
-        close = old_rows.number(row.get("price"))
+        close = row_parsing.number(row.get("price"))
         if time % MINUTE:
             left[OFF_MINUTE] += 1
             return None
@@ -163,7 +163,7 @@ class Importer:
         if not self._has_candles:
             left[ALONE] += 1
             return _Close(symbol, time, close, None)
-        candle = old_rows.candle(row, time, self._over)
+        candle = row_parsing.candle(row, time, self._over)
         if isinstance(candle, BadRow):
             left[f"no candle that BloFin can have given: {candle.reason.value}"] += 1
             return _Close(symbol, time, close, None)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import trio
 
-from blofin_agent.commands.copier import Copier, Teller, find, is_wanted
-from blofin_agent.commands.copy_report import Report
-from blofin_agent.commands.copy_tables import Tables
 from blofin_agent.domain.symbols import needs_listing
+from blofin_agent.jobs.store_copy.candle_copier import Copier, Teller, find, is_wanted
+from blofin_agent.jobs.store_copy.report import Report
+from blofin_agent.jobs.store_copy.table_copier import Tables
 from blofin_agent.runtime.shutdown import Stop, until_signal
 from blofin_agent.runtime.user_errors import Failed, WrongUse
 from blofin_agent.store.bulk_copy import candle_copy

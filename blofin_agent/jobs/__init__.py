@@ -1,0 +1,1 @@
+"""What each command does once, without click and rich."""

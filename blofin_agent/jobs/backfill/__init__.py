@@ -1,0 +1,1 @@
+"""Fill gaps once: `blofin-agent backfill`."""

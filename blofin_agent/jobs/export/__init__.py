@@ -1,0 +1,1 @@
+"""Write candles to files: `blofin-agent export`."""

@@ -1,0 +1,1 @@
+"""Copy a database into another: `blofin-agent copy`."""

@@ -1,0 +1,1 @@
+"""Compare stored candles with BloFin's: `blofin-agent verify`."""
