@@ -30,11 +30,11 @@ from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.exchange.websocket_handshake import Bounded, shake_hands
 from blofin_agent.live.connection_manager import PER_MESSAGE, Ingest
-from blofin_agent.parts import Parts, assemble
 from blofin_agent.protocol.candle_row import WireRow
 from blofin_agent.protocol.websocket import channel, subscribe_messages
 from blofin_agent.runtime.gc_tuning import settle
 from blofin_agent.store.database import open_store
+from blofin_agent.wiring import Parts, assemble
 
 Counted = dict[str, float]
 _LOOK_S = 0.1

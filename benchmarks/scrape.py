@@ -44,9 +44,9 @@ from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.symbol_coverage import History
 from blofin_agent.domain.unavailability import Holes
 from blofin_agent.exchange.rest_client import client
-from blofin_agent.parts import Parts, assemble
 from blofin_agent.store.database import open_store
 from blofin_agent.store.tables.verifications import Totals
+from blofin_agent.wiring import Parts, assemble
 
 SIZES = {500: 25, 5_000: 7}
 """Symbols, and how often both are encoded."""

@@ -27,11 +27,11 @@ from benchmarks.figure import Figure, at_most
 from blofin_agent.config import Settings
 from blofin_agent.domain.backfill_run import Trigger
 from blofin_agent.jobs.backfill.job import TRIES
-from blofin_agent.parts import Parts, assemble
 from blofin_agent.simulator.instruments import choose
 from blofin_agent.simulator.rate_limits import RULES
 from blofin_agent.simulator.server import Options, Simulator
 from blofin_agent.store.database import Store, open_store
+from blofin_agent.wiring import Parts, assemble
 from tests.laws.virtual import Network, Wall, client
 from tests.pace import jump
 

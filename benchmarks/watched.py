@@ -121,7 +121,7 @@ def main() -> None:
     from blofin_agent.runtime.gc_tuning import loading  # noqa: PLC0415 - as the agent's own main does it
 
     with loading():
-        from blofin_agent.cli import main as command  # noqa: PLC0415
+        from blofin_agent.cli.main import main as command  # noqa: PLC0415
     run = trio.run
 
     def watched(*args: Any, **how: Any) -> Any:

@@ -24,7 +24,7 @@ import msgspec
 
 from benchmarks import peers
 from benchmarks.work import Work, commit, open_database, page
-from blofin_agent.commands import show
+from blofin_agent.cli import backfill
 from blofin_agent.config import Settings
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.exchange.rest_client import client as make_client
@@ -103,7 +103,7 @@ def ours(work: Work) -> Callable[[], None]:
     store = open_store(settings.blofin_database_url)
 
     async def fill() -> None:
-        with show.BackfillShow(verbose=False, quiet=True) as shown:
+        with backfill.BackfillShow(verbose=False, quiet=True) as shown:
             async with make_client(work.url, "bench") as client:
                 report = await job.backfill(order, store, client, shown.teller())
         assert report.complete

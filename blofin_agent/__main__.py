@@ -3,7 +3,7 @@
 from blofin_agent.runtime.gc_tuning import loading
 
 with loading():
-    from blofin_agent.cli import main
+    from blofin_agent.cli.main import main
 
 __all__ = ["main"]
 

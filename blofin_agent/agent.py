@@ -17,7 +17,6 @@ from blofin_agent.config import Settings
 from blofin_agent.coverage.reconciler import Reconciler
 from blofin_agent.fleet.membership import Fleet
 from blofin_agent.live.connection_manager import Ingest
-from blofin_agent.parts import Parts, assemble
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.gc_tuning import settle
 from blofin_agent.runtime.shutdown import DRAIN_S, Stop, until_signal
@@ -31,6 +30,7 @@ from blofin_agent.store.tables.fleet import Me
 from blofin_agent.web.app import create_app
 from blofin_agent.web.listen import access
 from blofin_agent.web.server import serve
+from blofin_agent.wiring import Parts, assemble
 from blofin_agent.writers.trade_writer import Ticks
 
 log = structlog.get_logger()

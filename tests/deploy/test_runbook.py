@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from blofin_agent.cli import main
+from blofin_agent.cli.main import main
 from blofin_agent.config import Settings
 from blofin_agent.store.database import open_store
 from tests.series import SERIES

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from blofin_agent.cli import main
+from blofin_agent.cli.main import main
 from blofin_agent.config import Settings
 from blofin_agent.observability import textfile
 from blofin_agent.runtime.shutdown import STOP_S

@@ -1,6 +1,6 @@
 """Bodies: whatever may come with a REST answer of status 200."""
 
-from blofin_agent.commands.show import page_line
+from blofin_agent.cli.progress import page_line
 from blofin_agent.domain import unavailability
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.errors import ExchangeError

@@ -10,7 +10,7 @@ from unittest import mock
 
 from click.testing import CliRunner
 
-from blofin_agent.cli import main
+from blofin_agent.cli.main import main
 from blofin_agent.domain import candle
 from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Source
 from blofin_agent.domain.instrument import Instrument

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from blofin_agent.cli import main
-from blofin_agent.commands import export_command
+from blofin_agent.cli import export
+from blofin_agent.cli.main import main
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.time_range import Span
@@ -43,7 +43,7 @@ def run(store, database, monkeypatch, tmp_path):
     monkeypatch.setenv("BLOFIN_DATABASE_URL", database)
     monkeypatch.setenv("BLOFIN_SYMBOLS", "A-USDT,B-USDT")
     monkeypatch.setenv("BACKFILL_LOOKBACK_HOURS", "1")
-    monkeypatch.setattr(export_command, "wall_ms", lambda: NOW)
+    monkeypatch.setattr(export, "wall_ms", lambda: NOW)
     listed = [Instrument(name, NOW - 90 * DAY, "live") for name in ("A-USDT", "B-USDT")]
     listed.append(Instrument("NEW-USDT", START + 20 * MINUTE, "live"))
     proof = Proof(Span(START + 10 * MINUTE, START + 11 * MINUTE), NOW, 1, NOW + HOUR)
@@ -346,7 +346,7 @@ print(store.read_here(work).rows, tracemalloc.get_traced_memory()[1])
 
 def test_nothing_else_loads_pyarrow():
     """It is heavy, and the agent runs for months."""
-    script = "import sys, blofin_agent.cli; print('pyarrow' in sys.modules)"
+    script = "import sys, blofin_agent.cli.main; print('pyarrow' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

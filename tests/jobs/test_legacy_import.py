@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from blofin_agent.cli import main
-from blofin_agent.commands import import_command
+from blofin_agent.cli import legacy_import
+from blofin_agent.cli.main import main
 from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.time_range import Span
 from blofin_agent.domain.unavailability import Proof
@@ -56,7 +56,7 @@ def here(monkeypatch, tmp_path):
     for name in [name for name in os.environ if name.startswith("BLOFIN_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(import_command.clock, "wall_ms", lambda: NOW)
+    monkeypatch.setattr(legacy_import.clock, "wall_ms", lambda: NOW)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

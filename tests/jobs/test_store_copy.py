@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
 
-from blofin_agent.cli import main
+from blofin_agent.cli.main import main
 from blofin_agent.domain.backfill_run import Run, Trigger
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.candle_diff import checksum

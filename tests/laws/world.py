@@ -17,9 +17,9 @@ from blofin_agent import agent
 from blofin_agent.config import Settings
 from blofin_agent.domain.candle import Bar, Candle
 from blofin_agent.exchange import websocket_session
-from blofin_agent.parts import Parts, assemble
 from blofin_agent.simulator.server import Options, Simulator
 from blofin_agent.store.database import Store
+from blofin_agent.wiring import Parts, assemble
 from tests.laws.virtual import Network, Wall, client
 from tests.pace import jump
 

@@ -19,13 +19,13 @@ from blofin_agent.domain.symbols import complain, needs_listing
 from blofin_agent.domain.time_range import Span
 from blofin_agent.jobs.backfill.report import Need, Report, Teller
 from blofin_agent.observability.push import NOWHERE, Targets, publish
-from blofin_agent.parts import Parts, assemble
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.gc_tuning import settle
 from blofin_agent.runtime.shutdown import DRAIN_S, Stop, until_signal
 from blofin_agent.runtime.user_errors import Failed, WrongUse
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
+from blofin_agent.wiring import Parts, assemble
 
 TRIES = 5
 """How often the one-shot asks for one page before it gives the symbol up."""

@@ -17,13 +17,13 @@ from blofin_agent.jobs.backfill.job import TRIES, UnknownSymbolError, fixed
 from blofin_agent.jobs.verify.report import Found, Report, Teller
 from blofin_agent.jobs.verify.verifier import Verifier, Work
 from blofin_agent.observability.push import NOWHERE, Targets, publish_verified
-from blofin_agent.parts import Parts, assemble
 from blofin_agent.runtime.shutdown import Stop, until_signal
 from blofin_agent.runtime.user_errors import Failed
 from blofin_agent.store.database import Store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import verifications
 from blofin_agent.store.tables.verifications import Verification
+from blofin_agent.wiring import Parts, assemble
 
 
 class VerifyError(Failed):

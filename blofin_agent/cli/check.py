@@ -16,7 +16,6 @@ from blofin_agent.exchange.rest_client import client
 from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
 from blofin_agent.fleet.overview import read_fleets
 from blofin_agent.live.connection_manager import CONNECT_EVERY_S
-from blofin_agent.parts import Parts, assemble
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import channel
 from blofin_agent.runtime.format import clock_text, plural
@@ -25,6 +24,7 @@ from blofin_agent.store.errors import StoreError
 from blofin_agent.store.tables import heartbeats
 from blofin_agent.store.timing import of_environment
 from blofin_agent.web.listen import leads_outside, without_token
+from blofin_agent.wiring import Parts, assemble
 
 FEED_WITHIN_S = 20.0
 

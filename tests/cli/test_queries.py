@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 from click.testing import CliRunner
 
-from blofin_agent.cli import main
-from blofin_agent.commands import looking
+from blofin_agent.cli import queries
+from blofin_agent.cli.main import main
 from blofin_agent.domain.backfill_run import Run, Status, Trigger
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
 from blofin_agent.domain.instrument import Instrument
@@ -25,7 +25,7 @@ def look(store, database, monkeypatch):
     monkeypatch.setenv("BLOFIN_DATABASE_URL", database)
     monkeypatch.setenv("BLOFIN_SYMBOLS", "A-USDT,B-USDT")
     monkeypatch.setenv("BACKFILL_LOOKBACK_HOURS", "1")
-    monkeypatch.setattr(looking, "wall_ms", lambda: NOW)
+    monkeypatch.setattr(queries, "wall_ms", lambda: NOW)
     listed = [Instrument(name, NOW - 90 * DAY, "live") for name in ("A-USDT", "B-USDT")]
     holes = {"A-USDT": (), "B-USDT": (10, 11, 40)}
     proof = Proof(Span(START + 10 * MINUTE, START + 12 * MINUTE), NOW, 1, NOW + HOUR)

@@ -5,8 +5,8 @@ import io
 from rich.console import Console
 from rich.progress import TextColumn
 
-from blofin_agent.commands import tables
-from blofin_agent.commands.show import TerminalBar
+from blofin_agent.cli import tables
+from blofin_agent.cli.progress import TerminalBar
 from blofin_agent.domain.backfill_run import Run, Status, Trigger
 
 HOSTILE = ":boom: [red]x[/red] [/] \x1b[2J\nforged"
@@ -20,7 +20,7 @@ def test_a_line_is_shown_as_it_is(capsys, monkeypatch):
     assert capsys.readouterr() == (SHOWN + "\n", "")
     out = io.StringIO()
     terminal = Console(file=out, width=200, force_terminal=True)
-    monkeypatch.setattr("blofin_agent.commands.show.Console", lambda **_: terminal)
+    monkeypatch.setattr("blofin_agent.cli.progress.Console", lambda **_: terminal)
     with TerminalBar(TextColumn("x")) as bar:
         bar.line(HOSTILE)
     assert SHOWN in out.getvalue()

@@ -5,7 +5,7 @@ import os
 import pytest
 from click.testing import CliRunner
 
-from blofin_agent.cli import main
+from blofin_agent.cli.main import main
 
 SECRET = "s3cr3t-p4ss"
 

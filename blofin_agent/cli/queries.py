@@ -7,9 +7,9 @@ from functools import partial
 import click
 import sqlalchemy as sa
 
-from blofin_agent.commands import tables
-from blofin_agent.commands.console import opened, read_settings, say
-from blofin_agent.commands.options import lookback_option, symbols_option
+from blofin_agent.cli import tables
+from blofin_agent.cli.console import opened, read_settings, say
+from blofin_agent.cli.options import lookback_option, symbols_option
 from blofin_agent.coverage import gap_reasons as gap_list
 from blofin_agent.coverage.loader import read_coverage
 from blofin_agent.coverage.tracker import Watch, health_of, worst_first

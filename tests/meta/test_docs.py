@@ -8,11 +8,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 from blofin_agent import __version__
-from blofin_agent.cli import main
+from blofin_agent.cli.main import main
 from blofin_agent.config import Settings
 from tests.series import SERIES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 PAPERS = [

@@ -4,10 +4,10 @@ import json
 
 import click
 
-from blofin_agent.commands import tables
-from blofin_agent.commands.console import opened, read_settings
-from blofin_agent.commands.looking import json_option
-from blofin_agent.commands.options import symbols_option
+from blofin_agent.cli import tables
+from blofin_agent.cli.console import opened, read_settings
+from blofin_agent.cli.options import symbols_option
+from blofin_agent.cli.queries import json_option
 from blofin_agent.fleet.overview import Fleet, read_fleets
 from blofin_agent.runtime.user_errors import INCOMPLETE, Failed, WrongUse
 

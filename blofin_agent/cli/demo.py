@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import trio
 
 from blofin_agent import __version__, agent
-from blofin_agent.commands import show
+from blofin_agent.cli import progress
 from blofin_agent.config import Settings
 from blofin_agent.domain.candle import HOUR, MINUTE, Rows, Source
 from blofin_agent.domain.time_range import Span, window
@@ -52,7 +52,7 @@ def simulate(symbols: str, options: Options) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
                 running: Running = await nursery.start(serve, chosen)
-                show.print_lines(
+                progress.print_lines(
                     [f"BLOFIN_REST_URL={running.rest_url}", f"BLOFIN_WS_URL={running.ws_url}"]
                 )
                 await anext(signals)

@@ -1,31 +1,120 @@
-"""What a backfill prints: plain lines, and a Rich progress bar on a terminal."""
+"""The command `blofin-agent backfill`: its options, what it prints, its exit codes."""
 
-import sys
-from collections.abc import Iterable, Sequence
-from typing import Self
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
+import click
+import httpx
 
+from blofin_agent import __version__
 from blofin_agent.backfill.gap_filler import Progress
-from blofin_agent.commands.console import say
+from blofin_agent.cli import progress
+from blofin_agent.cli.console import opened, opened_to_plan, read_settings, say
+from blofin_agent.cli.options import (
+    judge_range,
+    lookback_option,
+    pushgateway_option,
+    since_option,
+    symbols_option,
+    textfile_option,
+    until_option,
+)
+from blofin_agent.cli.progress import PageBar, page_line
+from blofin_agent.config import Settings
 from blofin_agent.coverage.gap_reasons import spans_text
 from blofin_agent.coverage.tracker import worst_first
 from blofin_agent.domain.backfill_run import Run, Status
 from blofin_agent.domain.candle_page import Answer
 from blofin_agent.domain.page_plan import Page
-from blofin_agent.domain.sanitize import one_line
 from blofin_agent.domain.symbol_coverage import Count, History
-from blofin_agent.jobs.backfill.report import Need, Report, Teller
-from blofin_agent.runtime.format import duration_text, minute_text, percent, plural
+from blofin_agent.exchange.rest_client import client as make_client
+from blofin_agent.jobs.backfill import job
+from blofin_agent.jobs.backfill.report import Need, Report, Teller, plan_json
+from blofin_agent.observability.push import NOWHERE, Targets
+from blofin_agent.observability.pushgateway import Gateway
+from blofin_agent.runtime import clock
+from blofin_agent.runtime.format import duration_text, percent, plural
+from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE
+
+
+@click.command()
+@symbols_option
+@lookback_option
+@since_option
+@until_option
+@click.option("--dry-run", is_flag=True, help="Print the plan and fetch nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and no lines.")
+@textfile_option
+@pushgateway_option
+@click.option("-v", "--verbose", is_flag=True, help="A line for each page.")
+def backfill(
+    symbols: tuple[str, ...] | None,
+    lookback_hours: int | None,
+    since: int | None,
+    until: int | None,
+    textfile: Path | None,
+    pushgateway: Gateway | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Fill the gaps once, and exit.
+
+    Exits with 0 when nothing is missing, 3 when something still is.
+
+    Example: blofin-agent backfill --symbols BTC-USDT --since 2026-02-01 --until 2026-02-08
+    """
+    judge_range(since, until, lookback_hours)
+    targets = Targets(textfile, pushgateway)
+    if dry_run and targets != NOWHERE:
+        raise click.UsageError(
+            "--dry-run does nothing that metrics could tell of; leave out --metrics-textfile and "
+            "--pushgateway"
+        )
+    settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
+    order = job.Order(settings, since, until, symbols is not None, targets)
+    if dry_run:
+        with opened_to_plan(settings) as store:
+            _tell_plan(
+                *_with_client(settings, lambda http: job.plan(order, store, http)),
+                as_json=as_json,
+            )
+        return
+    with opened(settings) as store, BackfillShow(verbose=verbose, quiet=as_json) as shown:
+        report = _with_client(
+            settings, lambda http: job.backfill(order, store, http, shown.teller())
+        )
+    _tell(report, as_json=as_json)
+
+
+def _tell_plan(needs: list[Need], seconds: float, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(plan_json(needs, seconds)))
+    else:
+        progress.print_lines(plan_lines(needs, seconds))
+
+
+def _tell(report: Report, *, as_json: bool) -> None:
+    """Print what came of it, and exit with what that means."""
+    if as_json:
+        click.echo(json.dumps(report.as_json()))
+    else:
+        progress.print_lines(summary_lines(report))
+    if report.stopped or report.failed or not report.published:
+        raise click.exceptions.Exit(FAILED)
+    if not report.complete:
+        raise click.exceptions.Exit(INCOMPLETE)
+
+
+def _with_client(settings: Settings, work: Callable[[httpx.AsyncClient], Any]) -> Any:
+    async def main() -> Any:
+        async with make_client(settings.blofin_rest_url, __version__) as http:
+            return await work(http)
+
+    return clock.run(main)
 
 
 def plan_line(need: Need) -> str:
@@ -56,76 +145,6 @@ def done_line(run: Run, expected: int) -> str:
 
 def _coverage(count: Count) -> str:
     return f"{percent(count.ratio)} ({count.present}/{count.expected})"
-
-
-class TerminalBar:
-    """A progress bar on a terminal's stderr, and lines above it; without a bar they are plain.
-
-    Neither where `quiet`. `aside`: plain lines go to stderr, as stdout is for something else.
-    """
-
-    def __init__(self, *columns: ProgressColumn, quiet: bool = False, aside: bool = False) -> None:
-        self._quiet = quiet
-        self._aside = aside
-        console = Console(stderr=True)
-        self._bar = Bar(
-            *columns,
-            console=console,
-            transient=True,
-            disable=quiet or not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=None)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def line(self, text: str) -> None:
-        """Print a line, as it is: nothing in it is Rich's markup or the name of a sign."""
-        if self._quiet:
-            return
-        if self._bar.disable:
-            print_lines([text], error=self._aside)
-        else:
-            text = one_line(text)
-            self._bar.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
-
-    def describe(self, text: str) -> None:
-        """Say what is worked at now."""
-        self._bar.update(self._task, description=text)
-
-    def total(self, count: int) -> None:
-        """Say how much there is in all."""
-        self._bar.update(self._task, total=count)
-
-    def advance(self, count: int = 1) -> None:
-        """Count what was done."""
-        self._bar.advance(self._task, count)
-
-    @property
-    def done(self) -> int:
-        """How much was done."""
-        return int(self._bar.tasks[0].completed)
-
-
-class PageBar(TerminalBar):
-    """Tells how a command goes that asks for pages."""
-
-    def __init__(self, *, verbose: bool, quiet: bool) -> None:
-        super().__init__(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("pages"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            quiet=quiet,
-        )
-        self.verbose = verbose
 
 
 class BackfillShow(PageBar):
@@ -162,15 +181,6 @@ class BackfillShow(PageBar):
                 self.line(done_line(run, self._expected[run.symbol]))
 
         return Progress(begin, page, finished)
-
-
-def page_line(symbol: str, page: Page, answer: Answer) -> str:
-    """Return the line that says what a page brought."""
-    if not answer.times:
-        return f"{symbol}: page before {minute_text(page.after)}: empty"
-    newest, oldest = minute_text(max(answer.times)), minute_text(min(answer.times))
-    bad = f", {plural(len(answer.bad), 'row')} not usable" if answer.bad else ""
-    return f"{symbol}: page of {plural(answer.rows, 'row')} ({newest} back to {oldest}){bad}"
 
 
 def summary_lines(report: Report) -> list[str]:
@@ -214,9 +224,3 @@ def plan_lines(needs: Sequence[Need], seconds: float) -> list[str]:
         "the least; nothing was fetched"
     )
     return lines
-
-
-def print_lines(lines: Iterable[str], *, error: bool = False) -> None:
-    """Print plain lines."""
-    for line in lines:
-        print(one_line(line), file=sys.stderr if error else sys.stdout, flush=True)

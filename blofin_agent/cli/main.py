@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from blofin_agent import __version__
-from blofin_agent.commands import check, looking, oneshot_command, show, verify_command
-from blofin_agent.commands.completion import completion
-from blofin_agent.commands.console import opened, read_settings, say
-from blofin_agent.commands.copy_command import copy_command
-from blofin_agent.commands.export_command import export
-from blofin_agent.commands.fleet_command import fleet
-from blofin_agent.commands.import_command import import_command
-from blofin_agent.commands.output import OutputLost, writing
+from blofin_agent.cli import backfill, check, progress, queries, verify
+from blofin_agent.cli.completion import completion
+from blofin_agent.cli.console import opened, read_settings, say
+from blofin_agent.cli.export import export
+from blofin_agent.cli.fleet import fleet
+from blofin_agent.cli.legacy_import import import_command
+from blofin_agent.cli.output import OutputLost, writing
+from blofin_agent.cli.store_copy import copy_command
 from blofin_agent.config import Settings, SettingsError
 from blofin_agent.domain.errors import WrongEnvironment
 from blofin_agent.domain.sanitize import one_line, shorten
@@ -87,11 +87,11 @@ def main() -> None:
 
 
 for _command in (
-    oneshot_command.backfill,
-    looking.coverage,
-    looking.gaps,
-    looking.runs,
-    verify_command.verify,
+    backfill.backfill,
+    queries.coverage,
+    queries.gaps,
+    queries.runs,
+    verify.verify,
     export,
     fleet,
     copy_command,
@@ -129,7 +129,7 @@ def run() -> None:
 def _announce(settings: Settings, store: Store, url: str) -> None:
     """Say in three lines where everything is."""
     bars = f"{settings.backfill_timeframe.value} candles, {settings.backfill_lookback_hours} h back"
-    show.print_lines(
+    progress.print_lines(
         [
             f"page      {url}/   metrics {url}/metrics",
             f"watching  {', '.join(settings.blofin_symbols)}: {bars}",
@@ -189,12 +189,12 @@ def simulate(
 
     Example: blofin-agent simulate --port 8790 --symbols BTC-USDT,ETH-USDT --seed 7
     """
-    from blofin_agent.commands import demo  # noqa: PLC0415 - as above
+    from blofin_agent.cli import demo  # noqa: PLC0415 - as above
     from blofin_agent.simulator.faults.registry import KINDS  # noqa: PLC0415 - likewise
     from blofin_agent.simulator.server import Options  # noqa: PLC0415 - likewise
 
     if "list" in faults:
-        show.print_lines([f"{kind:<24}{what}" for kind, what in KINDS.items()])
+        progress.print_lines([f"{kind:<24}{what}" for kind, what in KINDS.items()])
         return
     log_setup.configure("console", "info")
     options = Options(
@@ -215,7 +215,7 @@ def demo_command() -> None:
 
     Example: blofin-agent demo
     """
-    from blofin_agent.commands import demo  # noqa: PLC0415 - as above
+    from blofin_agent.cli import demo  # noqa: PLC0415 - as above
 
     settings = read_settings()
     bound, url = listen(settings)
@@ -224,7 +224,7 @@ def demo_command() -> None:
         _announce(here, store, url)
         control = f"{here.blofin_rest_url}/control/faults"
         withhold = f"{control}/withhold?symbol={here.blofin_symbols[-1]}"
-        show.print_lines(
+        progress.print_lines(
             [
                 f"exchange  {here.blofin_rest_url} (simulated)",
                 f"try       curl -X PUT '{withhold}'   and -X DELETE, to give the symbol again",

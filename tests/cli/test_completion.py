@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from blofin_agent.cli import main
-from blofin_agent.commands.completion import SHELLS, complete_symbols
+from blofin_agent.cli.completion import SHELLS, complete_symbols
+from blofin_agent.cli.main import main
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.store.tables import instruments
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from blofin_agent import config
-from blofin_agent.commands.completion import complete_symbols
+from blofin_agent.cli.completion import complete_symbols
 from blofin_agent.domain.candle import LATEST_MS
 from blofin_agent.domain.sanitize import shorten
 from blofin_agent.observability import pushgateway, textfile

@@ -10,7 +10,7 @@ from tests.forkserver import environment
 
 pytestmark = pytest.mark.slow("starts pytest, once or twice")
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture

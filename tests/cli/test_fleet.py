@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from blofin_agent.cli import main
+from blofin_agent.cli.main import main
 from blofin_agent.domain.candle import Bar
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.store.database import open_store

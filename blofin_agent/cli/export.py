@@ -12,15 +12,15 @@ import click
 import sqlalchemy as sa
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from blofin_agent.commands.console import opened, read_settings, say
-from blofin_agent.commands.options import (
+from blofin_agent.cli.console import opened, read_settings, say
+from blofin_agent.cli.options import (
     judge_range,
     lookback_option,
     since_option,
     symbols_option,
     until_option,
 )
-from blofin_agent.commands.show import TerminalBar
+from blofin_agent.cli.progress import TerminalBar
 from blofin_agent.config import Settings
 from blofin_agent.domain.symbols import choose, complain, is_symbol
 from blofin_agent.domain.time_range import Span, window
