@@ -3,7 +3,7 @@
 from blofin_agent.config import load
 from blofin_agent.coverage.loader import read_coverage
 from blofin_agent.coverage.tracker import Watch, health_of, worst_first
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Source
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Rows, Source
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.symbol_coverage import Count, Health, History
 from blofin_agent.domain.time_range import Span
@@ -65,7 +65,7 @@ def test_commands_read_the_same_coverage_from_the_store(store, candle, end, monk
     monkeypatch.chdir(tmp_path)
     hole = Span(end - 9 * MINUTE, end - 8 * MINUTE)
     with store.engine.begin() as connection:
-        rows = candle.Rows("BTC-USDT", Source.LIVE, [candle(end - MINUTE)])
+        rows = Rows("BTC-USDT", Source.LIVE, [candle(end - MINUTE)])
         candles.insert(connection, Bar.M1, [rows])
         unavailable.save_proofs(connection, "BTC-USDT", Bar.M1, [Proof(hole, end, 1, end)], 0)
         listed = [Instrument("BTC-USDT", end - 30 * MINUTE, "live")]

@@ -4,7 +4,7 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import LATEST_MS, BadRow, Bar, Candle, Reason, Source
+from blofin_agent.domain.candle import LATEST_MS, BadRow, Bar, Candle, Reason, Rows, Source
 from blofin_agent.domain.errors import OUTCOMES
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.symbols import is_symbol
@@ -65,7 +65,7 @@ def are_candles(found, bar, before):
     unique = {candle.open_time: candle for candle in reversed(found)}
     if not unique:
         return
-    rows = candle.Rows("BTC-USDT", Source.LIVE, found)
+    rows = Rows("BTC-USDT", Source.LIVE, found)
     whole = Span(0, SQLITE - 1)
 
     def store_and_read(connection):

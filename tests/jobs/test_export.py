@@ -319,10 +319,10 @@ def test_memory_does_not_grow_with_the_rows(store, database, tmp_path):
     script = """
 import sys, tracemalloc
 from pathlib import Path
-from blofin_agent.commands import export as engine
-from blofin_agent.core.candle import Bar
-from blofin_agent.core.coverage import Span
-from blofin_agent.store.engine import open_store
+from blofin_agent.jobs.export import exporter as engine
+from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.time_range import Span
+from blofin_agent.store.database import open_store
 engine.PART_ROWS = 1_250
 store = open_store(sys.argv[1], read_only=True)
 span = Span(int(sys.argv[3]), int(sys.argv[4]))

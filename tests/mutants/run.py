@@ -31,16 +31,13 @@ ROOT = HERE.parent.parent
 MAP = ROOT / ".mutants.json"
 PROCESSES = ("tests/integration", "tests/laws")
 """Run last: they execute nearly every line, most of them in other processes."""
-IN_PROCESS = (
-    *(
-        "tests/domain",
-        "tests/protocol",
-        "tests/store",
-        "tests/exchange",
-        "tests/web",
-        "tests/commands",
-    ),
-    *("tests/simulator", "tests/fuzz"),
+ELSEWHERE = {"browser", "deploy", "integration", "laws", "mutants"}
+IN_PROCESS = sorted(
+    {
+        f"tests/{path.parent.relative_to(ROOT / 'tests')}"
+        for path in (ROOT / "tests").glob("*/test_*.py")
+        if path.parent.name not in ELSEWHERE
+    }
 )
 WORKERS = os.environ.get("WORKERS", "6")
 MAX_RUN_S = 1_800

@@ -13,8 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from blofin_agent.domain import candle
-from blofin_agent.domain.candle import Bar, Candle, Source
+from blofin_agent.domain.candle import Bar, Candle, Rows, Source
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.store.database import open_store
 from blofin_agent.store.tables import candles, instruments
@@ -169,7 +168,7 @@ def filled(place):
     store = open_store(f"sqlite:///{place.folder}/data/blofin.db")
     with store.engine.begin() as connection:
         instruments.save_instruments(connection, [Instrument("BTC-USDT", 1, "live")], now)
-        candles.insert(connection, Bar.M1, [candle.Rows("BTC-USDT", Source.LIVE, held)])
+        candles.insert(connection, Bar.M1, [Rows("BTC-USDT", Source.LIVE, held)])
     store.close()
     return place
 
