@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Candle, Rows, Source
+from blofin_agent.domain.candle import HOUR, MINUTE, Candle, CandleBatch, Source, Timeframe
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.simulator.instruments import choose
 from blofin_agent.store.database import open_store
@@ -58,7 +58,7 @@ class Big:
 
 def build(path: Path, rows: int) -> Big:
     """Make the store, and return it."""
-    end = Bar.M1.floor(wall_ms())
+    end = Timeframe.M1.floor(wall_ms())
     start = end - rows // len(SYMBOLS) * MINUTE
     recent = end - RECENT * MINUTE
     made = Big(path, rows, end, oldest=dict.fromkeys(SYMBOLS, start))
@@ -74,9 +74,9 @@ def build(path: Path, rows: int) -> Big:
         connection.execute("PRAGMA journal_mode = WAL")
     store = open_store(made.url)
     for symbols in _parts(SYMBOLS):
-        batches = [Rows(symbol, Source.FILL, minutes(recent, RECENT)) for symbol in symbols]
+        batches = [CandleBatch(symbol, Source.FILL, minutes(recent, RECENT)) for symbol in symbols]
         with store.engine.begin() as opened:
-            candles.insert(opened, Bar.M1, batches)
+            candles.insert(opened, Timeframe.M1, batches)
     store.close()
     made.bytes_a_row = path.stat().st_size / rows
     _add_runs(made)

@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.rest_api import DEFAULT_LIMIT, MAXIMUM_LIMIT, Rest
+from blofin_agent.simulator.rest_api import DEFAULT_LIMIT, MAXIMUM_LIMIT, RestApi
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _BEGIN, _END = b'{"code":"0","msg":"success","data":[', b"]}"
@@ -26,9 +26,9 @@ class Series:
     """The rows of one symbol, the newest first, as one text of JSON."""
 
     def __init__(self, market: Market, symbol: str, start: int, end: int) -> None:
-        times = range(end - Bar.M1.ms, start - 1, -Bar.M1.ms)
-        rows = [msgspec.json.encode(market.row(symbol, Bar.M1, time)) for time in times]
-        self._newest = end - Bar.M1.ms
+        times = range(end - Timeframe.M1.ms, start - 1, -Timeframe.M1.ms)
+        rows = [msgspec.json.encode(market.row(symbol, Timeframe.M1, time)) for time in times]
+        self._newest = end - Timeframe.M1.ms
         self._text = memoryview(b",".join(rows))
         self._offsets = [0]
         for row in rows:
@@ -37,8 +37,8 @@ class Series:
     def page(self, after: int, before: int, limit: int) -> memoryview:
         """Return the rows older than `after` and newer than `before` (ms), at most `limit`."""
         last = len(self._offsets) - 1
-        first = min(last, max(0, (self._newest - after) // Bar.M1.ms + 1))
-        stop = min(last, first + limit, max(first, -(-(self._newest - before) // Bar.M1.ms)))
+        first = min(last, max(0, (self._newest - after) // Timeframe.M1.ms + 1))
+        stop = min(last, first + limit, max(first, -(-(self._newest - before) // Timeframe.M1.ms)))
         return self._text[self._offsets[first] : max(self._offsets[first], self._offsets[stop] - 1)]
 
 
@@ -48,7 +48,7 @@ class Canned:
     def __init__(self, symbols: int, start: int, end: int) -> None:
         market = Market(symbols=symbols, hole_rate=0)
         self._series = {name: Series(market, name, start, end) for name in market.symbols}
-        self._instruments = Rest(market, Faults(lambda: end, 1)).answer("instruments", {}, end)
+        self._instruments = RestApi(market, Faults(lambda: end, 1)).answer("instruments", {}, end)
 
     def serve(self, listener: socket.socket) -> None:
         """Accept connections for ever."""

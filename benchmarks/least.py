@@ -27,16 +27,16 @@ from structlog.testing import capture_logs
 
 from benchmarks.figure import Figure, at_most
 from blofin_agent import __version__
-from blofin_agent.backfill.gap_filler import Progress
+from blofin_agent.backfill.gap_filler import ProgressCallbacks
 from blofin_agent.config import Settings
-from blofin_agent.domain.candle import DAY, Bar, Candle, Rows, Source
+from blofin_agent.domain.candle import DAY, Candle, CandleBatch, Source, Timeframe
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.exchange.rest_client import client
-from blofin_agent.jobs.backfill.job import Order, backfill
-from blofin_agent.jobs.backfill.report import Teller
+from blofin_agent.jobs.backfill.job import BackfillRequest, backfill
+from blofin_agent.jobs.backfill.report import BackfillCallbacks
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.simulator.market import HOLE_RATE, Market
-from blofin_agent.simulator.server import Options, Running, serve
+from blofin_agent.simulator.server import RunningSimulator, SimulatorOptions, serve
 from blofin_agent.store.database import open_store
 from blofin_agent.store.tables import candles, instruments
 
@@ -44,7 +44,7 @@ SYMBOLS = ("BTC-USDT", "ETH-USDT", "SOL-USDT")
 DAYS = 7
 START = 1_767_225_600_000
 """Where the window begins (ms). The same bars each time: what is counted is exact."""
-BARS = DAYS * DAY // Bar.M1.ms
+BARS = DAYS * DAY // Timeframe.M1.ms
 SIZES = (100, 300, 1_440)
 ASKED, GIVEN = 1_440, 300
 """The case in which the agent has to learn how long pages are."""
@@ -89,7 +89,7 @@ PATTERNS: dict[str, Pattern] = {
 class _Exchange:
     """What is asked, and a store that holds all of it."""
 
-    running: Running
+    running: RunningSimulator
     whole: Path
     rows: dict[str, list[int]]
     """The open times (ms) that it has of the window, oldest first."""
@@ -126,9 +126,9 @@ def run() -> list[Figure]:
 async def _measure() -> list[Figure]:
     figures = [await _without_holes(name) for name in PATTERNS]
     figures += [await _with_holes(name) for name in ("nothing held", "random gaps")]
-    clamped = Options(symbols=SYMBOLS, hole_rate=0, limits=False, page_limit=GIVEN)
+    clamped = SimulatorOptions(symbols=SYMBOLS, hole_rate=0, limits=False, page_limit=GIVEN)
     figures.append(await _learning(f"{GIVEN} are given", clamped, most=0))
-    refused = Options(symbols=SYMBOLS, hole_rate=0, limits=False, refuse_limit_above=GIVEN)
+    refused = SimulatorOptions(symbols=SYMBOLS, hole_rate=0, limits=False, refuse_limit_above=GIVEN)
     # The one that was refused.
     figures.append(await _learning(f"more than {GIVEN} are refused", refused, most=1))
     return figures
@@ -150,7 +150,9 @@ async def _with_holes(pattern: str) -> Figure:
 async def _by_size(pattern: str, hole_rate: float) -> dict[int, _Case]:
     cases = {}
     for size in SIZES:
-        options = Options(symbols=SYMBOLS, hole_rate=hole_rate, limits=False, page_limit=size)
+        options = SimulatorOptions(
+            symbols=SYMBOLS, hole_rate=hole_rate, limits=False, page_limit=size
+        )
         (cases[size],) = await _fill(options, [PATTERNS[pattern]], asked=size, given=size)
     return cases
 
@@ -159,7 +161,7 @@ def _told(cases: Mapping[int, _Case]) -> str:
     return "; ".join(f"{case} at {size} rows a page" for size, case in cases.items())
 
 
-async def _learning(what: str, options: Options, most: int) -> Figure:
+async def _learning(what: str, options: SimulatorOptions, most: int) -> Figure:
     """Tell what it costs to learn how long pages are; each process and pass learns it anew."""
     cases = await _fill(options, list(PATTERNS.values()), ASKED, GIVEN)
     detail = "; ".join(f"{name}: {case}" for name, case in zip(PATTERNS, cases, strict=True))
@@ -169,7 +171,7 @@ async def _learning(what: str, options: Options, most: int) -> Figure:
 
 
 async def _fill(
-    options: Options, patterns: Sequence[Pattern], asked: int, given: int
+    options: SimulatorOptions, patterns: Sequence[Pattern], asked: int, given: int
 ) -> list[_Case]:
     with tempfile.TemporaryDirectory() as folder:
         async with trio.open_nursery() as nursery:
@@ -181,7 +183,7 @@ async def _fill(
     return cases
 
 
-def _whole(running: Running, folder: Path) -> _Exchange:
+def _whole(running: RunningSimulator, folder: Path) -> _Exchange:
     """Make a store that holds the whole window, as an earlier run left it."""
     market = running.market
     found = {symbol: _rows(market, symbol) for symbol in market.symbols}
@@ -189,8 +191,8 @@ def _whole(running: Running, folder: Path) -> _Exchange:
     path = folder / "whole.db"
     store = open_store(f"sqlite:///{path}")
     with store.engine.begin() as connection:
-        batches = [Rows(symbol, Source.FILL, rows) for symbol, rows in found.items()]
-        candles.insert(connection, Bar.M1, batches)
+        batches = [CandleBatch(symbol, Source.FILL, rows) for symbol, rows in found.items()]
+        candles.insert(connection, Timeframe.M1, batches)
         instruments.save_instruments(connection, listed, wall_ms())
     store.close()
     times = {symbol: [row.open_time for row in rows] for symbol, rows in found.items()}
@@ -198,8 +200,8 @@ def _whole(running: Running, folder: Path) -> _Exchange:
 
 
 def _rows(market: Market, symbol: str) -> list[Candle]:
-    times = range(START, START + BARS * Bar.M1.ms, Bar.M1.ms)
-    return [row for time in times if (row := market.candle(symbol, Bar.M1, time))]
+    times = range(START, START + BARS * Timeframe.M1.ms, Timeframe.M1.ms)
+    return [row for time in times if (row := market.candle(symbol, Timeframe.M1, time))]
 
 
 async def _one(exchange: _Exchange, pattern: Pattern, asked: int, given: int) -> _Case:
@@ -209,7 +211,7 @@ async def _one(exchange: _Exchange, pattern: Pattern, asked: int, given: int) ->
     least = 0
     with closing(sqlite3.connect(path)) as connection, connection:
         for symbol, rows in exchange.rows.items():
-            missing = {START + bar * Bar.M1.ms for bar in pattern(chance)}
+            missing = {START + bar * Timeframe.M1.ms for bar in pattern(chance)}
             connection.executemany(
                 "DELETE FROM candles WHERE symbol = ? AND bar = '1m' AND open_time = ?",
                 [(symbol, time) for time in missing],
@@ -244,9 +246,12 @@ async def _backfill(exchange: _Exchange, path: Path, asked: int) -> None:
         backfill_request_sleep_ms=0,
         backfill_symbol_sleep_ms=0,
     )
-    order = Order(settings, START, START + BARS * Bar.M1.ms)
-    nobody = Teller(
-        lambda _needs: None, lambda _left: None, lambda _history: Progress(), lambda _text: None
+    order = BackfillRequest(settings, START, START + BARS * Timeframe.M1.ms)
+    nobody = BackfillCallbacks(
+        lambda _needs: None,
+        lambda _left: None,
+        lambda _history: ProgressCallbacks(),
+        lambda _text: None,
     )
     store = open_store(f"sqlite:///{path}")
     try:

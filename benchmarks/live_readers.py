@@ -25,16 +25,16 @@ from benchmarks.canned_feed import PER_CONNECTION, names
 from benchmarks.wire import CLOSE, GOODBYE, masked
 from blofin_agent.agent import SWITCH_S
 from blofin_agent.config import Settings
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.exchange.rest_client import client
-from blofin_agent.exchange.websocket_handshake import Bounded, shake_hands
-from blofin_agent.live.connection_manager import PER_MESSAGE, Ingest
+from blofin_agent.exchange.websocket_handshake import BoundedStream, shake_hands
+from blofin_agent.live.connection_manager import PER_MESSAGE, ConnectionManager
 from blofin_agent.protocol.candle_row import WireRow
 from blofin_agent.protocol.websocket import channel, subscribe_messages
-from blofin_agent.runtime.gc_tuning import settle
+from blofin_agent.runtime.gc_tuning import freeze_garbage_collector
 from blofin_agent.store.database import open_store
-from blofin_agent.wiring import Parts, assemble
+from blofin_agent.wiring import Services, build_services
 
 Counted = dict[str, float]
 _LOOK_S = 0.1
@@ -46,7 +46,7 @@ def _groups(connections: int) -> list[list[str]]:
 
 
 def _subscribing(symbols: list[str]) -> list[str]:
-    return subscribe_messages(symbols, channel(Bar.M1), per_message=PER_MESSAGE)
+    return subscribe_messages(symbols, channel(Timeframe.M1), per_message=PER_MESSAGE)
 
 
 # -- raw ------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ class _Push(msgspec.Struct, gc=False):
 async def floor(kind: str, url: str, connections: int) -> Counted:
     """Receive and decode, and do nothing else."""
     counted: list[int] = []
-    settle()
+    freeze_garbage_collector()
     async with trio.open_nursery() as nursery:
         for symbols in _groups(connections):
             nursery.start_soon(_decode, kind, url, symbols, counted)
@@ -112,7 +112,7 @@ async def _decode(kind: str, url: str, symbols: list[str], counted: list[int]) -
         if kind == "bare":
             connection = await wrap_client_stream(nursery, stream, parts.netloc, parts.path)
         else:
-            connection = await shake_hands(nursery, Bounded(stream), parts.netloc, parts.path)
+            connection = await shake_hands(nursery, BoundedStream(stream), parts.netloc, parts.path)
         for text in _subscribing(symbols):
             await connection.send_message(text)
         try:
@@ -133,9 +133,9 @@ async def ours(url: str, connections: int) -> Counted:
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(f"sqlite:///{Path(folder) / 'live.db'}")
         async with client(url.replace("ws:", "http:"), "benchmark") as http:
-            parts = assemble(Settings(_env_file=None), store, http, tries=1, what_next="")
+            parts = build_services(Settings(_env_file=None), store, http, tries=1, what_next="")
             for symbol in names(connections * PER_CONNECTION):
-                parts.watch.histories[symbol] = History(symbol, Bar.M1)
+                parts.watch.histories[symbol] = SymbolCoverage(symbol, Timeframe.M1)
                 parts.metrics.add_symbol(symbol)
             await _ingest(url, parts, connections)
         store.close()
@@ -146,11 +146,13 @@ async def ours(url: str, connections: int) -> Counted:
     }
 
 
-async def _ingest(url: str, parts: Parts, connections: int) -> None:
-    ingest = Ingest(url, parts.watch, parts.writer, parts.metrics, parts.throttle, parts.trouble)
+async def _ingest(url: str, parts: Services, connections: int) -> None:
+    ingest = ConnectionManager(
+        url, parts.watch, parts.writer, parts.metrics, parts.throttle, parts.trouble
+    )
     ingest.add(parts.watch.histories)
     # As the agent does both once all is loaded.
-    settle()
+    freeze_garbage_collector()
     sys.setswitchinterval(SWITCH_S)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ingest.run)
@@ -161,7 +163,7 @@ async def _ingest(url: str, parts: Parts, connections: int) -> None:
         nursery.cancel_scope.cancel()
 
 
-def _sum(parts: Parts, name: str) -> float:
+def _sum(parts: Services, name: str) -> float:
     families = parts.metrics.registry.collect()
     return sum(one.value for family in families for one in family.samples if one.name == name)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from blofin_agent.store.database import Store, open_store
+from blofin_agent.store.database import Database, open_store
 from tests.postgres import Server, is_there
 
 PAGE = 1_440
@@ -35,7 +35,7 @@ def postgresql() -> Iterator[Any]:
 
 
 @contextmanager
-def store_of(server: Any) -> Iterator[Store]:
+def store_of(server: Any) -> Iterator[Database]:
     """Open a new database for the length of a block."""
     store = open_store(server.url(server.database()))
     try:
@@ -54,7 +54,7 @@ def median_ms(work: Callable[[int], object], turns: int = TURNS) -> float:
     return statistics.median(taken)
 
 
-def in_transaction(store: Store, work: Callable[[sa.Connection], object]) -> None:
+def in_transaction(store: Database, work: Callable[[sa.Connection], object]) -> None:
     """Do something in one transaction."""
     with store.engine.begin() as connection:
         work(connection)

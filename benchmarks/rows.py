@@ -30,8 +30,8 @@ import trio
 from benchmarks.big import SYMBOLS, Big, build, minutes
 from benchmarks.figure import Figure, at_most
 from benchmarks.running import agent
-from blofin_agent.domain.candle import MINUTE, Bar, Rows, Source
-from blofin_agent.store.database import Store, open_store
+from blofin_agent.domain.candle import MINUTE, CandleBatch, Source, Timeframe
+from blofin_agent.store.database import Database, open_store
 from blofin_agent.store.tables import candles
 
 SIZES = (1_000_000, 10_000_000, 100_000_000)
@@ -135,25 +135,27 @@ async def _insert_all(stores: Sequence[Big], times: Times) -> None:
         store.close()
 
 
-async def _pages(one: Big, store: Store, symbols: Sequence[str], times: Times) -> None:
+async def _pages(one: Big, store: Database, symbols: Sequence[str], times: Times) -> None:
     """Store pages before the oldest candle of each of the symbols, each in a transaction."""
     seconds = 0.0
     for symbol in (symbol for symbol in symbols for _ in range(PAGES)):
         one.oldest[symbol] -= PAGE * MINUTE
-        rows = [Rows(symbol, Source.FILL, minutes(one.oldest[symbol], PAGE))]
+        rows = [CandleBatch(symbol, Source.FILL, minutes(one.oldest[symbol], PAGE))]
         begun = time.perf_counter()
-        (new,) = await store.write("insert", partial(candles.insert, bar=Bar.M1, batches=rows))
+        (new,) = await store.write(
+            "insert", partial(candles.insert, bar=Timeframe.M1, batches=rows)
+        )
         seconds += time.perf_counter() - begun
         assert new == PAGE
     _note(times, f"{FILLED * PAGES} pages of {PAGE} rows stored", one, seconds)
 
 
-async def _live(one: Big, store: Store, first: int, times: Times) -> None:
+async def _live(one: Big, store: Database, first: int, times: Times) -> None:
     for minute in range(first, first + LIVE_MINUTES):
         found = minutes(one.end + minute * MINUTE, 1)
-        rows = [Rows(symbol, Source.LIVE, found) for symbol in SYMBOLS]
+        rows = [CandleBatch(symbol, Source.LIVE, found) for symbol in SYMBOLS]
         begun = time.perf_counter()
-        new = await store.write("insert", partial(candles.insert, bar=Bar.M1, batches=rows))
+        new = await store.write("insert", partial(candles.insert, bar=Timeframe.M1, batches=rows))
         _note(times, "a live minute of all symbols stored", one, time.perf_counter() - begun)
         assert sum(new) == len(SYMBOLS)
 
@@ -194,9 +196,9 @@ def _order(folder: Path) -> Figure:
     store = open_store(f"sqlite:///{path}")
     end, count = 1_790_000_040_000, 0
     for symbol, page in itertools.product(SYMBOLS[:50], range(7)):
-        rows = [Rows(symbol, Source.FILL, minutes(end - (page + 1) * PAGE * MINUTE, PAGE))]
+        rows = [CandleBatch(symbol, Source.FILL, minutes(end - (page + 1) * PAGE * MINUTE, PAGE))]
         with store.engine.begin() as connection:
-            count += sum(candles.insert(connection, Bar.M1, rows))
+            count += sum(candles.insert(connection, Timeframe.M1, rows))
     store.close()
     filled = path.stat().st_size / count
     with closing(sqlite3.connect(path)) as connection:

@@ -39,14 +39,14 @@ from benchmarks.children import started
 from benchmarks.figure import Figure, at_most
 from benchmarks.watched import WATCHED, Held
 from blofin_agent.config import Settings
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.unavailability import Holes
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.unavailability import PageHoles
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.store.database import open_store
-from blofin_agent.store.tables.verifications import Totals
-from blofin_agent.wiring import Parts, assemble
+from blofin_agent.store.tables.verifications import VerificationTotals
+from blofin_agent.wiring import Services, build_services
 
 SIZES = {500: 25, 5_000: 7}
 """Symbols, and how often both are encoded."""
@@ -89,7 +89,7 @@ async def _scrapes(symbols: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(f"sqlite:///{Path(folder) / 'scrape.db'}")
         async with client("http://127.0.0.1", "benchmark") as http:
-            parts = assemble(Settings(_env_file=None), store, http, tries=1, what_next="")
+            parts = build_services(Settings(_env_file=None), store, http, tries=1, what_next="")
             _fill(parts, symbols)
             # As the agent does once all is loaded.
             gc.freeze()
@@ -99,30 +99,32 @@ async def _scrapes(symbols: int) -> list[Figure]:
     return figures
 
 
-def _fill(parts: Parts, symbols: int) -> None:
+def _fill(parts: Services, symbols: int) -> None:
     watch = parts.watch
     window = watch.window()
     # What is newest comes within a second or two: a minute that ends meanwhile is no gap.
-    end = window.end + 10 * Bar.M1.ms
-    whole = Coverage.of(Bar.M1, range(window.start, end, Bar.M1.ms))
+    end = window.end + 10 * Timeframe.M1.ms
+    whole = BarSet.of(Timeframe.M1, range(window.start, end, Timeframe.M1.ms))
     parts.metrics.verified = {}
     for number, symbol in enumerate(names(symbols)):
-        history = History(symbol, Bar.M1, list_time=1_600_000_000_000)
+        history = SymbolCoverage(symbol, Timeframe.M1, list_time=1_600_000_000_000)
         history.held = history.live = whole
         if number % 10 == 0:
-            gap = range(window.start + number * Bar.M1.ms, end, Bar.M1.ms)[
+            gap = range(window.start + number * Timeframe.M1.ms, end, Timeframe.M1.ms)[
                 1_000 : 1_030 + number % 50
             ]
-            history.held = Coverage.of(Bar.M1, set(range(window.start, end, Bar.M1.ms)) - set(gap))
+            history.held = BarSet.of(
+                Timeframe.M1, set(range(window.start, end, Timeframe.M1.ms)) - set(gap)
+            )
         if number % 20 == 0:
-            history.learn(Holes(history.missing(window), []), window.end)
+            history.learn(PageHoles(history.missing(window), []), window.end)
         watch.histories[symbol] = history
         parts.metrics.add_symbol(symbol)
-        parts.metrics.verified[symbol] = Totals(9, 2, 1, 3, 4, 1, window.end, 2)
+        parts.metrics.verified[symbol] = VerificationTotals(9, 2, 1, 3, 4, 1, window.end, 2)
     watch.loaded = True
 
 
-def _scrape(parts: Parts, symbols: int, form: str) -> Figure:
+def _scrape(parts: Services, symbols: int, form: str) -> Figure:
     registry, encode = parts.metrics.registry, ENCODERS[form]
     built = _Built(registry.collect())
     ours, floor = [], []

@@ -19,16 +19,16 @@ from benchmarks.big import minutes
 from benchmarks.bulk import ways
 from benchmarks.figure import Figure
 from benchmarks.postgres import PAGE, in_transaction, median_ms, store_of
-from blofin_agent.domain.backfill_run import Run, Trigger
-from blofin_agent.domain.candle import DAY, MINUTE, Bar, Rows, Source
+from blofin_agent.domain.backfill_run import BackfillRun, RunTrigger
+from blofin_agent.domain.candle import DAY, MINUTE, CandleBatch, Source, Timeframe
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.domain.symbol_assignment import Member, share_out
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.symbol_assignment import AgentRecord, share_out
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.runtime.clock import wall_ms
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.postgresql import partitions
 from blofin_agent.store.tables import backfill_runs, candles, coverage_blocks, fleet
-from blofin_agent.store.tables.fleet import Me
+from blofin_agent.store.tables.fleet import AgentIdentity
 
 lacking = postgres.lacking
 
@@ -62,23 +62,23 @@ def _widths(server: Any) -> list[Figure]:
     return figures
 
 
-def _width(store: Store, names: list[str]) -> list[Figure]:
+def _width(store: Database, names: list[str]) -> list[Figure]:
     end = wall_ms() // DAY * DAY
     turns = 5 if len(names) < WIDTHS[-1] else 3
 
     def minute(turn: int) -> None:
-        rows = [Rows(name, Source.LIVE, minutes(end + turn * MINUTE, 1)) for name in names]
-        in_transaction(store, lambda db: candles.insert(db, Bar.M1, rows))
+        rows = [CandleBatch(name, Source.LIVE, minutes(end + turn * MINUTE, 1)) for name in names]
+        in_transaction(store, lambda db: candles.insert(db, Timeframe.M1, rows))
 
     def begin(_turn: int) -> None:
-        span = Span(end - 7 * DAY, end + DAY)
-        for some in coverage_blocks.portions(names, Bar.M1, span):
-            store.read_here(lambda db: coverage_blocks.load(db, Bar.M1, span, some))  # noqa: B023
+        span = TimeRange(end - 7 * DAY, end + DAY)
+        for some in coverage_blocks.portions(names, Timeframe.M1, span):
+            store.read_here(lambda db: coverage_blocks.load(db, Timeframe.M1, span, some))  # noqa: B023
 
     minute(0)
     live = median_ms(lambda turn: minute(turn + 1), turns)
     start = median_ms(begin, turns)
-    me = Me("bench", 1, "", "here", Bar.M1, ("all",), "", "token")
+    me = AgentIdentity("bench", 1, "", "here", Timeframe.M1, ("all",), "", "token")
     in_transaction(store, lambda db: fleet.beat(db, me, known=False))
     begun = time.perf_counter()
     in_transaction(store, lambda db: fleet.claim(db, me, names, []))
@@ -114,12 +114,14 @@ def _years(server: Any) -> list[Figure]:
             )
 
             def put(turn: int) -> None:
-                rows = [Rows(f"SIM{turn}-USDT", Source.FILL, minutes(end, PAGE))]
-                in_transaction(store, lambda db: candles.insert(db, Bar.M1, rows))
+                rows = [CandleBatch(f"SIM{turn}-USDT", Source.FILL, minutes(end, PAGE))]
+                in_transaction(store, lambda db: candles.insert(db, Timeframe.M1, rows))
 
             def read(turn: int) -> None:
-                span = Span(end, end + DAY)
-                store.read_here(lambda db: candles.page(db, f"SIM{turn}-USDT", Bar.M1, span, PAGE))
+                span = TimeRange(end, end + DAY)
+                store.read_here(
+                    lambda db: candles.page(db, f"SIM{turn}-USDT", Timeframe.M1, span, PAGE)
+                )
 
             put(-1)
             found[weeks] = median_ms(put), median_ms(read)
@@ -152,7 +154,7 @@ def _passes(server: Any) -> Figure:
 
 def _pass(connection: sa.Connection, at: int) -> None:
     for number in range(WIDTHS[0]):
-        run = Run(f"SIM{number}-USDT", "1m", Trigger.PERIODIC, started=at, finished=at)
+        run = BackfillRun(f"SIM{number}-USDT", "1m", RunTrigger.PERIODIC, started=at, finished=at)
         backfill_runs.record(connection, run)
 
 
@@ -176,7 +178,9 @@ def _shares() -> list[Figure]:
             for number in range(width)
         }
         for crew in CREWS:
-            members = [Member(f"agent {one}", f"egress {one}", ("all",)) for one in range(crew)]
+            members = [
+                AgentRecord(f"agent {one}", f"egress {one}", ("all",)) for one in range(crew)
+            ]
             taken = median_ms(
                 lambda _: share_out("agent 0", members, listed),  # noqa: B023
                 3,

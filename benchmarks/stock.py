@@ -7,12 +7,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import DAY, MINUTE, Bar
+from blofin_agent.domain.candle import DAY, MINUTE, Timeframe
 from blofin_agent.domain.coverage_blocks import starts
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.runtime.clock import wall_ms
-from blofin_agent.store.database import Store, open_store
-from blofin_agent.store.sqlite.driver import fold
+from blofin_agent.store.database import Database, open_store
+from blofin_agent.store.sqlite.driver import checkpoint
 from blofin_agent.store.tables import coverage_blocks
 
 _FIRST = """
@@ -57,27 +57,29 @@ class Stock:
 def stock(path: Path, symbols: Sequence[str], days: int) -> Stock:
     """Make the database, and return it. Its blocks of coverage were proven for one symbol."""
     made = Stock(path, tuple(symbols), days)
-    end = Bar.M1.floor(wall_ms())
-    span = Span(end - days * DAY, end)
-    these = list(starts(Bar.M1, span))
+    end = Timeframe.M1.floor(wall_ms())
+    span = TimeRange(end - days * DAY, end)
+    these = list(starts(Timeframe.M1, span))
     first, last = min(symbols), max(symbols)
     store = open_store(made.url)
     with store.engine.begin() as connection:
         values = {"symbol": first, "start": span.start, "end": span.end}
         connection.execute(sa.text(_FIRST), values)
-        coverage_blocks.mend(connection, Bar.M1, first, these)
+        coverage_blocks.mend(connection, Timeframe.M1, first, these)
     for symbol in sorted(set(symbols) - {first}):
         _write(store, symbol, first)
-    wrong = store.read_here(partial(coverage_blocks.wrong, bar=Bar.M1, symbol=last, these=these))
+    wrong = store.read_here(
+        partial(coverage_blocks.wrong, bar=Timeframe.M1, symbol=last, these=these)
+    )
     if wrong:
         raise AssertionError(f"the blocks of {last} do not say what its candles say")
     store.close()
     return made
 
 
-def _write(store: Store, symbol: str, first: str) -> None:
+def _write(store: Database, symbol: str, first: str) -> None:
     with store.engine.begin() as connection:
         for statement in _LIKE_IT:
             connection.execute(sa.text(statement), {"symbol": symbol, "first": first})
     with store.engine.connect() as connection:
-        fold(connection)
+        checkpoint(connection)

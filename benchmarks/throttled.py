@@ -25,13 +25,13 @@ from trio.testing import MockClock
 
 from benchmarks.figure import Figure, at_most
 from blofin_agent.config import Settings
-from blofin_agent.domain.backfill_run import Trigger
+from blofin_agent.domain.backfill_run import RunTrigger
 from blofin_agent.jobs.backfill.job import TRIES
 from blofin_agent.simulator.instruments import choose
 from blofin_agent.simulator.rate_limits import RULES
-from blofin_agent.simulator.server import Options, Simulator
-from blofin_agent.store.database import Store, open_store
-from blofin_agent.wiring import Parts, assemble
+from blofin_agent.simulator.server import Simulator, SimulatorOptions
+from blofin_agent.store.database import Database, open_store
+from blofin_agent.wiring import Services, build_services
 from tests.laws.virtual import Network, Wall, client
 from tests.pace import jump
 
@@ -121,12 +121,12 @@ def _fill(how: _Fill) -> _Fill:
     return trio.run(main, clock=MockClock())
 
 
-async def _in_virtual_time(store: Store, how: _Fill) -> _Fill:
+async def _in_virtual_time(store: Database, how: _Fill) -> _Fill:
     virtual = trio.lowlevel.current_clock()
     assert isinstance(virtual, MockClock)
     wall = Wall(virtual)
     slow = (f"slow,seconds={how.round_trip_s}",) if how.round_trip_s else ()
-    options = Options(symbols=SYMBOLS, hole_rate=0, page_limit=ROWS, faults=slow)
+    options = SimulatorOptions(symbols=SYMBOLS, hole_rate=0, page_limit=ROWS, faults=slow)
     simulator = Simulator(options, wall.true)
     settings = Settings(
         _env_file=None,
@@ -140,7 +140,7 @@ async def _in_virtual_time(store: Store, how: _Fill) -> _Fill:
         limiters = [store.limiter, trio.to_thread.current_default_thread_limiter()]
         nursery.start_soon(jump, virtual, limiters)
         async with client(Network(simulator, nursery)) as http:
-            parts = assemble(settings, store, http, tries=TRIES, what_next="", clock=wall)
+            parts = build_services(settings, store, http, tries=TRIES, what_next="", clock=wall)
             nursery.start_soon(parts.writer.run)
             begun = trio.current_time()
             requests = await _all(parts)
@@ -153,13 +153,13 @@ async def _in_virtual_time(store: Store, how: _Fill) -> _Fill:
     return replace(how, seconds=seconds, requests=requests, most=most)
 
 
-async def _all(parts: Parts) -> int:
+async def _all(parts: Services) -> int:
     """Fill everything; return how many requests it took."""
     await parts.roster.load()
     parts.watch.loaded = True
     await parts.roster.refresh()
     window = parts.watch.window()
-    done = await parts.passes.once(window, Trigger.ONESHOT)
+    done = await parts.passes.once(window, RunTrigger.ONESHOT)
     await parts.writer.until_idle()
     assert not any(one.missing(window) for one in parts.watch.all()), "it is not filled"
     return 1 + sum(one.requests for one in done.runs)

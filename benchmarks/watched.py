@@ -118,9 +118,9 @@ def main() -> None:
     if sys.argv[1] == "nothing":
         trio.run(_nothing, float(sys.argv[2]))
         return
-    from blofin_agent.runtime.gc_tuning import loading  # noqa: PLC0415 - as the agent's own main does it
+    from blofin_agent.runtime.gc_tuning import no_gc  # noqa: PLC0415 - as the agent's own main does it
 
-    with loading():
+    with no_gc():
         from blofin_agent.cli.main import main as command  # noqa: PLC0415
     run = trio.run
 

@@ -98,7 +98,7 @@ def ours(work: Work) -> Callable[[], None]:
         backfill_request_sleep_ms=0,
         backfill_symbol_sleep_ms=0,
     )
-    order = job.Order(settings, work.start, work.end, named=True)
+    order = job.BackfillRequest(settings, work.start, work.end, named=True)
     gc.freeze()  # as the command does, see `blofin_agent.runtime.gc_tuning`
     store = open_store(settings.blofin_database_url)
 

@@ -1,8 +1,8 @@
 """`python -m blofin_agent` is `blofin-agent`."""
 
-from blofin_agent.runtime.gc_tuning import loading
+from blofin_agent.runtime.gc_tuning import no_gc
 
-with loading():
+with no_gc():
     from blofin_agent.cli.main import main
 
 __all__ = ["main"]

@@ -12,26 +12,26 @@ import trio
 
 from blofin_agent import __version__
 from blofin_agent.backfill import last_success
-from blofin_agent.backfill.recent_gap_filler import Healer
+from blofin_agent.backfill.recent_gap_filler import RecentGapFiller
 from blofin_agent.config import Settings
-from blofin_agent.coverage.reconciler import Reconciler
-from blofin_agent.fleet.membership import Fleet
-from blofin_agent.live.connection_manager import Ingest
+from blofin_agent.coverage.reconciler import CoverageReconciler
+from blofin_agent.fleet.membership import FleetMembership
+from blofin_agent.live.connection_manager import ConnectionManager
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.runtime.gc_tuning import settle
-from blofin_agent.runtime.shutdown import DRAIN_S, Stop, until_signal
-from blofin_agent.status.snapshot import LAPSED, Board
-from blofin_agent.status.store_reader import Archive
-from blofin_agent.store.database import Store
+from blofin_agent.runtime.gc_tuning import freeze_garbage_collector
+from blofin_agent.runtime.shutdown import DRAIN_S, ShutdownState, run_until_signal
+from blofin_agent.status.snapshot import LAPSED, StatusSnapshotter
+from blofin_agent.status.store_reader import StoreReader
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.maintenance import Upkeep
+from blofin_agent.store.maintenance import Maintenance
 from blofin_agent.store.tables import backfill_runs
-from blofin_agent.store.tables.fleet import Me
+from blofin_agent.store.tables.fleet import AgentIdentity
 from blofin_agent.web.app import create_app
 from blofin_agent.web.listen import access
 from blofin_agent.web.server import serve
-from blofin_agent.wiring import Parts, assemble
-from blofin_agent.writers.trade_writer import Ticks
+from blofin_agent.wiring import Services, build_services
+from blofin_agent.writers.trade_writer import TradeWriter
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ are usual, each look at a socket costs the loop as much while a scrape is render
 
 async def run(
     settings: Settings,
-    store: Store,
+    store: Database,
     client: httpx.AsyncClient,
     bound: socket.socket,
     announce: Callable[[], None],
@@ -55,7 +55,7 @@ async def run(
     any task ends them all and is raised.
     """
     sys.setswitchinterval(SWITCH_S)
-    parts = assemble(
+    parts = build_services(
         settings,
         store,
         client,
@@ -63,7 +63,7 @@ async def run(
         what_next="the agent keeps trying, and the page and /metrics stay up; without a route to "
         "BloFin, `make demo` shows the agent at work",
     )
-    board = Board(
+    board = StatusSnapshotter(
         parts.watch,
         parts.metrics,
         parts.throttle.allowance,
@@ -76,16 +76,16 @@ async def run(
     ticks = None
     if settings.blofin_store_ticks:
         days = settings.ticks_retention_days
-        ticks = Ticks(store, parts.watch, parts.writer, parts.metrics, days)
-    archive = Archive(store.reader(), parts.watch.bar)
+        ticks = TradeWriter(store, parts.watch, parts.writer, parts.metrics, days)
+    archive = StoreReader(store.reader(), parts.watch.bar)
     # It takes longer than the event loop may be held.
     site = await trio.to_thread.run_sync(
         create_app, parts.metrics.registry, board, archive, access(settings, bound)
     )
     fleet = _fleet(settings, store, parts, bound)
-    stop, stopped = Stop(store.lines.cut_all), trio.Event()
+    stop, stopped = ShutdownState(store.lines.cut_all), trio.Event()
     async with trio.open_nursery() as servers:
-        async with until_signal(stop) as producers:
+        async with run_until_signal(stop) as producers:
             await servers.start(serve, site.app, bound, stopped.wait)
             servers.start_soon(parts.writer.run)
             producers.start_soon(_produce, settings, store, parts, board, ticks, fleet)
@@ -103,12 +103,14 @@ async def run(
     log.info("stopped; every candle counted is stored")
 
 
-def _fleet(settings: Settings, store: Store, parts: Parts, bound: socket.socket) -> Fleet | None:
+def _fleet(
+    settings: Settings, store: Database, parts: Services, bound: socket.socket
+) -> FleetMembership | None:
     """Return our place among the agents that share the store; a SQLite file has one agent."""
     if store.engine.dialect.name == "sqlite":
         return None
     host, port = socket.gethostname(), bound.getsockname()[1]
-    me = Me(
+    me = AgentIdentity(
         f"{host}:{port}",
         parts.watch.clock(),
         _note(),
@@ -118,7 +120,7 @@ def _fleet(settings: Settings, store: Store, parts: Parts, bound: socket.socket)
         f"http://{host}:{port}",
     )
     parts.roster.owned = frozenset()
-    fleet = Fleet(store, me, parts.roster)
+    fleet = FleetMembership(store, me, parts.roster)
     parts.throttle.allowance.neighbours = lambda: fleet.neighbours
     interval_s, allowance = settings.backfill_interval_minutes * 60, parts.throttle.allowance
     parts.watch.crew = lambda: fleet.crew(interval_s, allowance.limits()[-1])
@@ -131,18 +133,18 @@ def _note() -> str:
 
 async def _produce(
     settings: Settings,
-    store: Store,
-    parts: Parts,
-    board: Board,
-    ticks: Ticks | None,
-    fleet: Fleet | None,
+    store: Database,
+    parts: Services,
+    board: StatusSnapshotter,
+    ticks: TradeWriter | None,
+    fleet: FleetMembership | None,
 ) -> None:
     """Read what is stored, then run all that brings candles in, and ticks if they are kept."""
     await _load(store, parts)
-    settle()
+    freeze_garbage_collector()
     parts.watch.loaded = True
     parts.passes.succeeded = partial(last_success.remember, store)
-    ingest = Ingest(
+    ingest = ConnectionManager(
         settings.blofin_ws_url,
         parts.watch,
         parts.writer,
@@ -155,8 +157,8 @@ async def _produce(
     ingest.add(parts.watch.histories)
     # The first pass will come to all of them: healing leaves it what is older than this moment.
     parts.filler.queued |= set(parts.watch.histories)
-    healer = Healer(parts.filler, parts.watch, parts.trouble)
-    reconciler = Reconciler(
+    healer = RecentGapFiller(parts.filler, parts.watch, parts.trouble)
+    reconciler = CoverageReconciler(
         store,
         parts.watch,
         parts.writer,
@@ -174,13 +176,13 @@ async def _produce(
         for symbol in removed:
             ingest.drop(symbol)
         if added:
-            settle()
+            freeze_garbage_collector()
             parts.passes.wake()
 
     parts.throttle.back = parts.passes.wake_if_left
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reconciler.run)
-        upkeep = Upkeep(store, parts.watch.clock, settings.retention_days)
+        upkeep = Maintenance(store, parts.watch.clock, settings.retention_days)
         nursery.start_soon(upkeep.run)
         if fleet is not None:
             keep = partial(parts.roster.keep, changed=changed)
@@ -199,7 +201,7 @@ async def _produce(
         nursery.start_soon(parts.passes.run, settings.backfill_interval_minutes * 60)
 
 
-async def _load(store: Store, parts: Parts) -> None:
+async def _load(store: Database, parts: Services) -> None:
     backoff = Backoff(longest_s=5)
     while True:
         try:
@@ -216,7 +218,7 @@ async def _load(store: Store, parts: Parts) -> None:
             return
 
 
-def _not_ready(parts: Parts) -> list[str]:
+def _not_ready(parts: Services) -> list[str]:
     reasons = []
     crew = parts.watch.crew() if parts.watch.crew else None
     if crew and not crew.joined:

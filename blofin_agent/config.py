@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from blofin_agent.domain.candle import HOUR, Bar
+from blofin_agent.domain.candle import HOUR, Timeframe
 from blofin_agent.domain.sanitize import shorten
 from blofin_agent.domain.symbols import may_be_wanted
 
@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     blofin_database_url: str = Field("sqlite:///data/blofin.db", repr=False)
     blofin_egress: str = ""
     retention_days: float | None = Field(None, gt=0, le=36_600)
-    backfill_timeframe: Bar = Bar.M1
+    backfill_timeframe: Timeframe = Timeframe.M1
     backfill_lookback_hours: int = Field(168, ge=1, le=24 * 3660)
     backfill_batch_limit: int = Field(1440, ge=1, le=1440)
     backfill_request_sleep_ms: int = Field(250, ge=0, le=60_000)
@@ -232,5 +232,5 @@ def _line(problem: object) -> str:
     value = shorten(str(problem["input"]), 80)  # type: ignore[index]
     shown = "" if name.endswith(("_URL", "_TOKEN")) else f"={value}"
     if name == "BACKFILL_TIMEFRAME":
-        message = f"it must be one of {', '.join(Bar)}"
+        message = f"it must be one of {', '.join(Timeframe)}"
     return f"{name}{shown}: {message[0].lower()}{message[1:]}"

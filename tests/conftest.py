@@ -20,30 +20,30 @@ import trio
 from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
-from blofin_agent.backfill.gap_filler import Filler
-from blofin_agent.backfill.page_fetcher import Pager
-from blofin_agent.backfill.recent_gap_filler import Healer
-from blofin_agent.backfill.scheduler import Passes, Policy
-from blofin_agent.coverage.reconciler import Reconciler
-from blofin_agent.coverage.symbol_universe import Roster
-from blofin_agent.coverage.tracker import Watch
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle
-from blofin_agent.domain.candle_page import Answer
-from blofin_agent.domain.errors import ExchangeError, Refused, Unreachable
+from blofin_agent.backfill.gap_filler import GapFiller
+from blofin_agent.backfill.page_fetcher import PageFetcher
+from blofin_agent.backfill.recent_gap_filler import RecentGapFiller
+from blofin_agent.backfill.scheduler import BackfillScheduler, PassPolicy
+from blofin_agent.coverage.reconciler import CoverageReconciler
+from blofin_agent.coverage.symbol_universe import SymbolUniverse
+from blofin_agent.coverage.tracker import CoverageTracker
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import DAY, MINUTE, Candle, Timeframe
+from blofin_agent.domain.candle_page import CandlePage
+from blofin_agent.domain.errors import ExchangeError, RequestRejected, Unreachable
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.domain.page_plan import Page
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.page_plan import PageRequest
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.exchange import websocket_session
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.observability.outage import Trouble
+from blofin_agent.observability.outage import Outage
 from blofin_agent.protocol.instruments import parse_instruments
 from blofin_agent.protocol.rest import parse_page
-from blofin_agent.ratelimit.limiter import Throttle
-from blofin_agent.store.database import Store, open_store
+from blofin_agent.ratelimit.limiter import RateLimiter
+from blofin_agent.store.database import Database, open_store
 from blofin_agent.store.timing import DEFAULT, StoreTiming
-from blofin_agent.writers.candle_writer import Writer
+from blofin_agent.writers.candle_writer import CandleWriter
 from tests import postgres as servers
 from tests import programs, shared
 from tests.pace import REAL, jump
@@ -163,7 +163,7 @@ def timing(request: pytest.FixtureRequest) -> StoreTiming:
 
 
 @pytest.fixture
-def store(database: str, timing: StoreTiming) -> Iterator[Store]:
+def store(database: str, timing: StoreTiming) -> Iterator[Database]:
     store = open_store(database, timing=timing)
     yield store
     store.close()
@@ -175,7 +175,7 @@ def impatient() -> None:
 
 
 @pytest.fixture
-def locker(impatient, store: Store) -> Iterator[sqlite3.Connection]:
+def locker(impatient, store: Database) -> Iterator[sqlite3.Connection]:
     """Return another program's connection, to lock the database with."""
     with closing(sqlite3.connect(store.where, isolation_level=None)) as connection:
         yield connection
@@ -208,7 +208,7 @@ class Exchange:
     def __init__(self, wall: Wall) -> None:
         self.wall = wall
         self.last_sent = -1.0
-        self.log: list[tuple[int, str, Page | None]] = []
+        self.log: list[tuple[int, str, PageRequest | None]] = []
         self.script: list[ExchangeError | Callable[[list[list[str]]], list[list[str]]] | None] = []
         self.latency_s = 0.0
         self.fails: set[str] = set()
@@ -217,20 +217,20 @@ class Exchange:
         self.listed: dict[str, int | None] = {"BTC-USDT": END - 900 * DAY}
         self.holes: dict[str, set[int]] = {}
 
-    def requests(self, symbol: str = "BTC-USDT") -> list[Page]:
+    def requests(self, symbol: str = "BTC-USDT") -> list[PageRequest]:
         return [page for _, name, page in self.log if name == symbol]
 
     def limits(self) -> list[int]:
         return [page.limit for _, _, page in self.log if page]
 
     async def candles(
-        self, symbol: str, bar: Bar, page: Page, wanted: Span, closed_before: int
-    ) -> Answer:
+        self, symbol: str, bar: Timeframe, page: PageRequest, wanted: TimeRange, closed_before: int
+    ) -> CandlePage:
         change = await self._next(symbol, page)
         if symbol not in self.listed:
-            raise Refused("152014", "Instrument does not exist")
+            raise RequestRejected("152014", "Instrument does not exist")
         if page.limit > self.refuse_above:
-            raise Refused("152002", "Parameter limit error")
+            raise RequestRejected("152002", "Parameter limit error")
         rows = list(self._rows(symbol, bar, page))
         return parse_page(_body(change(rows) if change else rows), bar, wanted, closed_before)
 
@@ -242,7 +242,7 @@ class Exchange:
         ]
         return parse_instruments(_body(change(rows) if change else rows))
 
-    async def _next(self, name: str, page: Page | None):
+    async def _next(self, name: str, page: PageRequest | None):
         self.last_sent = trio.current_time()
         self.log.append((self.wall(), name, page))
         await trio.sleep(self.latency_s)
@@ -253,7 +253,7 @@ class Exchange:
             raise Unreachable("no route")
         return event
 
-    def _rows(self, symbol: str, bar: Bar, page: Page) -> Iterator[list[str]]:
+    def _rows(self, symbol: str, bar: Timeframe, page: PageRequest) -> Iterator[list[str]]:
         open_now = bar.floor(self.wall())
         time = min(bar.floor(page.after - 1), open_now)
         left = min(page.limit, self.longest)
@@ -286,7 +286,7 @@ class House:
 
     wall: Wall
     exchange: Exchange
-    store: Store
+    store: Database
     hours: int = 168
     symbols: tuple[str, ...] = ("BTC-USDT",)
     limit: int = 1_440
@@ -297,33 +297,35 @@ class House:
     symbol_sleep_s: float = 0.0
     at_once: int = 1
     capacity: int = 10_000
-    watch: Watch = field(init=False)
+    watch: CoverageTracker = field(init=False)
 
     def __post_init__(self) -> None:
         self.wall.limiters.append(self.store.limiter)
-        self.watch = Watch(Bar.M1, self.hours, 15_000, self.wall)
+        self.watch = CoverageTracker(Timeframe.M1, self.hours, 15_000, self.wall)
         self.metrics = Metrics(self.watch, "1.2.3", "sqlite")
         self.store.observer = self.metrics.store_operation
-        self.trouble = Trouble("it goes on", "it is back")
-        self.throttle = Throttle(
+        self.trouble = Outage("it goes on", "it is back")
+        self.throttle = RateLimiter(
             self.exchange, self.store, self.metrics, self.wall, self.spacing_ms, self.trouble
         )
         self.allowance = self.throttle.allowance
         self.metrics.used = self.allowance.used
         self.metrics.suspended_until = self.allowance.suspended_until
         self.metrics.share = self.allowance.share
-        self.writer = Writer(self.store, self.watch, self.metrics, self.capacity)
-        self.pager = Pager(self.throttle, self.metrics, self.wall, self.limit)
-        self.filler = Filler(
+        self.writer = CandleWriter(self.store, self.watch, self.metrics, self.capacity)
+        self.pager = PageFetcher(self.throttle, self.metrics, self.wall, self.limit)
+        self.filler = GapFiller(
             self.pager, self.store, self.watch, self.writer, self.metrics, self.tries
         )
-        policy = Policy(
+        policy = PassPolicy(
             self.skip_coverage, self.top_up, self.symbol_sleep_s, self.spacing_ms, self.at_once
         )
-        self.passes = Passes(self.filler, self.watch, self.metrics, policy)
+        self.passes = BackfillScheduler(self.filler, self.watch, self.metrics, policy)
         self.metrics.eta = self.passes.eta
-        self.roster = Roster(self.symbols, self.store, self.watch, self.metrics, self.throttle)
-        self.reconciler = Reconciler(
+        self.roster = SymbolUniverse(
+            self.symbols, self.store, self.watch, self.metrics, self.throttle
+        )
+        self.reconciler = CoverageReconciler(
             self.store,
             self.watch,
             self.writer,
@@ -333,17 +335,17 @@ class House:
             self.passes.wake,
         )
 
-    def add(self, symbol: str, *, list_time: int | None = None) -> History:
+    def add(self, symbol: str, *, list_time: int | None = None) -> SymbolCoverage:
         """Watch a symbol of which nothing is held; BloFin lists it."""
-        history = History(symbol, Bar.M1, list_time)
+        history = SymbolCoverage(symbol, Timeframe.M1, list_time)
         self.exchange.listed.setdefault(symbol, END - 900 * DAY)
         self.watch.histories[symbol] = history
         self.metrics.add_symbol(symbol)
         self.watch.loaded = True
         return history
 
-    def healer(self) -> Healer:
-        return Healer(self.filler, self.watch, self.trouble)
+    def healer(self) -> RecentGapFiller:
+        return RecentGapFiller(self.filler, self.watch, self.trouble)
 
     def figure(self, name: str, **labels: str) -> float | None:
         """Return a series' value as a scrape would show it."""
@@ -366,7 +368,7 @@ class House:
 
 @pytest.fixture
 async def house(
-    wall: Wall, exchange: Exchange, store: Store, nursery: trio.Nursery
+    wall: Wall, exchange: Exchange, store: Database, nursery: trio.Nursery
 ) -> Callable[..., House]:
     """Return a function that joins the parts; its writer runs, and BTC-USDT is watched."""
 
@@ -385,9 +387,9 @@ async def house(
 def hold() -> Callable[..., None]:
     """Return a function that makes all bars of a span held, in memory only."""
 
-    def hold(history: History, span: Span, *, but: Iterable[int] = ()) -> None:
+    def hold(history: SymbolCoverage, span: TimeRange, *, but: Iterable[int] = ()) -> None:
         times = set(range(span.start, span.end, history.bar.ms)) - set(but)
-        history.held = Coverage.of(history.bar, times)
+        history.held = BarSet.of(history.bar, times)
 
     return hold
 

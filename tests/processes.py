@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import Bar, Candle
+from blofin_agent.domain.candle import Candle, Timeframe
 from blofin_agent.simulator.market import Market
 from blofin_agent.store.url import parse
 from tests.forkserver import ForkServer, environment
@@ -118,7 +118,7 @@ class Place:
         with sa.create_engine(parse(self.url), poolclass=sa.NullPool).begin() as connection:
             connection.exec_driver_sql(marked, values)
 
-    def stored(self, symbol, bar=Bar.M1):
+    def stored(self, symbol, bar=Timeframe.M1):
         """Return the stored candles of a symbol."""
         names = ", ".join(f'"{name}"' for name in Candle._fields)
         rows = self.query(

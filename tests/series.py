@@ -2,18 +2,18 @@
 
 from collections import defaultdict
 
-from blofin_agent.coverage.tracker import Watch
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.fleet.status import Crew
+from blofin_agent.coverage.tracker import CoverageTracker
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.fleet.status import FleetStatus
 from blofin_agent.observability.metrics import Metrics
 
 
 def _read():
-    watch = Watch(Bar.M1, 1, 0, lambda: 0, loaded=True)
-    watch.histories["A-USDT"] = History("A-USDT", Bar.M1)
+    watch = CoverageTracker(Timeframe.M1, 1, 0, lambda: 0, loaded=True)
+    watch.histories["A-USDT"] = SymbolCoverage("A-USDT", Timeframe.M1)
     # On PostgreSQL, as one of a fleet: that has all series that there are.
-    crew = Crew(agents=1, owned=1, orphaned=0, load=0.1, holds=True, joined=True)
+    crew = FleetStatus(agents=1, owned=1, orphaned=0, load=0.1, holds=True, joined=True)
     watch.crew = lambda: crew
     metrics = Metrics(watch, "1", "postgresql")
     metrics.count_ticks()

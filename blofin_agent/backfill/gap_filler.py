@@ -12,23 +12,23 @@ from functools import partial
 import structlog
 import trio
 
-from blofin_agent.backfill.page_fetcher import Pager
+from blofin_agent.backfill.page_fetcher import PageFetcher
 from blofin_agent.coverage import gap_reasons
-from blofin_agent.coverage.tracker import Watch
+from blofin_agent.coverage.tracker import CoverageTracker
 from blofin_agent.domain import page_plan, unavailability
-from blofin_agent.domain.backfill_run import Run, Status, Trigger
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus, RunTrigger
 from blofin_agent.domain.candle import Candle
-from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.candle_page import CandlePage
 from blofin_agent.domain.errors import ExchangeError
-from blofin_agent.domain.page_plan import Page
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.time_range import Span, subtract
+from blofin_agent.domain.page_plan import PageRequest
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange, subtract
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.runtime.format import plural
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import backfill_runs
-from blofin_agent.writers.candle_writer import Batch, Writer
+from blofin_agent.writers.candle_writer import CandleWriter, PendingBatch
 
 log = structlog.get_logger()
 
@@ -40,41 +40,49 @@ to hit another one then."""
 
 
 @dataclass(slots=True)
-class Progress:
+class ProgressCallbacks:
     """What a run tells while it goes on. Each is called in the event loop and must not wait."""
 
-    planned: Callable[[Run, int], None] = lambda _run, _pages: None
+    planned: Callable[[BackfillRun, int], None] = lambda _run, _pages: None
     """The gaps are known, and how many pages they need."""
-    fetched: Callable[[Run, Page, Answer], None] = lambda _run, _page, _answer: None
-    finished: Callable[[Run], None] = lambda _run: None
+    fetched: Callable[[BackfillRun, PageRequest, CandlePage], None] = lambda _run, _page, _answer: (
+        None
+    )
+    finished: Callable[[BackfillRun], None] = lambda _run: None
 
 
 @dataclass(slots=True)
-class _Walk:
+class _SymbolRun:
     """How far one run has got."""
 
-    run: Run
-    window: Span
-    left: list[Span]
-    spoilt: list[Span] = field(default_factory=list)
+    run: BackfillRun
+    window: TimeRange
+    left: list[TimeRange]
+    spoilt: list[TimeRange] = field(default_factory=list)
     """Bars that pages spoke of without giving them soundly."""
-    under_way: list[Batch] = field(default_factory=list)
+    under_way: list[PendingBatch] = field(default_factory=list)
     empty: bool = False
     oldest: Candle | None = None
     """The oldest candle that came so far."""
     least_rows: int = 1
     """Rows that a page asks for at least."""
 
-    def beside(self, history: History) -> list[Candle]:
+    def beside(self, history: SymbolCoverage) -> list[Candle]:
         """Return candles that may be next to those of the next page."""
         return [one for one in (self.oldest, history.newest) if one is not None]
 
 
-class Filler:
+class GapFiller:
     """Fills gaps over REST, for any trigger. One at a time for each symbol."""
 
     def __init__(
-        self, pager: Pager, store: Store, watch: Watch, writer: Writer, metrics: Metrics, tries: int
+        self,
+        pager: PageFetcher,
+        store: Database,
+        watch: CoverageTracker,
+        writer: CandleWriter,
+        metrics: Metrics,
+        tries: int,
     ) -> None:
         self.pager = pager
         self.queued: set[str] = set()
@@ -95,31 +103,31 @@ class Filler:
         """Whether a pass or a run of healing is under way."""
         return bool(self.queued) or any(lock.locked() for lock in self._busy.values())
 
-    def pages(self, gaps: Sequence[Span], newest: int) -> int:
+    def pages(self, gaps: Sequence[TimeRange], newest: int) -> int:
         """Return how many pages the gaps need, at the page size known."""
         return len(page_plan.plan(gaps, self._watch.bar, self.pager.size, newest))
 
     async def fill(
         self,
-        history: History,
-        window: Span,
-        trigger: Trigger,
+        history: SymbolCoverage,
+        window: TimeRange,
+        trigger: RunTrigger,
         *,
-        progress: Progress | None = None,
+        progress: ProgressCallbacks | None = None,
         pause_s: float = 0.0,
         tries: int | None = None,
-    ) -> Run:
+    ) -> BackfillRun:
         """Fetch what is missing of one symbol in the window, store it, and write the run down.
 
         `pause_s` is waited between two requests; `tries` is how often one page is asked for before
         the run has failed. Never raises for what the exchange does: the run's `status` tells.
         """
-        progress = progress or Progress()
+        progress = progress or ProgressCallbacks()
         async with self._busy.setdefault(history.symbol, trio.Lock()):
             run = self._begin(history, window, trigger)
             gaps = history.gaps(window, self._watch.clock())
             progress.planned(run, self.pages(gaps, window.end))
-            walk = _Walk(run, window, gaps)
+            walk = _SymbolRun(run, window, gaps)
             problem = ""
             try:
                 for round_ in range(ROUNDS):
@@ -138,24 +146,31 @@ class Filler:
             return run
 
     async def skip(
-        self, history: History, window: Span, trigger: Trigger, note: str, progress: Progress
-    ) -> Run:
+        self,
+        history: SymbolCoverage,
+        window: TimeRange,
+        trigger: RunTrigger,
+        note: str,
+        progress: ProgressCallbacks,
+    ) -> BackfillRun:
         """Write down that a symbol was left as it is, and why."""
         run = self._begin(history, window, trigger)
-        run.finished, run.status, run.note = self._watch.clock(), Status.SKIPPED, note
+        run.finished, run.status, run.note = self._watch.clock(), RunStatus.SKIPPED, note
         run.missing_after, run.coverage_after = run.missing_before, run.coverage_before
         await self._record(run)
         progress.finished(run)
         return run
 
-    def _watched(self, history: History) -> bool:
+    def _watched(self, history: SymbolCoverage) -> bool:
         """Return whether it is still ours to fill: it may be another agent's by now."""
         return self._watch.histories.get(history.symbol) is history
 
-    def _begin(self, history: History, window: Span, trigger: Trigger) -> Run:
+    def _begin(
+        self, history: SymbolCoverage, window: TimeRange, trigger: RunTrigger
+    ) -> BackfillRun:
         count = history.count(window)
         missing = history.missing(window)
-        return Run(
+        return BackfillRun(
             symbol=history.symbol,
             bar=history.bar.value,
             trigger=trigger,
@@ -167,24 +182,29 @@ class Filler:
             coverage_before=count.ratio,
         )
 
-    def _end(self, history: History, walk: _Walk, problem: str) -> None:
+    def _end(self, history: SymbolCoverage, walk: _SymbolRun, problem: str) -> None:
         run, count = walk.run, history.count(walk.window)
         run.finished = self._watch.clock()
         run.missing_after, run.coverage_after = count.missing, count.ratio
         if problem:
-            run.status, run.note = Status.FAILED, problem
+            run.status, run.note = RunStatus.FAILED, problem
         elif not self._watched(history):
-            run.status, run.note = Status.PARTIAL, gap_reasons.GIVEN_UP
+            run.status, run.note = RunStatus.PARTIAL, gap_reasons.GIVEN_UP
         elif count.missing:
             run.status, run.note = (
-                Status.PARTIAL,
+                RunStatus.PARTIAL,
                 gap_reasons.why_missing(history, walk.window, empty=walk.empty),
             )
         if run.rate_limited and not run.note:
             run.note = f"rate limited {plural(run.rate_limited, 'time')}"
 
     async def _walk(
-        self, history: History, walk: _Walk, progress: Progress, pause_s: float, tries: int
+        self,
+        history: SymbolCoverage,
+        walk: _SymbolRun,
+        progress: ProgressCallbacks,
+        pause_s: float,
+        tries: int,
     ) -> None:
         """Ask for pages from the newest gap backward until no gap is left."""
         bar = history.bar
@@ -215,7 +235,7 @@ class Filler:
                 walk.spoilt.append(span)
             walk.left = subtract(walk.left, span)
 
-    async def _keep(self, history: History, walk: _Walk, answer: Answer) -> None:
+    async def _keep(self, history: SymbolCoverage, walk: _SymbolRun, answer: CandlePage) -> None:
         new = history.new(answer.candles)
         if not new:
             return
@@ -224,14 +244,14 @@ class Filler:
         if len(walk.under_way) > 1:
             await walk.under_way[-2].committed.wait()
 
-    async def _settle(self, walk: _Walk) -> None:
+    async def _settle(self, walk: _SymbolRun) -> None:
         """Wait until all that was fetched is committed."""
         for batch in walk.under_way:
             await batch.committed.wait()
             walk.run.rows_inserted += batch.inserted
         walk.under_way.clear()
 
-    def _spoilt(self, history: History, walk: _Walk) -> list[Span]:
+    def _spoilt(self, history: SymbolCoverage, walk: _SymbolRun) -> list[TimeRange]:
         """Return the gaps whose rows came back spoilt, to be asked for once more in this run."""
         gaps = history.gaps(walk.window, self._watch.clock())
         sound = gaps
@@ -242,7 +262,7 @@ class Filler:
         walk.spoilt = []
         return gaps
 
-    async def _record(self, run: Run) -> None:
+    async def _record(self, run: BackfillRun) -> None:
         self._watch.last_runs[run.symbol] = run
         with suppress(StoreUnavailable):
             await self._store.write("run", partial(backfill_runs.record, run=run))

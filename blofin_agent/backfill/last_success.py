@@ -7,25 +7,29 @@ it had never succeeded, or, to a rule that is patient with newcomers, as if all 
 from contextlib import suppress
 from functools import partial
 
-from blofin_agent.backfill.scheduler import Pass
+from blofin_agent.backfill.scheduler import BackfillPass
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import heartbeats
 from blofin_agent.store.tables.heartbeats import SERVICE
 
 
-async def recall(store: Store, metrics: Metrics) -> None:
+async def recall(store: Database, metrics: Metrics) -> None:
     """Show the last success that the store knows of. Raises StoreUnavailable."""
-    when = await store.read("beat", partial(heartbeats.last_beat, service=SERVICE))
+    when = await store.read("beat", partial(heartbeats.last_heartbeat, service=SERVICE))
     if when is not None:
         metrics.last_success.set(when / 1000)
 
 
-async def remember(store: Store, done: Pass) -> None:
+async def remember(store: Database, done: BackfillPass) -> None:
     """Write down that a pass succeeded."""
     beat = partial(
-        heartbeats.beat, service=SERVICE, started=done.started, now_ms=done.ended, note="a pass"
+        heartbeats.record_heartbeat,
+        service=SERVICE,
+        started=done.started,
+        now_ms=done.ended,
+        note="a pass",
     )
     with suppress(StoreUnavailable):
         await store.write("beat", beat)

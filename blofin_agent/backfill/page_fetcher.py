@@ -8,17 +8,22 @@ from typing import NamedTuple, Protocol
 import structlog
 import trio
 
-from blofin_agent.backfill.page_size_probe import Leader
+from blofin_agent.backfill.page_size_probe import FirstRequestGate
 from blofin_agent.domain import price_jump
-from blofin_agent.domain.candle import Bar, Candle, Reason
-from blofin_agent.domain.candle_page import NO_SUCH_INSTRUMENT, Answer
-from blofin_agent.domain.errors import ExchangeError, RateLimited, Refused, Stopped
-from blofin_agent.domain.page_plan import Page
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.time_range import Span
-from blofin_agent.observability.log_limit import Seldom
+from blofin_agent.domain.candle import Candle, RejectReason, Timeframe
+from blofin_agent.domain.candle_page import NO_SUCH_INSTRUMENT, CandlePage
+from blofin_agent.domain.errors import (
+    ExchangeError,
+    RateLimited,
+    RequestRejected,
+    RequestsSuspended,
+)
+from blofin_agent.domain.page_plan import PageRequest
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.observability.log_limit import LogLimiter
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.ratelimit.limiter import Throttle
+from blofin_agent.ratelimit.limiter import RateLimiter
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.format import plural
 
@@ -35,7 +40,7 @@ _PATIENCE_S = 5.0
 FINAL = (NO_SUCH_INSTRUMENT, "152001")
 
 
-class Tally(Protocol):
+class RequestTally(Protocol):
     """Where it is counted what was asked for: a run of the backfill, or a verification."""
 
     requests: int
@@ -44,31 +49,31 @@ class Tally(Protocol):
 
 
 @dataclass(slots=True)
-class _Trouble:
+class _PageTrouble:
     """What one page has met so far."""
 
     failures: int = 0
     stops: int = 0
     refusals: int = 0
     empties: int = 0
-    doubted: Answer | None = None
+    doubted: CandlePage | None = None
     """The answer in which a price leapt."""
     most: int = 1 << 30
     """Rows to ask for at most: less than before, once BloFin refused this page."""
 
 
-class _Short(NamedTuple):
+class _ShortPage(NamedTuple):
     """A page that brought fewer rows than asked for: a short one, or the last there is."""
 
     rows: int
     oldest: int
 
 
-class Pager:
+class PageFetcher:
     """Asks for pages of candles. `batch_limit`: rows a page, from the settings."""
 
     def __init__(
-        self, throttle: Throttle, metrics: Metrics, clock: Callable[[], int], batch_limit: int
+        self, throttle: RateLimiter, metrics: Metrics, clock: Callable[[], int], batch_limit: int
     ) -> None:
         self.limit = batch_limit
         """Rows asked for: the setting, or less once BloFin refused that."""
@@ -77,10 +82,10 @@ class Pager:
         self._throttle = throttle
         self._metrics = metrics
         self._clock = clock
-        self._seldom = Seldom(clock)
-        self._short: dict[str, _Short] = {}
+        self._seldom = LogLimiter(clock)
+        self._short: dict[str, _ShortPage] = {}
         # How long pages are is found out by one, not by each of those that are asked for at once.
-        self._leader = Leader(_PATIENCE_S)
+        self._leader = FirstRequestGate(_PATIENCE_S)
 
     @property
     def share(self) -> float:
@@ -89,14 +94,14 @@ class Pager:
 
     async def fetch(
         self,
-        history: History,
-        page: Page,
+        history: SymbolCoverage,
+        page: PageRequest,
         below: int,
-        window: Span,
-        tally: Tally,
+        window: TimeRange,
+        tally: RequestTally,
         tries: int,
         beside: Sequence[Candle] = (),
-    ) -> tuple[Page, Answer]:
+    ) -> tuple[PageRequest, CandlePage]:
         """Ask for a page until it comes, count it in `tally`, and return what was asked and came.
 
         `below` (ms): where the newest gap ends. An answer without any row older than that, or
@@ -106,11 +111,11 @@ class Pager:
         Raises ExchangeError when BloFin refuses it, or after `tries` failures.
         """
         async with self._leader.first():
-            met, backoff = _Trouble(), Backoff()
+            met, backoff = _PageTrouble(), Backoff()
             # A page as long as they come is asked for at full length: they may have grown.
             wanted = self.limit if page.limit >= self.size else page.limit
             while True:
-                page = Page(page.after, min(wanted, self.limit, met.most))
+                page = PageRequest(page.after, min(wanted, self.limit, met.most))
                 try:
                     answer = await self._ask(history, page, window, tally)
                 except ExchangeError as error:
@@ -137,7 +142,7 @@ class Pager:
                     return page, answer if told else answer._replace(times=[])
                 met.empties += 1
 
-    def _count_odd(self, page: Page, answer: Answer, bar: Bar) -> None:
+    def _count_odd(self, page: PageRequest, answer: CandlePage, bar: Timeframe) -> None:
         times, odd = answer.times, self._metrics.oddities
         if not times:
             odd.labels("rest", "empty").inc()
@@ -146,19 +151,23 @@ class Pager:
         if times and max(times) < page.after - bar.ms:
             odd.labels("rest", "starts_late").inc()
 
-    def _second(self, symbol: str, doubted: Answer, answer: Answer, *, leapt: bool) -> Answer:
+    def _second(
+        self, symbol: str, doubted: CandlePage, answer: CandlePage, *, leapt: bool
+    ) -> CandlePage:
         """Return what is believed of two answers, in the first of which a price leapt."""
         believed = price_jump.agreed(doubted, answer) if leapt else answer
         dropped = set(doubted.candles).union(answer.candles).difference(believed.candles)
-        self._metrics.rows_rejected.labels("rest", Reason.DOUBTFUL.value).inc(len(dropped))
-        if dropped and self._seldom.ready(Reason.DOUBTFUL):
+        self._metrics.rows_rejected.labels("rest", RejectReason.DOUBTFUL.value).inc(len(dropped))
+        if dropped and self._seldom.ready(RejectReason.DOUBTFUL):
             log.warning(
                 f"{symbol}: {plural(len(dropped), 'row')} of a page not stored (the price leaps, "
                 f"and a second answer does not say the same), for example {tuple(min(dropped))}"
             )
         return believed
 
-    async def _ask(self, history: History, page: Page, window: Span, tally: Tally) -> Answer:
+    async def _ask(
+        self, history: SymbolCoverage, page: PageRequest, window: TimeRange, tally: RequestTally
+    ) -> CandlePage:
         tally.requests += 1
         self._metrics.requests.inc(history.symbol)
         try:
@@ -169,7 +178,7 @@ class Pager:
                     history.symbol,
                     history.bar,
                     page,
-                    Span(window.start, min(page.after, window.end)),
+                    TimeRange(window.start, min(page.after, window.end)),
                     history.bar.floor(self._clock()),
                 ),
             )
@@ -182,18 +191,18 @@ class Pager:
         self,
         symbol: str,
         error: ExchangeError,
-        page: Page,
-        met: _Trouble,
+        page: PageRequest,
+        met: _PageTrouble,
         backoff: Backoff,
         tries: int,
     ) -> None:
         """Wait as long as the error asks for, or raise it when it is final."""
-        if isinstance(error, Stopped):
+        if isinstance(error, RequestsSuspended):
             # The throttle waits the suspension out; only an endless series of them ends here.
             met.stops += 1
             if met.stops >= tries:
                 raise error
-        elif isinstance(error, Refused):
+        elif isinstance(error, RequestRejected):
             met.refusals += 1
             again = met.refusals > 1
             smaller = [rows for rows in SMALLER_PAGES if rows < page.limit]
@@ -216,7 +225,7 @@ class Pager:
         self._short.clear()
         self._leader.forget()
 
-    def _learn(self, history: History, page: Page, answer: Answer) -> None:
+    def _learn(self, history: SymbolCoverage, page: PageRequest, answer: CandlePage) -> None:
         """Learn how many rows a page brings.
 
         One that brought fewer than asked for was cut short if older rows exist: in the store, or
@@ -235,12 +244,12 @@ class Pager:
             if held is not None and held < oldest:
                 self.size = min(self.size, rows)
             else:
-                self._short[history.symbol] = _Short(rows, oldest)
+                self._short[history.symbol] = _ShortPage(rows, oldest)
 
-    def _count_bad(self, symbol: str, answer: Answer) -> None:
+    def _count_bad(self, symbol: str, answer: CandlePage) -> None:
         for row in answer.bad:
             self._metrics.rows_rejected.labels("rest", row.reason.value).inc()
-        loud = [row for row in answer.bad if row.reason is not Reason.OPEN]
+        loud = [row for row in answer.bad if row.reason is not RejectReason.OPEN]
         if loud and self._seldom.ready(loud[0].reason):
             log.warning(
                 f"{symbol}: {plural(len(loud), 'row')} of a page not stored "

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import trio
 
 
-class Leader:
+class FirstRequestGate:
     """Lets one through; those who come meanwhile wait until it is done, or for `patience_s`."""
 
     def __init__(self, patience_s: float) -> None:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 import trio
 
-from blofin_agent.backfill.gap_filler import Filler
-from blofin_agent.coverage.tracker import Watch
-from blofin_agent.domain.backfill_run import Status, Trigger
+from blofin_agent.backfill.gap_filler import GapFiller
+from blofin_agent.coverage.tracker import CoverageTracker
+from blofin_agent.domain.backfill_run import RunStatus, RunTrigger
 from blofin_agent.domain.candle import HOUR
 from blofin_agent.domain.rate_limit import LIMITS
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.time_range import Span, subtract
-from blofin_agent.observability.outage import Trouble
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange, subtract
+from blofin_agent.observability.outage import Outage
 from blofin_agent.runtime.backoff import Backoff
 
 TICK_S = 5.0
@@ -35,11 +35,11 @@ RECENT_MS = HOUR
 
 
 @dataclass(slots=True)
-class _Patient:
+class _RetryState:
     """When a symbol may be healed next; times by trio's clock in seconds."""
 
     not_before: float = 0.0
-    tried: list[Span] = field(default_factory=list)
+    tried: list[TimeRange] = field(default_factory=list)
     """What the last run asked for and did not get: it does not hurry, new holes do."""
     tried_again_at: float = 0.0
     newest: int | None = None
@@ -47,18 +47,18 @@ class _Patient:
     backoff: Backoff = field(default_factory=lambda: Backoff(AGAIN_S, LONGEST_S))
 
 
-class Healer:
+class RecentGapFiller:
     """Heals young holes: of symbols that a pass will still come to, those since it was made.
 
     `trouble`: true while BloFin is away.
     """
 
-    def __init__(self, filler: Filler, watch: Watch, trouble: Trouble) -> None:
+    def __init__(self, filler: GapFiller, watch: CoverageTracker, trouble: Outage) -> None:
         self._filler = filler
         self._watch = watch
         self._trouble = trouble
         self._since = watch.window().end
-        self._patients: dict[str, _Patient] = {}
+        self._patients: dict[str, _RetryState] = {}
 
     async def run(self) -> None:
         """Heal for ever."""
@@ -69,26 +69,26 @@ class Healer:
             else:
                 await self._heal(history)
 
-    def _fresh(self, history: History) -> Span:
+    def _fresh(self, history: SymbolCoverage) -> TimeRange:
         window = self._watch.window()
         recent = self._since
         if history.symbol not in self._filler.queued:
             recent = window.end - max(RECENT_MS, 3 * history.bar.ms)
-        return Span(max(recent, window.start), window.end)
+        return TimeRange(max(recent, window.start), window.end)
 
-    def _next(self) -> History | None:
+    def _next(self) -> SymbolCoverage | None:
         """Return the symbol whose turn it is: of those with a hole, the one due the longest."""
         due = [
             (patient.not_before, history.symbol, history)
             for history in self._watch.all()
-            if (patient := self._patients.setdefault(history.symbol, _Patient())).not_before
+            if (patient := self._patients.setdefault(history.symbol, _RetryState())).not_before
             <= trio.current_time()
             and not self._filler.busy(history.symbol)
             and self._holes(history, patient)
         ]
         return min(due)[2] if due else None
 
-    def _holes(self, history: History, patient: _Patient) -> list[Span]:
+    def _holes(self, history: SymbolCoverage, patient: _RetryState) -> list[TimeRange]:
         gaps = history.gaps(self._fresh(history), self._watch.clock())
         if trio.current_time() < patient.tried_again_at:
             for span in patient.tried:
@@ -96,18 +96,18 @@ class Healer:
                     gaps = subtract(gaps, span)
         return gaps
 
-    async def _heal(self, history: History) -> None:
+    async def _heal(self, history: SymbolCoverage) -> None:
         patient = self._patients[history.symbol]
         pause_s = PAUSE_S / self._filler.pager.share
         run = await self._filler.fill(
-            history, self._fresh(history), Trigger.HEAL, pause_s=pause_s, tries=1
+            history, self._fresh(history), RunTrigger.HEAL, pause_s=pause_s, tries=1
         )
         now = trio.current_time()
         patient.not_before = now + AGAIN_S
         patient.tried = []
-        if run.status is Status.COMPLETE:
+        if run.status is RunStatus.COMPLETE:
             patient.backoff.reset()
-        elif run.status is Status.FAILED and self._trouble:
+        elif run.status is RunStatus.FAILED and self._trouble:
             # Not the symbol's doing: one at a time knocks, until BloFin is back.
             await trio.sleep(AWAY_S)
         else:
@@ -119,7 +119,7 @@ class Healer:
             await trio.sleep(pause_s)
 
 
-def _came_back(span: Span, newest_then: int | None, newest_now: int | None) -> bool:
+def _came_back(span: TimeRange, newest_then: int | None, newest_now: int | None) -> bool:
     """Return whether there was nothing newer than a hole, and now there is.
 
     Its symbol is traded again, so that a page can fill or prove the hole.

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import structlog
 import trio
 
-from blofin_agent.backfill.gap_filler import Filler, Progress
-from blofin_agent.coverage.tracker import Watch
+from blofin_agent.backfill.gap_filler import GapFiller, ProgressCallbacks
+from blofin_agent.coverage.tracker import CoverageTracker
 from blofin_agent.domain import rate_limit
-from blofin_agent.domain.backfill_run import Run, Status, Trigger
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus, RunTrigger
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.format import duration_text, percent, plural
@@ -26,7 +26,7 @@ AT_ONCE = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class PassPolicy:
     """How a pass goes about its symbols; from the settings."""
 
     skip_coverage: float
@@ -38,19 +38,19 @@ class Policy:
 
 
 @dataclass(slots=True)
-class Pass:
+class BackfillPass:
     """What one pass did. Times in ms."""
 
     started: int
     ended: int = 0
-    runs: list[Run] = field(default_factory=list)
+    runs: list[BackfillRun] = field(default_factory=list)
     whole: bool = False
     """Whether it came to its end: nothing cancelled it or broke it off."""
 
     @property
     def unsettled(self) -> list[str]:
         """The symbols that another pass may help soon: those that failed."""
-        return [run.symbol for run in self.runs if run.status is Status.FAILED]
+        return [run.symbol for run in self.runs if run.status is RunStatus.FAILED]
 
     @property
     def succeeded(self) -> bool:
@@ -58,10 +58,12 @@ class Pass:
         return self.whole and not self.unsettled
 
 
-class Passes:
+class BackfillScheduler:
     """Runs passes over the watched symbols."""
 
-    def __init__(self, filler: Filler, watch: Watch, metrics: Metrics, policy: Policy) -> None:
+    def __init__(
+        self, filler: GapFiller, watch: CoverageTracker, metrics: Metrics, policy: PassPolicy
+    ) -> None:
         self._filler = filler
         self._watch = watch
         self._metrics = metrics
@@ -71,7 +73,7 @@ class Passes:
         """The symbols that failed in the last pass."""
         self.next_at: int | None = None
         """When the next pass begins (ms) if nothing wakes it sooner; None while one goes on."""
-        self.succeeded: Callable[[Pass], Awaitable[None]] = _not_told
+        self.succeeded: Callable[[BackfillPass], Awaitable[None]] = _not_told
         """Called by `run` after a pass in which no symbol failed."""
 
     @property
@@ -93,7 +95,7 @@ class Passes:
 
         After one in which symbols failed, those are tried again sooner, ever less soon.
         """
-        trigger, backoff = Trigger.START, Backoff(RETRY_S, interval_s)
+        trigger, backoff = RunTrigger.START, Backoff(RETRY_S, interval_s)
         next_full = trio.current_time()
         while True:
             if trio.current_time() >= next_full or self._wake.is_set():
@@ -105,7 +107,7 @@ class Passes:
                 symbols = self._left
             self.next_at = None
             done = await self.once(self._watch.window(), trigger, symbols)
-            trigger = Trigger.PERIODIC
+            trigger = RunTrigger.PERIODIC
             self._left = done.unsettled
             if done.succeeded:
                 await self.succeeded(done)
@@ -117,15 +119,15 @@ class Passes:
 
     async def once(
         self,
-        window: Span,
-        trigger: Trigger,
+        window: TimeRange,
+        trigger: RunTrigger,
         symbols: Iterable[str] | None = None,
         *,
-        progress: Callable[[History], Progress] | None = None,
-    ) -> Pass:
+        progress: Callable[[SymbolCoverage], ProgressCallbacks] | None = None,
+    ) -> BackfillPass:
         """Go over all watched symbols once, or over those named."""
         begun = trio.current_time()
-        result = Pass(self._watch.clock())
+        result = BackfillPass(self._watch.clock())
         self._filler.pager.forget_size()
         histories = self._order(window, symbols)
         self._filler.queued |= {history.symbol for history in histories}
@@ -134,7 +136,7 @@ class Passes:
             result.whole = True
         finally:
             self._report(result, trio.current_time() - begun)
-        if symbols is None and trigger is not Trigger.ONESHOT:
+        if symbols is None and trigger is not RunTrigger.ONESHOT:
             _tell_pass(result, trio.current_time() - begun)
         return result
 
@@ -149,7 +151,7 @@ class Passes:
         allowed = rate_limit.limits(self._filler.pager.share)
         return rate_limit.least_seconds(pages, (), now, self._policy.spacing_ms, allowed)
 
-    def _order(self, window: Span, symbols: Iterable[str] | None) -> list[History]:
+    def _order(self, window: TimeRange, symbols: Iterable[str] | None) -> list[SymbolCoverage]:
         """Return the symbols below the bar first, worst first, then the others likewise."""
         chosen = set(symbols) if symbols is not None else None
         histories = [
@@ -159,11 +161,11 @@ class Passes:
 
     async def _walk(
         self,
-        histories: Iterator[History],
-        result: Pass,
-        window: Span,
-        trigger: Trigger,
-        progress: Callable[[History], Progress] | None,
+        histories: Iterator[SymbolCoverage],
+        result: BackfillPass,
+        window: TimeRange,
+        trigger: RunTrigger,
+        progress: Callable[[SymbolCoverage], ProgressCallbacks] | None,
     ) -> None:
         """Fill one symbol after another, so many of them at once as the policy says.
 
@@ -197,22 +199,22 @@ class Passes:
 
     async def _one(
         self,
-        history: History,
-        window: Span,
-        trigger: Trigger,
-        progress: Callable[[History], Progress] | None,
-    ) -> Run:
-        told = progress(history) if progress else Progress()
+        history: SymbolCoverage,
+        window: TimeRange,
+        trigger: RunTrigger,
+        progress: Callable[[SymbolCoverage], ProgressCallbacks] | None,
+    ) -> BackfillRun:
+        told = progress(history) if progress else ProgressCallbacks()
         ratio = history.count(window).ratio
         if ratio >= self._policy.skip_coverage and not self._policy.top_up and ratio < 1:
             note = f"coverage is {percent(ratio)}, and BACKFILL_TOP_UP is off"
             return await self._filler.skip(history, window, trigger, note, told)
         run = await self._filler.fill(history, window, trigger, progress=told)
-        if trigger is not Trigger.ONESHOT:
+        if trigger is not RunTrigger.ONESHOT:
             _tell(run)
         return run
 
-    def _report(self, result: Pass, seconds: float) -> None:
+    def _report(self, result: BackfillPass, seconds: float) -> None:
         result.ended = self._watch.clock()
         now = result.ended / 1000
         self._metrics.last_pass.set(now)
@@ -224,11 +226,11 @@ class Passes:
             self._metrics.last_pass_rate_limited.set(run.symbol, to=run.rate_limited)
 
 
-async def _not_told(_done: Pass) -> None:
+async def _not_told(_done: BackfillPass) -> None:
     await trio.lowlevel.checkpoint()
 
 
-def _tell_pass(result: Pass, seconds: float) -> None:
+def _tell_pass(result: BackfillPass, seconds: float) -> None:
     requests = sum(run.requests for run in result.runs)
     rows = sum(run.rows_inserted for run in result.runs)
     log.info(
@@ -237,9 +239,9 @@ def _tell_pass(result: Pass, seconds: float) -> None:
     )
 
 
-def _tell(run: Run) -> None:
+def _tell(run: BackfillRun) -> None:
     """Log what is worth a line: a run that did something, or could not."""
-    if run.status is Status.FAILED:
+    if run.status is RunStatus.FAILED:
         log.warning(f"{run.symbol}: {run.note}; it is tried again in a minute or so")
     elif run.requests:
         note = f"; {run.note}" if run.note else ""

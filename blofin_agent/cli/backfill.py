@@ -9,7 +9,7 @@ import click
 import httpx
 
 from blofin_agent import __version__
-from blofin_agent.backfill.gap_filler import Progress
+from blofin_agent.backfill.gap_filler import ProgressCallbacks
 from blofin_agent.cli import progress
 from blofin_agent.cli.console import opened, opened_to_plan, read_settings, say
 from blofin_agent.cli.options import (
@@ -25,15 +25,20 @@ from blofin_agent.cli.progress import PageBar, page_line
 from blofin_agent.config import Settings
 from blofin_agent.coverage.gap_reasons import spans_text
 from blofin_agent.coverage.tracker import worst_first
-from blofin_agent.domain.backfill_run import Run, Status
-from blofin_agent.domain.candle_page import Answer
-from blofin_agent.domain.page_plan import Page
-from blofin_agent.domain.symbol_coverage import Count, History
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus
+from blofin_agent.domain.candle_page import CandlePage
+from blofin_agent.domain.page_plan import PageRequest
+from blofin_agent.domain.symbol_coverage import CoverageCounts, SymbolCoverage
 from blofin_agent.exchange.rest_client import client as make_client
 from blofin_agent.jobs.backfill import job
-from blofin_agent.jobs.backfill.report import Need, Report, Teller, plan_json
-from blofin_agent.observability.push import NOWHERE, Targets
-from blofin_agent.observability.pushgateway import Gateway
+from blofin_agent.jobs.backfill.report import (
+    BackfillCallbacks,
+    BackfillReport,
+    SymbolNeed,
+    plan_json,
+)
+from blofin_agent.observability.push import NOWHERE, PublishTargets
+from blofin_agent.observability.pushgateway import Pushgateway
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.format import duration_text, percent, plural
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE
@@ -55,7 +60,7 @@ def backfill(
     since: int | None,
     until: int | None,
     textfile: Path | None,
-    pushgateway: Gateway | None,
+    pushgateway: Pushgateway | None,
     *,
     dry_run: bool,
     as_json: bool,
@@ -68,14 +73,14 @@ def backfill(
     Example: blofin-agent backfill --symbols BTC-USDT --since 2026-02-01 --until 2026-02-08
     """
     judge_range(since, until, lookback_hours)
-    targets = Targets(textfile, pushgateway)
+    targets = PublishTargets(textfile, pushgateway)
     if dry_run and targets != NOWHERE:
         raise click.UsageError(
             "--dry-run does nothing that metrics could tell of; leave out --metrics-textfile and "
             "--pushgateway"
         )
     settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
-    order = job.Order(settings, since, until, symbols is not None, targets)
+    order = job.BackfillRequest(settings, since, until, symbols is not None, targets)
     if dry_run:
         with opened_to_plan(settings) as store:
             _tell_plan(
@@ -90,14 +95,14 @@ def backfill(
     _tell(report, as_json=as_json)
 
 
-def _tell_plan(needs: list[Need], seconds: float, *, as_json: bool) -> None:
+def _tell_plan(needs: list[SymbolNeed], seconds: float, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(plan_json(needs, seconds)))
     else:
         progress.print_lines(plan_lines(needs, seconds))
 
 
-def _tell(report: Report, *, as_json: bool) -> None:
+def _tell(report: BackfillReport, *, as_json: bool) -> None:
     """Print what came of it, and exit with what that means."""
     if as_json:
         click.echo(json.dumps(report.as_json()))
@@ -117,7 +122,7 @@ def _with_client(settings: Settings, work: Callable[[httpx.AsyncClient], Any]) -
     return clock.run(main)
 
 
-def plan_line(need: Need) -> str:
+def plan_line(need: SymbolNeed) -> str:
     """Return the line that says how complete a symbol is and what it needs."""
     head = f"{need.symbol}: coverage {_coverage(need.count)}"
     if not need.gaps:
@@ -128,14 +133,14 @@ def plan_line(need: Need) -> str:
     return f"{head}, {gaps}: {plural(need.pages, 'page')}"
 
 
-def done_line(run: Run, expected: int) -> str:
+def done_line(run: BackfillRun, expected: int) -> str:
     """Return the line that says what a run did for a symbol."""
     held = expected - run.missing_after
     coverage = f"coverage now {percent(run.coverage_after)} ({held}/{expected})"
     note = f"; {run.note}" if run.note else ""
-    if run.status is Status.FAILED:
+    if run.status is RunStatus.FAILED:
         return f"{run.symbol}: failed, {coverage}{note}"
-    if run.status is Status.SKIPPED:
+    if run.status is RunStatus.SKIPPED:
         return f"{run.symbol}: skipped, {coverage}{note}"
     candles = plural(run.rows_inserted, "candle")
     return (
@@ -143,7 +148,7 @@ def done_line(run: Run, expected: int) -> str:
     )
 
 
-def _coverage(count: Count) -> str:
+def _coverage(count: CoverageCounts) -> str:
     return f"{percent(count.ratio)} ({count.present}/{count.expected})"
 
 
@@ -154,11 +159,11 @@ class BackfillShow(PageBar):
         super().__init__(verbose=verbose, quiet=quiet)
         self._expected: dict[str, int] = {}
 
-    def teller(self) -> Teller:
+    def teller(self) -> BackfillCallbacks:
         """Return the functions that the backfill calls."""
-        return Teller(self._needs, self._left, self._progress, say)
+        return BackfillCallbacks(self._needs, self._left, self._progress, say)
 
-    def _needs(self, needs: list[Need]) -> None:
+    def _needs(self, needs: list[SymbolNeed]) -> None:
         for need in needs:
             self._expected[need.symbol] = need.count.expected
             self.line(plan_line(need))
@@ -167,23 +172,23 @@ class BackfillShow(PageBar):
     def _left(self, pages: int) -> None:
         self.total(self.done + pages)
 
-    def _progress(self, history: History) -> Progress:
-        def begin(_run: Run, _pages: int) -> None:
+    def _progress(self, history: SymbolCoverage) -> ProgressCallbacks:
+        def begin(_run: BackfillRun, _pages: int) -> None:
             self.describe(history.symbol)
 
-        def page(_run: Run, page: Page, answer: Answer) -> None:
+        def page(_run: BackfillRun, page: PageRequest, answer: CandlePage) -> None:
             self.advance()
             if self.verbose:
                 self.line(page_line(history.symbol, page, answer))
 
-        def finished(run: Run) -> None:
-            if run.requests or run.status is not Status.COMPLETE:
+        def finished(run: BackfillRun) -> None:
+            if run.requests or run.status is not RunStatus.COMPLETE:
                 self.line(done_line(run, self._expected[run.symbol]))
 
-        return Progress(begin, page, finished)
+        return ProgressCallbacks(begin, page, finished)
 
 
-def summary_lines(report: Report) -> list[str]:
+def summary_lines(report: BackfillReport) -> list[str]:
     """Return the lines that close a backfill."""
     requests = sum(run.requests for run in report.runs)
     rows = sum(run.rows_inserted for run in report.runs)
@@ -211,7 +216,7 @@ def summary_lines(report: Report) -> list[str]:
     return lines
 
 
-def plan_lines(needs: Sequence[Need], seconds: float) -> list[str]:
+def plan_lines(needs: Sequence[SymbolNeed], seconds: float) -> list[str]:
     """Return the lines of a dry run."""
     lines = []
     for need in needs:

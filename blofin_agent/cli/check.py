@@ -13,18 +13,18 @@ from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.symbols import choose, complain
 from blofin_agent.exchange.rest_client import client
-from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
+from blofin_agent.exchange.websocket_session import FeedDisconnected, SessionTiming, session
 from blofin_agent.fleet.overview import read_fleets
 from blofin_agent.live.connection_manager import CONNECT_EVERY_S
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import channel
 from blofin_agent.runtime.format import clock_text, plural
-from blofin_agent.store.database import Store, open_store
+from blofin_agent.store.database import Database, open_store
 from blofin_agent.store.errors import StoreError
 from blofin_agent.store.tables import heartbeats
 from blofin_agent.store.timing import of_environment
 from blofin_agent.web.listen import leads_outside, without_token
-from blofin_agent.wiring import Parts, assemble
+from blofin_agent.wiring import Services, build_services
 
 FEED_WITHIN_S = 20.0
 
@@ -56,7 +56,7 @@ async def check(settings: Settings) -> list[Finding]:
         findings.append(Finding("database", ok=True, text=store.where))
         findings.append(await _agent(store))
         async with client(settings.blofin_rest_url, __version__) as http:
-            parts = assemble(
+            parts = build_services(
                 settings, store, http, tries=1, what_next="see below", store_patience_s=0
             )
             findings += await _exchange(settings, parts)
@@ -81,19 +81,19 @@ def _page(settings: Settings) -> Finding:
     return Finding("page", ok=True, text=f"{where}, for whoever shows API_TOKEN")
 
 
-async def _agent(store: Store) -> Finding:
+async def _agent(store: Database) -> Finding:
     if store.engine.dialect.name != "sqlite":
         living = [one for each in await store.read("beat", read_fleets) for one in each.living]
         names = ", ".join(one.service for one in living)
         text = f"{plural(len(living), 'agent')} on this database: {names}" if living else "none"
         return Finding("agents", ok=True, text=text)
-    beat = await store.read("beat", partial(heartbeats.last_beat, service=SERVICE))
+    beat = await store.read("beat", partial(heartbeats.last_heartbeat, service=SERVICE))
     if beat is None:
         return Finding("agent", ok=True, text="has not run on this database yet")
     return Finding("agent", ok=True, text=f"last seen alive at {clock_text(beat)}")
 
 
-async def _exchange(settings: Settings, parts: Parts) -> list[Finding]:
+async def _exchange(settings: Settings, parts: Services) -> list[Finding]:
     allowance = parts.throttle.allowance
     await allowance.refresh()
     until = allowance.suspended_until()
@@ -143,9 +143,9 @@ async def _feed(settings: Settings, listed: Mapping[str, Instrument]) -> Finding
                         opened=lambda: None,
                         handle=lambda _frame, _now: heard.set(),
                         per_message=1,
-                        timing=Timing(),
+                        timing=SessionTiming(),
                     )
-                except FeedLost as error:
+                except FeedDisconnected as error:
                     lost.append(str(error))
                     nursery.cancel_scope.cancel()
 

@@ -10,7 +10,7 @@ from blofin_agent import config
 from blofin_agent.config import Settings
 from blofin_agent.domain.sanitize import one_line
 from blofin_agent.observability import log_setup
-from blofin_agent.store.database import Store, open_store
+from blofin_agent.store.database import Database, open_store
 from blofin_agent.store.errors import NoDatabase
 from blofin_agent.store.timing import of_environment
 
@@ -40,7 +40,7 @@ def opened(
     read_only: bool = False,
     patient: bool = False,
     existing: bool = False,
-) -> Iterator[Store]:
+) -> Iterator[Database]:
     """Open the store for the length of a block; see `open_store`. Raises StoreUnusable."""
     store = open_store(
         settings.blofin_database_url,
@@ -56,7 +56,7 @@ def opened(
 
 
 @contextmanager
-def opened_to_plan(settings: Settings) -> Iterator[Store]:
+def opened_to_plan(settings: Settings) -> Iterator[Database]:
     """Open the store for those who only plan: where there is none yet, none is made.
 
     They get an empty one that is gone after the block, and it is said. Raises StoreUnusable.

@@ -14,16 +14,16 @@ import trio
 from blofin_agent import __version__, agent
 from blofin_agent.cli import progress
 from blofin_agent.config import Settings
-from blofin_agent.domain.candle import HOUR, MINUTE, Rows, Source
-from blofin_agent.domain.time_range import Span, window
+from blofin_agent.domain.candle import HOUR, MINUTE, CandleBatch, Source
+from blofin_agent.domain.time_range import TimeRange, window
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.runtime.user_errors import Failed, WrongUse
 from blofin_agent.simulator.instruments import parse_symbols
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.server import Options, Running, serve
-from blofin_agent.store.database import Store, open_store
+from blofin_agent.simulator.server import RunningSimulator, SimulatorOptions, serve
+from blofin_agent.store.database import Database, open_store
 from blofin_agent.store.tables import candles
 
 DATABASE = Path("data/demo.db")
@@ -41,7 +41,7 @@ class WrongOptionError(WrongUse):
     """An option of the simulator's cannot be."""
 
 
-def simulate(symbols: str, options: Options) -> None:
+def simulate(symbols: str, options: SimulatorOptions) -> None:
     """Run the simulator until Ctrl-C. Raises DemoError and WrongOptionError.
 
     `symbols`: how many, or which, as a command line says it.
@@ -51,7 +51,7 @@ def simulate(symbols: str, options: Options) -> None:
         chosen = replace(options, symbols=parse_symbols(symbols))
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                running: Running = await nursery.start(serve, chosen)
+                running: RunningSimulator = await nursery.start(serve, chosen)
                 progress.print_lines(
                     [f"BLOFIN_REST_URL={running.rest_url}", f"BLOFIN_WS_URL={running.ws_url}"]
                 )
@@ -72,7 +72,7 @@ def simulate(symbols: str, options: Options) -> None:
 
 
 def demo(
-    settings: Settings, bound: socket.socket, announce: Callable[[Settings, Store], None]
+    settings: Settings, bound: socket.socket, announce: Callable[[Settings, Database], None]
 ) -> None:
     """Run simulator and agent together until a signal. The demo's own database is made anew."""
     for path in DATABASE.parent.glob(f"{DATABASE.name}*"):
@@ -80,7 +80,9 @@ def demo(
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            running: Running = await nursery.start(serve, Options(symbols=SYMBOLS, seed=SEED))
+            running: RunningSimulator = await nursery.start(
+                serve, SimulatorOptions(symbols=SYMBOLS, seed=SEED)
+            )
             here = settings.model_copy(
                 update={
                     "blofin_rest_url": running.rest_url,
@@ -104,7 +106,7 @@ def _seed(connection: sa.Connection, settings: Settings, market: Market) -> None
     bar = settings.backfill_timeframe
     span = window(wall_ms(), bar, settings.backfill_lookback_hours, 0)
     rows = [
-        Rows(
+        CandleBatch(
             symbol,
             Source.FILL,
             [
@@ -118,7 +120,7 @@ def _seed(connection: sa.Connection, settings: Settings, market: Market) -> None
     candles.insert(connection, bar, rows)
 
 
-def _held(number: int, time: int, span: Span) -> bool:
+def _held(number: int, time: int, span: TimeRange) -> bool:
     """Return whether the demo begins with this bar of its symbol of that number."""
     age = span.end - time
     match number:

@@ -23,14 +23,14 @@ from blofin_agent.cli.options import (
 from blofin_agent.cli.progress import TerminalBar
 from blofin_agent.config import Settings
 from blofin_agent.domain.symbols import choose, complain, is_symbol
-from blofin_agent.domain.time_range import Span, window
+from blofin_agent.domain.time_range import TimeRange, window
 from blofin_agent.jobs.export import exporter as engine
-from blofin_agent.jobs.export.exporter import MANIFEST, SPLITS, Entry, Split, Wanted
+from blofin_agent.jobs.export.exporter import MANIFEST, SPLITS, ExportedSymbol, ExportRequest, Split
 from blofin_agent.jobs.export.file_formats import FORMATS, Format, standard_output
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.runtime.format import percent, plural
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE, Failed
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.tables import instruments
 
 STDOUT = "-"
@@ -99,7 +99,9 @@ def export(
         raise click.UsageError("--output - writes CSV alone: no --format, --split or --json")
     judge_range(since, until, lookback_hours)
     settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
-    wanted = Wanted(settings.backfill_timeframe, _span(settings, since, until), kind, split, fill)
+    wanted = ExportRequest(
+        settings.backfill_timeframe, _span(settings, since, until), kind, split, fill
+    )
     with opened(settings, read_only=True) as store:
         chosen = store.read_here(partial(_choose, settings=settings, named=symbols is not None))
         try:
@@ -143,7 +145,7 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _span(settings: Settings, since: int | None, until: int | None) -> Span:
+def _span(settings: Settings, since: int | None, until: int | None) -> TimeRange:
     """Return the bars to export: whole ones, that are over. Raises click.UsageError."""
     bar = settings.backfill_timeframe
     settle = int(settings.coverage_settle_seconds * 1000)
@@ -152,7 +154,7 @@ def _span(settings: Settings, since: int | None, until: int | None) -> Span:
     start = end - (moving.end - moving.start) if since is None else bar.floor(since + bar.ms - 1)
     if start >= end:
         raise click.UsageError("there is no bar between --since and --until that is over")
-    return Span(start, end)
+    return TimeRange(start, end)
 
 
 def _choose(connection: sa.Connection, settings: Settings, *, named: bool) -> list[str]:
@@ -169,7 +171,9 @@ def _choose(connection: sa.Connection, settings: Settings, *, named: bool) -> li
     return chosen.symbols
 
 
-def _write(store: Store, wanted: Wanted, symbols: list[str], output: str) -> list[Entry]:
+def _write(
+    store: Database, wanted: ExportRequest, symbols: list[str], output: str
+) -> list[ExportedSymbol]:
     """Write every symbol, each from one snapshot of the store. Raises OSError."""
     if output == STDOUT:
         sheet = engine.open_sheet(standard_output(), wanted)
@@ -200,7 +204,7 @@ def _write(store: Store, wanted: Wanted, symbols: list[str], output: str) -> lis
     return entries
 
 
-def _told(entry: Entry) -> str:
+def _told(entry: ExportedSymbol) -> str:
     """Return the line about one symbol."""
     count = entry.count
     made = f", {entry.synthetic} of them synthetic" if entry.synthetic else ""

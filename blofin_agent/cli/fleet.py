@@ -8,7 +8,7 @@ from blofin_agent.cli import tables
 from blofin_agent.cli.console import opened, read_settings
 from blofin_agent.cli.options import symbols_option
 from blofin_agent.cli.queries import json_option
-from blofin_agent.fleet.overview import Fleet, read_fleets
+from blofin_agent.fleet.overview import FleetOverview, read_fleets
 from blofin_agent.runtime.user_errors import INCOMPLETE, Failed, WrongUse
 
 
@@ -48,7 +48,7 @@ def fleet(symbols: tuple[str, ...] | None, *, as_json: bool) -> None:
         raise click.exceptions.Exit(INCOMPLETE)
 
 
-def _tell_orphans(each: Fleet) -> None:
+def _tell_orphans(each: FleetOverview) -> None:
     if each.orphaned:
         names = ", ".join(each.orphaned)
         click.echo(f"{each.bar}: nobody keeps {names}")

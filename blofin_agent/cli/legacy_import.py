@@ -14,17 +14,22 @@ from blofin_agent.cli.console import opened, opened_to_plan, read_settings
 from blofin_agent.cli.progress import TerminalBar
 from blofin_agent.cli.queries import json_option
 from blofin_agent.jobs.legacy_import import source_file
-from blofin_agent.jobs.legacy_import.candle_importer import Importer
-from blofin_agent.jobs.legacy_import.report import Difference, Found, Report, Runs
+from blofin_agent.jobs.legacy_import.candle_importer import CandleImporter
+from blofin_agent.jobs.legacy_import.report import (
+    CloseDifference,
+    FileFinding,
+    ImportedRuns,
+    ImportReport,
+)
 from blofin_agent.jobs.legacy_import.run_importer import import_runs
-from blofin_agent.jobs.legacy_import.source_file import OldFile
+from blofin_agent.jobs.legacy_import.source_file import SourceFile
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.format import minute_text, plural
-from blofin_agent.runtime.shutdown import Stop, until_signal
+from blofin_agent.runtime.shutdown import ShutdownState, run_until_signal
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE, Failed
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreError, StoreUnavailable
-from blofin_agent.store.retrying import Patient
+from blofin_agent.store.retrying import RetryingDatabase
 
 
 @click.command("import")
@@ -57,7 +62,7 @@ def import_command(file: Path, *, dry_run: bool, as_json: bool) -> None:
             (opened_to_plan if dry_run else opened)(settings) as store,
             ImportShow(quiet=as_json) as shown,
         ):
-            report = Report(str(file), store.where, dry_run)
+            report = ImportReport(str(file), store.where, dry_run)
             clock.run(partial(_import, old, store, report, shown))
     if as_json:
         click.echo(json.dumps(report.as_json()))
@@ -69,7 +74,7 @@ def import_command(file: Path, *, dry_run: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(INCOMPLETE)
 
 
-def _judge(old: OldFile) -> None:
+def _judge(old: SourceFile) -> None:
     """Raise Failed when a file is none of the old scripts'."""
     if old.is_ours:
         raise Failed(
@@ -82,17 +87,21 @@ def _judge(old: OldFile) -> None:
         raise Failed(f"{old.path} has neither a table ticks nor gap_fill_runs: {there}")
 
 
-async def _import(old: OldFile, store: Store, report: Report, shown: "ImportShow") -> None:
+async def _import(
+    old: SourceFile, store: Database, report: ImportReport, shown: "ImportShow"
+) -> None:
     """Import all of it; a signal ends it after the transaction that is under way."""
-    begun, stop = trio.current_time(), Stop(store.lines.cut_all)
+    begun, stop = trio.current_time(), ShutdownState(store.lines.cut_all)
     problem: StoreError | Failed | None = None
     old.heed(lambda: stop.came)
-    async with until_signal(stop):
+    async with run_until_signal(stop):
         try:
             if "ticks" in old.tables:
-                await Importer(old, Patient(store), report, clock.wall_ms(), shown.advance).run()
+                await CandleImporter(
+                    old, RetryingDatabase(store), report, clock.wall_ms(), shown.advance
+                ).run()
             if "gap_fill_runs" in old.tables:
-                await import_runs(old, Patient(store), report, shown.advance)
+                await import_runs(old, RetryingDatabase(store), report, shown.advance)
         except (StoreError, Failed) as error:
             problem = error
     stop.done()
@@ -121,7 +130,7 @@ class ImportShow(TerminalBar):
         )
 
 
-def symbol_line(found: Found, *, dry_run: bool) -> str:
+def symbol_line(found: FileFinding, *, dry_run: bool) -> str:
     """Return the line that says what there was of a symbol."""
     span = f"{minute_text(found.first)} to {minute_text(found.last)}"
     parts = [f"{found.symbol}: {plural(found.rows, 'row')} from {span}"]
@@ -143,7 +152,7 @@ def symbol_line(found: Found, *, dry_run: bool) -> str:
     return "; ".join(parts)
 
 
-def difference_line(one: Difference) -> str:
+def difference_line(one: CloseDifference) -> str:
     """Return the line that says how an old close differs."""
     return (
         f"{one.symbol} {minute_text(one.open_time)}: the old close is {one.old}, stored is "
@@ -151,7 +160,7 @@ def difference_line(one: Difference) -> str:
     )
 
 
-def runs_line(told: Runs, *, dry_run: bool) -> str:
+def runs_line(told: ImportedRuns, *, dry_run: bool) -> str:
     """Return the line that says what became of the old runs."""
     head = f"gap_fill_runs: {plural(told.rows, 'row')}"
     if told.lacking:
@@ -162,7 +171,7 @@ def runs_line(told: Runs, *, dry_run: bool) -> str:
     return f"{head}, {told.stored} {would}, {told.usable - told.stored} already{rest}"
 
 
-def report_lines(report: Report) -> list[str]:
+def report_lines(report: ImportReport) -> list[str]:
     """Return all that is to be said of an import."""
     lines = [
         symbol_line(found, dry_run=report.dry_run) for _, found in sorted(report.symbols.items())
@@ -178,7 +187,7 @@ def report_lines(report: Report) -> list[str]:
     return [*lines, *_verdict(report)]
 
 
-def _sum(report: Report) -> str:
+def _sum(report: ImportReport) -> str:
     equal, different = report.total("equal"), report.total("different")
     compared = equal + different
     right = f", of {compared} closes compared {equal} are right" if compared else ""
@@ -190,7 +199,7 @@ def _sum(report: Report) -> str:
     )
 
 
-def _verdict(report: Report) -> list[str]:
+def _verdict(report: ImportReport) -> list[str]:
     if report.stopped:
         return ["stopped before the end; what was stored is kept: run it again to go on"]
     if not (missing := report.total("missing")):

@@ -22,10 +22,10 @@ from blofin_agent.domain.sanitize import one_line, shorten
 from blofin_agent.exchange.rest_client import client as make_client
 from blofin_agent.observability import log_setup
 from blofin_agent.runtime import clock
-from blofin_agent.runtime.gc_tuning import loading
+from blofin_agent.runtime.gc_tuning import no_gc
 from blofin_agent.runtime.user_errors import FAILED, WRONG_USE, Failed
-from blofin_agent.store.database import Store
-from blofin_agent.store.errors import StoreError, WrongUrl
+from blofin_agent.store.database import Database
+from blofin_agent.store.errors import InvalidDatabaseUrl, StoreError
 from blofin_agent.store.timing import of_environment
 from blofin_agent.web.listen import listen
 
@@ -46,7 +46,7 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            clock.hasten()
+            clock.speed_up()
             of_environment()
         except ValueError as error:
             say(str(error))
@@ -54,7 +54,7 @@ class _Group(click.Group):
         try:
             with _in_one_line(), writing():
                 return super().invoke(ctx)
-        except (SettingsError, WrongUrl, WrongEnvironment) as error:
+        except (SettingsError, InvalidDatabaseUrl, WrongEnvironment) as error:
             say(f"wrong setting: {error}")
             ctx.exit(WRONG_USE)
         except Failed as error:
@@ -108,7 +108,7 @@ def run() -> None:
     Example: BLOFIN_SYMBOLS=BTC-USDT,ETH-USDT blofin-agent run
     """
     # The web server comes with it: no other command should wait for that to load.
-    with loading():
+    with no_gc():
         from blofin_agent import agent  # noqa: PLC0415
 
     settings = read_settings()
@@ -126,7 +126,7 @@ def run() -> None:
         clock.run(serve)
 
 
-def _announce(settings: Settings, store: Store, url: str) -> None:
+def _announce(settings: Settings, store: Database, url: str) -> None:
     """Say in three lines where everything is."""
     bars = f"{settings.backfill_timeframe.value} candles, {settings.backfill_lookback_hours} h back"
     progress.print_lines(
@@ -191,13 +191,13 @@ def simulate(
     """
     from blofin_agent.cli import demo  # noqa: PLC0415 - as above
     from blofin_agent.simulator.faults.registry import KINDS  # noqa: PLC0415 - likewise
-    from blofin_agent.simulator.server import Options  # noqa: PLC0415 - likewise
+    from blofin_agent.simulator.server import SimulatorOptions  # noqa: PLC0415 - likewise
 
     if "list" in faults:
         progress.print_lines([f"{kind:<24}{what}" for kind, what in KINDS.items()])
         return
     log_setup.configure("console", "info")
-    options = Options(
+    options = SimulatorOptions(
         host,
         port,
         seed=seed,
@@ -220,7 +220,7 @@ def demo_command() -> None:
     settings = read_settings()
     bound, url = listen(settings)
 
-    def announce(here: Settings, store: Store) -> None:
+    def announce(here: Settings, store: Database) -> None:
         _announce(here, store, url)
         control = f"{here.blofin_rest_url}/control/faults"
         withhold = f"{control}/withhold?symbol={here.blofin_symbols[-1]}"

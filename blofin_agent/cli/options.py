@@ -16,7 +16,7 @@ from blofin_agent.runtime.clock import wall_ms
 T = TypeVar("T")
 
 
-class Moment(click.ParamType[int]):
+class DateTimeParam(click.ParamType[int]):
     """A UTC date or time on the command line; becomes ms since the epoch."""
 
     name = "time"
@@ -85,9 +85,9 @@ lookback_option = click.option(
     metavar="N",
     help="Instead of BACKFILL_LOOKBACK_HOURS.",
 )
-since_option = click.option("--since", type=Moment(), help="From this UTC date or time on.")
+since_option = click.option("--since", type=DateTimeParam(), help="From this UTC date or time on.")
 until_option = click.option(
-    "--until", type=Moment(), help="Up to this UTC date or time, not included."
+    "--until", type=DateTimeParam(), help="Up to this UTC date or time, not included."
 )
 textfile_option = click.option(
     "--metrics-textfile",

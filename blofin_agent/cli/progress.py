@@ -15,8 +15,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from blofin_agent.domain.candle_page import Answer
-from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.candle_page import CandlePage
+from blofin_agent.domain.page_plan import PageRequest
 from blofin_agent.domain.sanitize import one_line
 from blofin_agent.runtime.format import minute_text, plural
 
@@ -91,7 +91,7 @@ class PageBar(TerminalBar):
         self.verbose = verbose
 
 
-def page_line(symbol: str, page: Page, answer: Answer) -> str:
+def page_line(symbol: str, page: PageRequest, answer: CandlePage) -> str:
     """Return the line that says what a page brought."""
     if not answer.times:
         return f"{symbol}: page before {minute_text(page.after)}: empty"

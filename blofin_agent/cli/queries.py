@@ -12,8 +12,8 @@ from blofin_agent.cli.console import opened, read_settings, say
 from blofin_agent.cli.options import lookback_option, symbols_option
 from blofin_agent.coverage import gap_reasons as gap_list
 from blofin_agent.coverage.loader import read_coverage
-from blofin_agent.coverage.tracker import Watch, health_of, worst_first
-from blofin_agent.domain.backfill_run import Run, Status
+from blofin_agent.coverage.tracker import CoverageTracker, health_of, worst_first
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE
 from blofin_agent.store.tables import backfill_runs as run_list
@@ -62,7 +62,7 @@ def gaps(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_json
     """
     settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
 
-    def read(connection: sa.Connection) -> tuple[Watch, dict[str, Run]]:
+    def read(connection: sa.Connection) -> tuple[CoverageTracker, dict[str, BackfillRun]]:
         watch = read_coverage(connection, settings=settings, clock=wall_ms)
         return watch, run_list.latest_of_each(connection, watch.bar, watch.histories)
 
@@ -100,7 +100,7 @@ def runs(symbols: tuple[str, ...] | None, limit: int, *, failed: bool, as_json: 
     Example: blofin-agent runs --symbols PEPE-USDT --failed --limit 50
     """
     settings = read_settings()
-    statuses = (Status.FAILED, Status.PARTIAL) if failed else None
+    statuses = (RunStatus.FAILED, RunStatus.PARTIAL) if failed else None
     read = partial(
         run_list.latest,
         bar=settings.backfill_timeframe,
@@ -118,13 +118,13 @@ def runs(symbols: tuple[str, ...] | None, limit: int, *, failed: bool, as_json: 
         click.echo("no such run is written down")
 
 
-def _known(watch: Watch) -> None:
+def _known(watch: CoverageTracker) -> None:
     if not watch.histories:
         say("no symbol is known yet; `blofin-agent backfill` reads BloFin's list of them")
         raise click.exceptions.Exit(FAILED)
 
 
-def _coverage_json(watch: Watch) -> dict[str, object]:
+def _coverage_json(watch: CoverageTracker) -> dict[str, object]:
     """Return the coverage as plain data; times in ms, coverage from 0 to 1."""
     window, counts = watch.window(), watch.counts()
     return {

@@ -15,14 +15,21 @@ from blofin_agent.cli.options import copied_option
 from blofin_agent.cli.progress import TerminalBar
 from blofin_agent.cli.queries import json_option
 from blofin_agent.jobs.store_copy import job
-from blofin_agent.jobs.store_copy.candle_copier import Teller
-from blofin_agent.jobs.store_copy.job import Order
-from blofin_agent.jobs.store_copy.report import Copied, Kept, Outcome, Report, Table, unit
+from blofin_agent.jobs.store_copy.candle_copier import CopyCallbacks
+from blofin_agent.jobs.store_copy.job import CopyRequest
+from blofin_agent.jobs.store_copy.report import (
+    CopiedRows,
+    CopiedSeries,
+    CopiedTable,
+    CopyReport,
+    DifferingDay,
+    unit,
+)
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.format import minute_text, plural
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE, WrongUse
-from blofin_agent.store.database import Store, open_store
-from blofin_agent.store.errors import WrongUrl
+from blofin_agent.store.database import Database, open_store
+from blofin_agent.store.errors import InvalidDatabaseUrl
 from blofin_agent.store.timing import of_environment
 
 
@@ -63,7 +70,7 @@ def copy_command(
     ):
         here = read_settings(blofin_database_url=source).egress
         there = read_settings(blofin_database_url=target).egress
-        order = Order.of(one, other, symbols, {"": there, here: there})
+        order = CopyRequest.of(one, other, symbols, {"": there, here: there})
         report = clock.run(partial(job.copy, order, shown.teller()))
     if as_json:
         click.echo(json.dumps(report.as_json()))
@@ -76,11 +83,11 @@ def copy_command(
 
 
 @contextmanager
-def _opened(url: str, option: str, *, read_only: bool) -> Iterator[Store]:
+def _opened(url: str, option: str, *, read_only: bool) -> Iterator[Database]:
     """Open a store for the length of a block. Raises StoreUnusable, and WrongUse for its URL."""
     try:
         store = open_store(url, read_only=read_only, timing=of_environment())
-    except WrongUrl as error:
+    except InvalidDatabaseUrl as error:
         raise WrongUse(str(error).replace("BLOFIN_DATABASE_URL", option)) from None
     try:
         yield store
@@ -107,14 +114,14 @@ class CopyShow(TerminalBar):
         )
         self.total(0)
 
-    def teller(self) -> Teller:
+    def teller(self) -> CopyCallbacks:
         """Return the functions that the copy calls."""
-        return Teller(
+        return CopyCallbacks(
             self.total, self.describe, self.advance, lambda told: self.line(series_line(told))
         )
 
 
-def series_line(told: Copied) -> str:
+def series_line(told: CopiedSeries) -> str:
     """Return the line that says what came of a symbol."""
     days = plural(told.days, unit(told.bar))
     head = f"{told.symbol} {told.bar}: {_candles(told.candles)} in {days}"
@@ -130,7 +137,7 @@ def series_line(told: Copied) -> str:
     return f"{head}: {', '.join([*parts, *_losses(told)]) or 'none to copy'}"
 
 
-def kept_line(one: Kept) -> str:
+def kept_line(one: DifferingDay) -> str:
     """Return the line that says what the target has otherwise on a day."""
     day = datetime.fromtimestamp(one.start / 1000, UTC).strftime("%Y-%m-%d")
     figures = ", ".join(f"{name} {this}, there {that}" for name, (this, that) in one.fields.items())
@@ -138,7 +145,7 @@ def kept_line(one: Kept) -> str:
     return f"{one.symbol} {one.bar} {day}: {number} {minute_text(one.first)}: {figures} (kept)"
 
 
-def table_line(told: Table) -> str:
+def table_line(told: CopiedTable) -> str:
     """Return the line that says what came of another table."""
     parts = [f"{told.copied} copied" if told.copied else "none to copy"]
     if told.kept:
@@ -146,7 +153,7 @@ def table_line(told: Table) -> str:
     return f"{told.table}: {plural(told.rows, 'row')}, {', '.join([*parts, *_losses(told)])}"
 
 
-def summary_lines(report: Report) -> list[str]:
+def summary_lines(report: CopyReport) -> list[str]:
     """Return the lines that close a copy."""
     lines = [kept_line(one) for one in report.kept[:MOST_LINES]]
     if report.days_kept > MOST_LINES:
@@ -165,7 +172,7 @@ def summary_lines(report: Report) -> list[str]:
     return lines
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: CopyReport) -> str:
     if report.stopped:
         return "stopped before the end; what was copied is kept: run it again to go on"
     if report.complete:
@@ -174,7 +181,7 @@ def _verdict(report: Report) -> str:
     return f"incomplete: not all of {report.source} is in {report.target}: {losses}"
 
 
-def _losses(told: Outcome) -> list[str]:
+def _losses(told: CopiedRows) -> list[str]:
     """Say what of the source is not in the target."""
     counts = {
         "that the target has otherwise (kept)": told.different,

@@ -8,12 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from blofin_agent.coverage.gap_reasons import Gap
-from blofin_agent.coverage.tracker import Watch, worst_first
-from blofin_agent.domain.backfill_run import Run, Status
+from blofin_agent.coverage.tracker import CoverageTracker, worst_first
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus
 from blofin_agent.domain.sanitize import one_line
 from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE
-from blofin_agent.domain.timeline import Cells, grid, strip
-from blofin_agent.fleet.overview import Fleet
+from blofin_agent.domain.timeline import TimelineRun, grid, strip
+from blofin_agent.fleet.overview import FleetOverview
 from blofin_agent.runtime.format import clock_text, duration_text, minute_text, percent
 
 _COLOURS = ((GOOD_COVERAGE, "green"), (WARN_COVERAGE, "yellow"), (0.0, "red"))
@@ -25,14 +25,14 @@ _BESIDE_BAR = 71
 """Columns that the other figures of the coverage take; the bar has the rest."""
 _BAR = (10, 60)
 _STATUS_COLOURS = {
-    Status.COMPLETE: "green",
-    Status.PARTIAL: "yellow",
-    Status.SKIPPED: "default",
-    Status.FAILED: "red",
+    RunStatus.COMPLETE: "green",
+    RunStatus.PARTIAL: "yellow",
+    RunStatus.SKIPPED: "default",
+    RunStatus.FAILED: "red",
 }
 
 
-def coverage_table(watch: Watch, columns: int) -> Table:
+def coverage_table(watch: CoverageTracker, columns: int) -> Table:
     """Return the table of `blofin-agent coverage`, worst first.
 
     `columns`: how long the bar is that shows each symbol's window.
@@ -55,7 +55,7 @@ def coverage_table(watch: Watch, columns: int) -> Table:
     return table
 
 
-def _strip_bar(cells: Iterable[Cells]) -> Text:
+def _strip_bar(cells: Iterable[TimelineRun]) -> Text:
     """Return a window as one line: a full block is held, less is missing, dots not yet listed."""
     text = Text()
     for one in cells:
@@ -84,7 +84,7 @@ def gaps_table(gaps: Iterable[Gap]) -> Table:
     return table
 
 
-def runs_table(runs: Iterable[Run]) -> Table:
+def runs_table(runs: Iterable[BackfillRun]) -> Table:
     """Return the table of `blofin-agent runs`."""
     figures = ("missing", "after", "requests", "429", "inserted", "took")
     table = _table(["started", "symbol", "trigger", "status"], figures, [], "note")
@@ -110,7 +110,7 @@ def runs_table(runs: Iterable[Run]) -> Table:
     return table
 
 
-def fleet_table(fleets: Iterable[Fleet]) -> Table:
+def fleet_table(fleets: Iterable[FleetOverview]) -> Table:
     """Return the table of `blofin-agent fleet`."""
     table = _table(["agent", "bar", "address", "state"], ["kept"], ["page"], "symbols")
     for each in fleets:

@@ -20,19 +20,19 @@ from blofin_agent.cli.options import (
 )
 from blofin_agent.cli.progress import PageBar, page_line
 from blofin_agent.coverage.gap_reasons import span_text
-from blofin_agent.domain.candle_page import Answer
-from blofin_agent.domain.page_plan import Page
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.candle_page import CandlePage
+from blofin_agent.domain.page_plan import PageRequest
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.exchange.rest_client import client as make_client
 from blofin_agent.jobs.verify import job as verifying
-from blofin_agent.jobs.verify.job import Order
-from blofin_agent.jobs.verify.report import Mismatch, Report, Teller, Telling
-from blofin_agent.observability.push import Targets
-from blofin_agent.observability.pushgateway import Gateway
+from blofin_agent.jobs.verify.job import VerifyRequest
+from blofin_agent.jobs.verify.report import Mismatch, VerifyCallbacks, VerifyProgress, VerifyReport
+from blofin_agent.observability.push import PublishTargets
+from blofin_agent.observability.pushgateway import Pushgateway
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.format import minute_text, plural
 from blofin_agent.runtime.user_errors import FAILED, INCOMPLETE
-from blofin_agent.store.tables.verifications import Outcome, Verification
+from blofin_agent.store.tables.verifications import Verification, VerificationOutcome
 
 PAGES = 3
 """Pages drawn of each symbol, where nothing else is said."""
@@ -64,7 +64,7 @@ def verify(
     since: int | None,
     until: int | None,
     textfile: Path | None,
-    pushgateway: Gateway | None,
+    pushgateway: Pushgateway | None,
     *,
     repair: bool,
     as_json: bool,
@@ -87,7 +87,7 @@ def verify(
     if sample is None and seed is not None:
         raise click.UsageError("--seed is for a sample; give --sample too, or leave it out")
     settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
-    order = Order(
+    order = VerifyRequest(
         settings,
         since,
         until,
@@ -95,11 +95,11 @@ def verify(
         sample=sample,
         seed=random.randrange(1 << 31) if seed is None else seed,  # noqa: S311 - no secret
         repair=repair,
-        targets=Targets(textfile, pushgateway),
+        targets=PublishTargets(textfile, pushgateway),
     )
     shown = VerifyShow(sample=sample, seed=order.seed, verbose=verbose, quiet=as_json)
 
-    async def main() -> Report:
+    async def main() -> VerifyReport:
         async with make_client(settings.blofin_rest_url, __version__) as http:
             return await verifying.verify(order, store, http, shown.teller())
 
@@ -108,7 +108,7 @@ def verify(
     _tell(report, as_json=as_json)
 
 
-def _tell(report: Report, *, as_json: bool) -> None:
+def _tell(report: VerifyReport, *, as_json: bool) -> None:
     """Print what came of it, and exit with what that means."""
     if as_json:
         click.echo(json.dumps(report.as_json()))
@@ -133,11 +133,13 @@ class VerifyShow(PageBar):
         self._seed = seed
         self._to_come: dict[str, int] = {}
 
-    def teller(self) -> Teller:
+    def teller(self) -> VerifyCallbacks:
         """Return the functions that the verification calls."""
-        return Teller(self._begun, Telling(self._planned, self._fetched), self._finished, say)
+        return VerifyCallbacks(
+            self._begun, VerifyProgress(self._planned, self._fetched), self._finished, say
+        )
 
-    def _begun(self, window: Span, pages: dict[str, int]) -> None:
+    def _begun(self, window: TimeRange, pages: dict[str, int]) -> None:
         what = (
             "all that is stored"
             if self._sample is None
@@ -155,7 +157,7 @@ class VerifyShow(PageBar):
         self.describe(symbol)
         self.total(self.done + pages + sum(self._to_come.values()))
 
-    def _fetched(self, symbol: str, page: Page, answer: Answer) -> None:
+    def _fetched(self, symbol: str, page: PageRequest, answer: CandlePage) -> None:
         self.advance()
         if self.verbose:
             self.line(page_line(symbol, page, answer))
@@ -168,7 +170,7 @@ def symbol_line(told: Verification) -> str:
     """Return the line that says what came of a symbol."""
     candles = plural(told.compared, "candle")
     head = f"{told.symbol}: {candles} compared in {plural(told.requests, 'request')}"
-    if told.status is Outcome.FAILED:
+    if told.status is VerificationOutcome.FAILED:
         return f"{told.symbol}: failed, {candles} compared; {told.note}"
     parts = [told.note or "all equal"]
     if told.repaired:
@@ -192,7 +194,7 @@ def mismatch_line(one: Mismatch) -> str:
     return f"{head}: {fields}{' (repaired)' if one.repaired else ''}"
 
 
-def summary_lines(report: Report) -> list[str]:
+def summary_lines(report: VerifyReport) -> list[str]:
     """Return the lines that close a verification."""
     found = report.mismatches
     lines = [mismatch_line(one) for one in found[:MOST_LINES]]
@@ -213,7 +215,7 @@ def summary_lines(report: Report) -> list[str]:
     return lines
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: VerifyReport) -> str:
     if report.stopped:
         return "stopped before the end; what was repaired is kept"
     if report.away:

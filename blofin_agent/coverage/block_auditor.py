@@ -12,9 +12,9 @@ from functools import partial
 import structlog
 import trio
 
-from blofin_agent.coverage.tracker import Watch
+from blofin_agent.coverage.tracker import CoverageTracker
 from blofin_agent.domain.coverage_blocks import starts
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import coverage_blocks
 
@@ -30,10 +30,10 @@ AGAIN_S = 5.0
 """A store that is away is met again so much later."""
 
 
-class Audit:
+class CoverageBlockAuditor:
     """Compares blocks with candles. `mended` is called when some were wrong and now are right."""
 
-    def __init__(self, store: Store, watch: Watch, mended: Callable[[], None]) -> None:
+    def __init__(self, store: Database, watch: CoverageTracker, mended: Callable[[], None]) -> None:
         self._store = store
         self._watch = watch
         self._mended = mended

@@ -4,13 +4,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from blofin_agent.domain.backfill_run import Run, Status
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.candle_page import NO_SUCH_INSTRUMENT
-from blofin_agent.domain.errors import ExchangeError, Refused
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.time_range import Span, subtract
-from blofin_agent.domain.unavailability import Proof
+from blofin_agent.domain.errors import ExchangeError, RequestRejected
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange, subtract
+from blofin_agent.domain.unavailability import UnavailableRange
 from blofin_agent.runtime.format import clock_text, minute_text, plural
 
 
@@ -19,8 +19,8 @@ class Gap:
     """A missing stretch. `unavailable`: BloFin was proven not to have it."""
 
     symbol: str
-    bar: Bar
-    span: Span
+    bar: Timeframe
+    span: TimeRange
     unavailable: bool
     why: str
 
@@ -46,18 +46,22 @@ class Gap:
         }
 
 
-def explain(history: History, window: Span, last_run: Run | None) -> list[Gap]:
+def explain(history: SymbolCoverage, window: TimeRange, last_run: BackfillRun | None) -> list[Gap]:
     """Return the gaps of a symbol in a window, oldest first. `last_run`: its last run."""
     return explain_missing(history, history.missing(window), last_run)
 
 
-def explain_missing(history: History, missing: Sequence[Span], last_run: Run | None) -> list[Gap]:
+def explain_missing(
+    history: SymbolCoverage, missing: Sequence[TimeRange], last_run: BackfillRun | None
+) -> list[Gap]:
     """Return the gaps that stretches without candles are, oldest first, as the stretches are."""
     found = list(_explain(history, missing, last_run))
     return sorted(found, key=lambda gap: gap.span.start)
 
 
-def _explain(history: History, missing: Sequence[Span], last_run: Run | None) -> Iterator[Gap]:
+def _explain(
+    history: SymbolCoverage, missing: Sequence[TimeRange], last_run: BackfillRun | None
+) -> Iterator[Gap]:
     # Both are sorted, and there may be thousands of either.
     starts = [proof.span.start for proof in history.proofs]
     ends = [proof.span.end for proof in history.proofs]
@@ -72,28 +76,28 @@ def _explain(history: History, missing: Sequence[Span], last_run: Run | None) ->
             yield Gap(history.symbol, history.bar, rest, False, why)  # noqa: FBT003
 
 
-def _proven(proof: Proof) -> str:
+def _proven(proof: UnavailableRange) -> str:
     return (
         f"BloFin has no such candles (seen {plural(proof.checks, 'time')}); asked for again "
         f"after {clock_text(proof.next_check)}"
     )
 
 
-def _unproven(gap: Span, bar: Bar, run: Run | None) -> str:
+def _unproven(gap: TimeRange, bar: Timeframe, run: BackfillRun | None) -> str:
     # A gap at the live edge grows by a bar after each run that asked for it.
-    if run is None or run.started < gap.start + bar.ms or run.status is Status.COMPLETE:
+    if run is None or run.started < gap.start + bar.ms or run.status is RunStatus.COMPLETE:
         return "not asked for yet"
-    if run.status in (Status.FAILED, Status.SKIPPED):
+    if run.status in (RunStatus.FAILED, RunStatus.SKIPPED):
         return run.note or run.status.value
     return "asked for and not given, which proves nothing yet; asked for again with every pass"
 
 
-def span_text(span: Span) -> str:
+def span_text(span: TimeRange) -> str:
     """Return a stretch as `2026-02-13 00:19 to 2026-02-13 00:25`, its end not included."""
     return f"{minute_text(span.start)} to {minute_text(span.end)}"
 
 
-def spans_text(spans: Sequence[Span], most: int = 3) -> str:
+def spans_text(spans: Sequence[TimeRange], most: int = 3) -> str:
     """Return the first few stretches, and how many more there are."""
     shown = "; ".join(span_text(span) for span in spans[:most])
     return shown if len(spans) <= most else f"{shown}; and {len(spans) - most} more"
@@ -102,7 +106,7 @@ def spans_text(spans: Sequence[Span], most: int = 3) -> str:
 GIVEN_UP = "broken off: BloFin no longer lists the symbol, or another agent keeps it now"
 
 
-def why_missing(history: History, window: Span, *, empty: bool) -> str:
+def why_missing(history: SymbolCoverage, window: TimeRange, *, empty: bool) -> str:
     """Say why bars are missing after a run in which nothing failed.
 
     `empty`: a page came without a row.
@@ -134,7 +138,7 @@ def why_missing(history: History, window: Span, *, empty: bool) -> str:
     return "; ".join(parts)
 
 
-def _holds_older(history: History, window: Span, gap: Span) -> bool:
+def _holds_older(history: SymbolCoverage, window: TimeRange, gap: TimeRange) -> bool:
     """Return whether something older than the gap is held, or may be: then it is not too old."""
     oldest = history.held.oldest
     return gap.start > window.start or (oldest is not None and oldest < gap.start)
@@ -142,6 +146,6 @@ def _holds_older(history: History, window: Span, gap: Span) -> bool:
 
 def complaint(symbol: str, error: ExchangeError) -> str:
     """Say what went wrong with a symbol."""
-    if isinstance(error, Refused) and error.code == NO_SUCH_INSTRUMENT:
+    if isinstance(error, RequestRejected) and error.code == NO_SUCH_INSTRUMENT:
         return f"{symbol} is not a BloFin instrument"
     return str(error)

@@ -5,17 +5,17 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from blofin_agent.config import Settings
-from blofin_agent.coverage.tracker import Watch
-from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.coverage.tracker import CoverageTracker
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.domain.symbols import choose
 from blofin_agent.store.tables import coverage_blocks, instruments, unavailable
 
 
 def read_coverage(
     connection: sa.Connection, *, settings: Settings, clock: Callable[[], int]
-) -> Watch:
+) -> CoverageTracker:
     """Return the watched symbols with what the store holds of them."""
-    watch = Watch(
+    watch = CoverageTracker(
         settings.backfill_timeframe,
         settings.backfill_lookback_hours,
         int(settings.coverage_settle_seconds * 1000),
@@ -27,7 +27,7 @@ def read_coverage(
     chosen = choose(settings.blofin_symbols, listed).symbols
     stored = coverage_blocks.load(connection, watch.bar, span, chosen)
     for symbol in chosen:
-        history = History(symbol, watch.bar)
+        history = SymbolCoverage(symbol, watch.bar)
         history.list_time = listed[symbol].list_time if symbol in listed else None
         history.held, history.live = stored[symbol]
         history.proofs = proofs.get(symbol, [])

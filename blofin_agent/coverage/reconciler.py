@@ -13,14 +13,14 @@ from functools import partial
 import structlog
 import trio
 
-from blofin_agent.coverage.block_auditor import Audit
-from blofin_agent.coverage.tracker import Watch
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.time_range import Span
+from blofin_agent.coverage.block_auditor import CoverageBlockAuditor
+from blofin_agent.coverage.tracker import CoverageTracker
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.ratelimit.limiter import Throttle
+from blofin_agent.ratelimit.limiter import RateLimiter
 from blofin_agent.runtime.format import plural
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import (
     backfill_runs,
@@ -30,8 +30,8 @@ from blofin_agent.store.tables import (
     unavailable,
     verifications,
 )
-from blofin_agent.store.tables.coverage_blocks import Stored
-from blofin_agent.writers.candle_writer import Writer
+from blofin_agent.store.tables.coverage_blocks import StoredCoverage
+from blofin_agent.writers.candle_writer import CandleWriter
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ LOOK_S = 1.0
 SERVICE = "agent"
 
 
-class Reconciler:
+class CoverageReconciler:
     """Compares memory with the store.
 
     `note` says in the store who runs here, unless it is empty; `lost` is called when rows were
@@ -52,10 +52,10 @@ class Reconciler:
 
     def __init__(
         self,
-        store: Store,
-        watch: Watch,
-        writer: Writer,
-        throttle: Throttle,
+        store: Database,
+        watch: CoverageTracker,
+        writer: CandleWriter,
+        throttle: RateLimiter,
         metrics: Metrics,
         note: str,
         lost: Callable[[], None],
@@ -69,7 +69,7 @@ class Reconciler:
         self._note = note
         self._started = watch.clock()
         self._last: tuple[int, int | None] | None = None
-        self._audit = Audit(store, watch, self._compare_again)
+        self._audit = CoverageBlockAuditor(store, watch, self._compare_again)
         self._mended = False
         self._compared = -math.inf
 
@@ -104,7 +104,7 @@ class Reconciler:
     async def once(self) -> None:
         """Compare once, and show that this process lives. Raises StoreUnavailable."""
         beat = partial(
-            heartbeats.beat,
+            heartbeats.record_heartbeat,
             service=SERVICE,
             started=self._started,
             now_ms=self._watch.clock(),
@@ -151,7 +151,7 @@ class Reconciler:
                 if history.symbol not in self._writer.unsaved_proofs:
                     history.proofs = proofs.get(history.symbol, [])
 
-    def _follow(self, history: History, stored: Stored, span: Span) -> None:
+    def _follow(self, history: SymbolCoverage, stored: StoredCoverage, span: TimeRange) -> None:
         """Take what is stored for what is held, and tell of what is no longer there."""
         held, live = history.held.within(span), history.live.within(span)
         if (held, live) == stored:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from blofin_agent.coverage.tracker import Watch
-from blofin_agent.domain.candle import HOUR, BadRow
+from blofin_agent.coverage.tracker import CoverageTracker
+from blofin_agent.domain.candle import HOUR, RejectedRow
 from blofin_agent.domain.errors import ExchangeError
-from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.domain.symbols import choose, complain
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.ratelimit.limiter import Throttle
+from blofin_agent.ratelimit.limiter import RateLimiter
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.format import plural
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import coverage_blocks, instruments, unavailable
 
@@ -33,16 +33,16 @@ UNKNOWN_MS = HOUR // 6
 """So long it is believed while it does not know a symbol of ours."""
 
 
-class Roster:
+class SymbolUniverse:
     """Decides which symbols are watched: `wanted` is the setting, names, patterns or `all`."""
 
     def __init__(
         self,
         wanted: Sequence[str],
-        store: Store,
-        watch: Watch,
+        store: Database,
+        watch: CoverageTracker,
         metrics: Metrics,
-        throttle: Throttle,
+        throttle: RateLimiter,
     ) -> None:
         self.listed: dict[str, Instrument] = {}
         self.unknown: list[str] = []
@@ -58,7 +58,7 @@ class Roster:
         self._throttle = throttle
         self._seen = 0
         self._generation = store.generation
-        self._left_out: Sequence[BadRow] = ()
+        self._left_out: Sequence[RejectedRow] = ()
         self._choosing = trio.Lock()
 
     async def load(self) -> None:
@@ -108,7 +108,7 @@ class Roster:
         self._seen, self._generation = now, generation
         return added
 
-    def _leave_out(self, bad: Sequence[BadRow]) -> None:
+    def _leave_out(self, bad: Sequence[RejectedRow]) -> None:
         """Count the entries that are no instruments; log them once while they are the same."""
         for row in bad:
             self._metrics.rows_rejected.labels("instruments", row.reason.value).inc()
@@ -194,7 +194,7 @@ class Roster:
             if symbol not in chosen.symbols:
                 log.info(f"{symbol} is no longer watched: BloFin does not list it any more")
         added = [symbol for symbol in symbols if symbol not in self._watch.histories]
-        fresh = {symbol: History(symbol, self._watch.bar) for symbol in added}
+        fresh = {symbol: SymbolCoverage(symbol, self._watch.bar) for symbol in added}
         for symbol, history in (self._watch.histories | fresh).items():
             if symbol in self.listed:
                 history.list_time = self.listed[symbol].list_time
@@ -204,7 +204,7 @@ class Roster:
         self._watch.histories |= fresh
         return added
 
-    async def _load_coverage(self, histories: dict[str, History]) -> None:
+    async def _load_coverage(self, histories: dict[str, SymbolCoverage]) -> None:
         bar, span = self._watch.bar, self._watch.loading()
         proofs = await self._store.read(
             "load", partial(unavailable.load_proofs, bar=bar, since=span.start)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Trigger(StrEnum):
+class RunTrigger(StrEnum):
     """What began a run. The values are public."""
 
     START = "start"
@@ -13,7 +13,7 @@ class Trigger(StrEnum):
     ONESHOT = "oneshot"
 
 
-class Status(StrEnum):
+class RunStatus(StrEnum):
     """How a run ended. The values are public."""
 
     COMPLETE = "complete"
@@ -23,12 +23,12 @@ class Status(StrEnum):
 
 
 @dataclass(slots=True)
-class Run:
+class BackfillRun:
     """One symbol in one pass; a row of `gap_fill_runs`. Times in ms, coverage from 0 to 1."""
 
     symbol: str
     bar: str
-    trigger: Trigger
+    trigger: RunTrigger
     started: int
     finished: int = 0
     missing_before: int = 0
@@ -42,7 +42,7 @@ class Run:
     last_gap: int | None = None
     coverage_before: float = 1.0
     coverage_after: float = 1.0
-    status: Status = Status.COMPLETE
+    status: RunStatus = RunStatus.COMPLETE
     note: str = ""
     id: int = 0
     """Its number in the table, 0 before it is there; later ones are higher."""

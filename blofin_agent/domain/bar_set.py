@@ -4,28 +4,28 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.time_range import Span, runs
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.time_range import TimeRange, runs
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
+class BarSet:
     """The bars that are held: an immutable bit set over the bar's grid.
 
     Bit `i` of `bits` stands for the bar that opens at `origin + i * bar.ms`. Adding returns a new
     Coverage, so that a reader in another thread always sees a whole one.
     """
 
-    bar: Bar
+    bar: Timeframe
     origin: int = 0
     bits: int = 0
 
     @classmethod
-    def of(cls, bar: Bar, open_times: Iterable[int]) -> "Coverage":
+    def of(cls, bar: Timeframe, open_times: Iterable[int]) -> "BarSet":
         """Return the coverage that holds just these open times."""
         return cls(bar).add(open_times)
 
-    def add(self, open_times: Iterable[int]) -> "Coverage":
+    def add(self, open_times: Iterable[int]) -> "BarSet":
         """Return this coverage with the bars of these open times (ms, on the grid) held."""
         spans = runs(open_times, self.bar)
         if not spans:
@@ -35,28 +35,28 @@ class Coverage:
         bits = self.bits << ((self.origin - origin) // self.bar.ms) if self.bits else 0
         for span in spans:
             bits |= self._mask(span) << ((span.start - origin) // self.bar.ms)
-        return Coverage(self.bar, origin, bits)
+        return BarSet(self.bar, origin, bits)
 
-    def since(self, start: int) -> "Coverage":
+    def since(self, start: int) -> "BarSet":
         """Return this coverage without the bars that open before `start`."""
         behind = (start - self.origin) // self.bar.ms
         if behind <= 0 or not self.bits:
             return self
-        return Coverage(self.bar, start, self.bits >> behind)
+        return BarSet(self.bar, start, self.bits >> behind)
 
-    def within(self, span: Span) -> "Coverage":
+    def within(self, span: TimeRange) -> "BarSet":
         """Return this coverage without the bars outside of the span. Equal ones compare equal."""
-        return Coverage(self.bar, span.start, self._cut(span))
+        return BarSet(self.bar, span.start, self._cut(span))
 
-    def count(self, span: Span) -> int:
+    def count(self, span: TimeRange) -> int:
         """Return how many bars of the span are held."""
         return self._cut(span).bit_count()
 
     def has(self, open_time: int) -> bool:
         """Return whether the bar that opens then is held."""
-        return bool(self._cut(Span(open_time, open_time + self.bar.ms)))
+        return bool(self._cut(TimeRange(open_time, open_time + self.bar.ms)))
 
-    def gaps(self, span: Span) -> list[Span]:
+    def gaps(self, span: TimeRange) -> list[TimeRange]:
         """Return the stretches of the span that are not held, oldest first, none touching."""
         size, bits = span.bars(self.bar), self._cut(span)
         if bits == self._mask(span):
@@ -64,16 +64,16 @@ class Coverage:
         digits = format(bits, f"0{size}b")[::-1]
         step = self.bar.ms
         return [
-            Span(span.start + first * step, span.start + end * step)
+            TimeRange(span.start + first * step, span.start + end * step)
             for first, end in _stretches(digits, "0", "1")
         ]
 
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[TimeRange]:
         """Return the stretches that are held, oldest first, none touching."""
         digits = format(self.bits, "b")[::-1]
         step = self.bar.ms
         return [
-            Span(self.origin + first * step, self.origin + end * step)
+            TimeRange(self.origin + first * step, self.origin + end * step)
             for first, end in _stretches(digits, "1", "0")
         ]
 
@@ -91,13 +91,13 @@ class Coverage:
             return None
         return self.origin + ((self.bits & -self.bits).bit_length() - 1) * self.bar.ms
 
-    def _cut(self, span: Span) -> int:
+    def _cut(self, span: TimeRange) -> int:
         """Return the bits of the span, bit 0 being its first bar."""
         offset = (span.start - self.origin) // self.bar.ms
         bits = self.bits >> offset if offset >= 0 else self.bits << -offset
         return bits & self._mask(span)
 
-    def _mask(self, span: Span) -> int:
+    def _mask(self, span: TimeRange) -> int:
         return _ones(span.bars(self.bar))
 
 

@@ -23,7 +23,7 @@ class Source(StrEnum):
     FILL = "historical_fill"
 
 
-class Bar(StrEnum):
+class Timeframe(StrEnum):
     """A fixed-length bar of BloFin's, by its name on the wire. `1M` has no fixed length."""
 
     M1 = "1m"
@@ -65,7 +65,7 @@ class Candle(NamedTuple):
     volume_quote: float
 
 
-class Reason(StrEnum):
+class RejectReason(StrEnum):
     """Why a wire row is not stored."""
 
     SHAPE = "shape"
@@ -87,15 +87,15 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class BadRow:
+class RejectedRow:
     """A wire row that is no complete candle, with the time it speaks of where that can be read."""
 
-    reason: Reason
+    reason: RejectReason
     text: str
     open_time: int | None = None
 
 
-class Rows(NamedTuple):
+class CandleBatch(NamedTuple):
     """Candles of one symbol from one source."""
 
     symbol: str

@@ -11,9 +11,9 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import NamedTuple, TypeGuard
 
-from blofin_agent.domain.candle import LATEST_MS, Bar, Candle, Source
+from blofin_agent.domain.candle import LATEST_MS, Candle, Source, Timeframe
 from blofin_agent.domain.coverage_blocks import length_ms
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.time_range import TimeRange
 
 Row = tuple[int, float, float, float, float, float, float, float, str]
 """A stored candle: its open time (ms), its seven figures, its source."""
@@ -23,7 +23,7 @@ _MINUS_ZERO = struct.pack("<d", -0.0)
 _SOURCES = frozenset(source.value for source in Source)
 
 
-class Likeness(NamedTuple):
+class BlockDiff(NamedTuple):
     """One block of two stores, compared: that which is copied from, and that which is copied to."""
 
     start: int
@@ -41,7 +41,7 @@ class Likeness(NamedTuple):
     """How many it has that the first one has not."""
 
 
-def compare(ours: Sequence[Row], theirs: Sequence[Row], bar: Bar) -> list[Likeness]:
+def compare(ours: Sequence[Row], theirs: Sequence[Row], bar: Timeframe) -> list[BlockDiff]:
     """Compare two stores' rows of a stretch, both oldest first, block by block of the first's."""
     others = _by_block(theirs, bar)
     return [
@@ -98,24 +98,24 @@ def by_source(rows: Iterable[Row]) -> dict[Source, list[Candle]]:
     return found
 
 
-def reach(time: int, bar: Bar, blocks: int) -> Span:
+def reach(time: int, bar: Timeframe, blocks: int) -> TimeRange:
     """Return the stretch of so many blocks of which the first is that of a time (ms)."""
     length = length_ms(bar)
     start = time // length * length
-    return Span(start, start + blocks * length)
+    return TimeRange(start, start + blocks * length)
 
 
-def _by_block(rows: Iterable[Row], bar: Bar) -> dict[int, list[Row]]:
+def _by_block(rows: Iterable[Row], bar: Timeframe) -> dict[int, list[Row]]:
     length = length_ms(bar)
     return {
         block * length: list(some) for block, some in groupby(rows, lambda row: row[0] // length)
     }
 
 
-def _compare(start: int, ours: list[Row], theirs: list[Row]) -> Likeness:
+def _compare(start: int, ours: list[Row], theirs: list[Row]) -> BlockDiff:
     checked = checksum(ours)
     if len(ours) == len(theirs) and checked is not None and checked == checksum(theirs):
-        return Likeness(start, len(ours), equal=True, lacking=[], different=[], renamed=0, extra=0)
+        return BlockDiff(start, len(ours), equal=True, lacking=[], different=[], renamed=0, extra=0)
     there = {row[0]: row for row in theirs}
     lacking: list[Row] = []
     different: list[tuple[Row, Row]] = []
@@ -128,7 +128,7 @@ def _compare(start: int, ours: list[Row], theirs: list[Row]) -> Likeness:
             different.append((row, other))
         elif row[8] != other[8]:
             renamed += 1
-    return Likeness(
+    return BlockDiff(
         start,
         len(ours),
         equal=False,

@@ -17,7 +17,7 @@ TOLERANCE = SECOND // 2
 """Differences so small (ms) are no step of the clock; the slack of the limits is for those."""
 
 
-class Moment(NamedTuple):
+class WallAndMonotonic(NamedTuple):
     """Now, in ms by two clocks."""
 
     wall: int
@@ -26,53 +26,55 @@ class Moment(NamedTuple):
     """By a clock that nobody sets; where it began means nothing."""
 
 
-class Entry(NamedTuple):
+class LedgerEntry(NamedTuple):
     """A request in the ledger, and when it was let go (ms since the epoch)."""
 
     id: int
     started: int
 
 
-class Seen(NamedTuple):
+class TimePair(NamedTuple):
     """A time (ms) as the ledger has it, and the same by the steady clock."""
 
     started: int
     steady: int
 
 
-class View(NamedTuple):
+class CorrectedLedger(NamedTuple):
     """The ledger as it must be understood now."""
 
     starts: list[int]
     """When recent requests were let go (ms since the epoch, as the clock has it now)."""
     suspension: Suspension
-    moved: list[Entry]
+    moved: list[LedgerEntry]
     """Entries with a wrong time, and the right one."""
-    lost: list[Entry]
+    lost: list[LedgerEntry]
     """Requests that this process knows of and the ledger does not; the ids mean nothing there."""
     old: bool
     """Whether the ledger has entries that no longer matter."""
-    hindsight: "Hindsight"
+    hindsight: "ClockCorrection"
 
 
 @dataclass(frozen=True, slots=True)
-class Hindsight:
+class ClockCorrection:
     """What one process knows of the ledger from looking at it before."""
 
-    seen: Mapping[int, Seen] = field(default_factory=dict)
+    seen: Mapping[int, TimePair] = field(default_factory=dict)
     """The ledger's entries, by id."""
     ahead: int | None = None
     """By how much the machine's clock was ahead of the steady one; None before the first look."""
-    noted: Seen | None = None
+    noted: TimePair | None = None
     """When the suspension in force was."""
-    probe: Seen | None = None
+    probe: TimePair | None = None
     """When that after it was let go."""
 
-    def look(self, entries: Sequence[tuple[int, int]], state: Suspension, now: Moment) -> View:
+    def look(
+        self, entries: Sequence[tuple[int, int]], state: Suspension, now: WallAndMonotonic
+    ) -> CorrectedLedger:
         """Return what the ledger and its suspension mean now. `entries`: as `Entry` has them."""
-        seen: dict[int, Seen] = {}
+        seen: dict[int, TimePair] = {}
         starts: list[int] = []
-        moved: list[Entry] = []
+        moved: list[LedgerEntry] = []
         oldest = now.wall - HORIZON
         for id_, entered in entries:
             started, one = self._now(entered, _same(self.seen.get(id_), entered), now)
@@ -80,17 +82,17 @@ class Hindsight:
                 seen[id_] = one
                 starts.append(started)
                 if one.started != entered:
-                    moved.append(Entry(id_, started))
+                    moved.append(LedgerEntry(id_, started))
         old = len(starts) < len(entries)
         lost = self._lost(entries, now)
         for id_, started in lost:
             seen[id_] = self.seen[id_]
             starts.append(started)
         state, noted, probe = self._suspension(state, now)
-        after = Hindsight(seen, now.wall - now.steady, noted, probe)
-        return View(sorted(starts), state, moved, lost, old, after)
+        after = ClockCorrection(seen, now.wall - now.steady, noted, probe)
+        return CorrectedLedger(sorted(starts), state, moved, lost, old, after)
 
-    def elsewhere(self, entries: Sequence[tuple[int, int]]) -> "Hindsight":
+    def elsewhere(self, entries: Sequence[tuple[int, int]]) -> "ClockCorrection":
         """Return what is known before another ledger, put in this one's place.
 
         `entries`: its own, which another process may have told it already.
@@ -104,23 +106,27 @@ class Hindsight:
         }
         return replace(self, seen=seen)
 
-    def entered(self, entries: Sequence[Entry], lost: Sequence[Entry], now: Moment) -> "Hindsight":
+    def entered(
+        self, entries: Sequence[LedgerEntry], lost: Sequence[LedgerEntry], now: WallAndMonotonic
+    ) -> "ClockCorrection":
         """Return what is known once these were entered, among them all that the ledger had lost."""
         gone = {id_ for id_, _ in lost}
         seen = {id_: one for id_, one in self.seen.items() if id_ not in gone}
         for id_, started in entries:
-            seen[id_] = Seen(started, now.steady - (now.wall - started))
+            seen[id_] = TimePair(started, now.steady - (now.wall - started))
         return replace(self, seen=seen)
 
-    def _now(self, noted: int, known: Seen | None, now: Moment) -> tuple[int, Seen]:
+    def _now(
+        self, noted: int, known: TimePair | None, now: WallAndMonotonic
+    ) -> tuple[int, TimePair]:
         """Return when it was, as the clock has it now, and what is to be known of it."""
         age = self._age(noted, known, now)
         started = now.wall - age
         if abs(started - noted) > TOLERANCE:
-            return started, Seen(started, now.steady - age)
-        return started, known or Seen(noted, now.steady - age)
+            return started, TimePair(started, now.steady - age)
+        return started, known or TimePair(noted, now.steady - age)
 
-    def _age(self, noted: int, known: Seen | None, now: Moment) -> int:
+    def _age(self, noted: int, known: TimePair | None, now: WallAndMonotonic) -> int:
         if known:
             return now.steady - known.steady
         # Noted since we looked last: before the clock was set, if it was, or after that.
@@ -130,7 +136,7 @@ class Hindsight:
             step = 0
         return min((age for age in (by_clock, by_clock - step) if age >= 0), default=0)
 
-    def _lost(self, entries: Sequence[tuple[int, int]], now: Moment) -> list[Entry]:
+    def _lost(self, entries: Sequence[tuple[int, int]], now: WallAndMonotonic) -> list[LedgerEntry]:
         lost = []
         for id_ in self.seen.keys() - {id_ for id_, _ in entries}:
             one = self.seen[id_]
@@ -139,12 +145,12 @@ class Hindsight:
                 started = now.wall - age
                 # The very time that was entered, so that two processes know it for one request.
                 same = abs(started - one.started) <= TOLERANCE
-                lost.append(Entry(id_, one.started if same else started))
+                lost.append(LedgerEntry(id_, one.started if same else started))
         return lost
 
     def _suspension(
-        self, state: Suspension, now: Moment
-    ) -> tuple[Suspension, Seen | None, Seen | None]:
+        self, state: Suspension, now: WallAndMonotonic
+    ) -> tuple[Suspension, TimePair | None, TimePair | None]:
         state = replace(state, share_since=min(state.share_since, now.wall))
         if not state.strikes:
             return state, None, None
@@ -159,6 +165,6 @@ class Hindsight:
         return state, noted_seen, probe_seen
 
 
-def _same(seen: Seen | None, noted: int) -> Seen | None:
+def _same(seen: TimePair | None, noted: int) -> TimePair | None:
     """Return what was seen if it stands there still: else another process put it right."""
     return seen if seen and seen.started == noted else None

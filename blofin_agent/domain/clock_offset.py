@@ -7,7 +7,7 @@ MOST = 61
 """From so many candles the middle is taken: a few that are late or absurd change nothing."""
 
 
-class Skew:
+class ClockOffset:
     """What the newest live candles tell: each comes just after it closed by BloFin's clock."""
 
     def __init__(self) -> None:

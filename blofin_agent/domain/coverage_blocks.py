@@ -7,37 +7,37 @@ since the epoch, and its bit `i` stands for the `i`-th bar that opens in it.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.time_range import Span, runs
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.time_range import TimeRange, runs
 
 BARS = 1_440
 
 
-class Block(NamedTuple):
+class CoverageBlock(NamedTuple):
     """Which bars of a block are stored, and which of these came live, as bits."""
 
     held: int = 0
     live: int = 0
 
-    def entered(self, bits: int, *, live: bool) -> "Block":
+    def entered(self, bits: int, *, live: bool) -> "CoverageBlock":
         """Return the block after these bars were stored, where they were not yet."""
         new = bits & ~self.held
-        return Block(self.held | new, self.live | new if live else self.live)
+        return CoverageBlock(self.held | new, self.live | new if live else self.live)
 
 
-def length_ms(bar: Bar) -> int:
+def length_ms(bar: Timeframe) -> int:
     """Return how long a block of such bars is."""
     return BARS * bar.ms
 
 
-def starts(bar: Bar, span: Span) -> range:
+def starts(bar: Timeframe, span: TimeRange) -> range:
     """Return where the blocks start (ms) that have a part in the span, oldest first."""
     length = length_ms(bar)
     return range(span.start // length * length, span.end, length)
 
 
-def bits_of(bar: Bar, open_times: Iterable[int]) -> dict[int, int]:
+def bits_of(bar: Timeframe, open_times: Iterable[int]) -> dict[int, int]:
     """Return the bits of the bars that open then (ms), by the start of their block."""
     step, length = bar.ms, length_ms(bar)
     found: dict[int, int] = {}
@@ -50,15 +50,15 @@ def bits_of(bar: Bar, open_times: Iterable[int]) -> dict[int, int]:
     return found
 
 
-def join(bar: Bar, bits: Mapping[int, int]) -> Coverage:
+def join(bar: Timeframe, bits: Mapping[int, int]) -> BarSet:
     """Return the coverage that the bits of some blocks make, given by the blocks' starts (ms)."""
     if not bits:
-        return Coverage(bar)
+        return BarSet(bar)
     first, joined = min(bits), 0
     for start, these in bits.items():
         joined |= these << (start - first) // bar.ms
     # The grid of weekly bars does not begin with the epoch, where the blocks' does.
-    return Coverage(bar, bar.floor(first + bar.ms - 1), joined)
+    return BarSet(bar, bar.floor(first + bar.ms - 1), joined)
 
 
 def _ones(first: int, last: int) -> int:

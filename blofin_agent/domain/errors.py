@@ -24,25 +24,25 @@ class Unreachable(ExchangeError):
     outcome = "unreachable"
 
 
-class TimedOut(ExchangeError):
+class RequestTimedOut(ExchangeError):
     """No answer came in time."""
 
     outcome = "timeout"
 
 
-class ServerFault(ExchangeError):
+class ServerError(ExchangeError):
     """BloFin says that it failed: HTTP 5xx, or `code` 500."""
 
     outcome = "server_error"
 
 
-class Invalid(ExchangeError):
+class InvalidResponse(ExchangeError):
     """The answer is not in BloFin's grammar: no JSON, no envelope, rows that were not asked for."""
 
     outcome = "invalid"
 
 
-class Refused(ExchangeError):
+class RequestRejected(ExchangeError):
     """BloFin refused this request, with a `code` of its own."""
 
     outcome = "refused"
@@ -56,7 +56,7 @@ class WrongEnvironment(Exception):
     """BloFin cannot be asked at all as things are set up here. A sentence for a person."""
 
 
-class Stopped(ExchangeError):
+class RequestsSuspended(ExchangeError):
     """All requests of this address must stop for a while."""
 
     outcome = "rate_limited"
@@ -66,13 +66,13 @@ class Stopped(ExchangeError):
         self.retry_after = retry_after
 
 
-class RateLimited(Stopped):
+class RateLimited(RequestsSuspended):
     """HTTP 429. `retry_after`: seconds, where BloFin named them."""
 
     outcome = "rate_limited"
 
 
-class Banned(Stopped):
+class Banned(RequestsSuspended):
     """HTTP 403: the firewall's ban."""
 
     outcome = "banned"

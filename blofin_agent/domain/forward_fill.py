@@ -6,11 +6,11 @@ Only exports use it. What is made up here is never stored, and says what it is.
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.time_range import TimeRange
 
 
-class Row(NamedTuple):
+class FilledRow(NamedTuple):
     """A row of an export: a stored candle, or a synthetic one without a source."""
 
     open_time: int
@@ -25,7 +25,7 @@ class Row(NamedTuple):
     synthetic: bool = False
 
 
-class Walk:
+class ForwardFill:
     """Goes over the stored rows of one symbol, oldest first, and keeps what it has met.
 
     `expected`: where candles should exist. `close`: that of the last candle before, if one is
@@ -34,9 +34,9 @@ class Walk:
     """
 
     def __init__(
-        self, bar: Bar, expected: Span, *, fill: bool = False, close: float | None = None
+        self, bar: Timeframe, expected: TimeRange, *, fill: bool = False, close: float | None = None
     ) -> None:
-        self.missing: list[Span] = []
+        self.missing: list[TimeRange] = []
         """The stretches of `expected` without a candle, oldest first."""
         self.present = 0
         """Candles inside `expected`."""
@@ -47,7 +47,7 @@ class Walk:
         self._close = close
         self._next = expected.start
 
-    def over(self, rows: Iterable[Row]) -> Iterator[Row]:
+    def over(self, rows: Iterable[FilledRow]) -> Iterator[FilledRow]:
         """Yield the rows, and the synthetic ones between and after them."""
         for row in rows:
             if row.open_time >= self._expected.start:
@@ -57,13 +57,13 @@ class Walk:
             self._close = row.close
             yield row
 
-    def end(self) -> Iterator[Row]:
+    def end(self) -> Iterator[FilledRow]:
         """Yield the synthetic rows after the last one."""
         yield from self._without(self._expected.end)
 
-    def _without(self, until: int) -> Iterator[Row]:
+    def _without(self, until: int) -> Iterator[FilledRow]:
         """Note that nothing is held from where the walk stands up to a time (ms)."""
-        gap = Span(self._next, until)
+        gap = TimeRange(self._next, until)
         if not gap:
             return
         self._next = until
@@ -73,4 +73,4 @@ class Walk:
         self.synthetic += gap.bars(self._bar)
         price = self._close
         for time in range(gap.start, gap.end, self._bar.ms):
-            yield Row(time, price, price, price, price, 0.0, 0.0, 0.0, None, True)  # noqa: FBT003
+            yield FilledRow(time, price, price, price, price, 0.0, 0.0, 0.0, None, True)  # noqa: FBT003

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from blofin_agent.domain.candle import BadRow
+from blofin_agent.domain.candle import RejectedRow
 
 
 class Instrument(msgspec.Struct, frozen=True):
@@ -15,10 +15,10 @@ class Instrument(msgspec.Struct, frozen=True):
     state: str
 
 
-class Listed(NamedTuple):
+class InstrumentList(NamedTuple):
     """BloFin's instruments."""
 
     instruments: list[Instrument]
     """Each symbol once, in BloFin's order."""
-    bad: list[BadRow]
+    bad: list[RejectedRow]
     """The other entries, with why: unreadable ones, what can be no symbol, repetitions."""

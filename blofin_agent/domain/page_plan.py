@@ -10,22 +10,24 @@ asks for the next page.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.time_range import Span, runs, subtract
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.time_range import TimeRange, runs, subtract
 
 
-class Page(NamedTuple):
+class PageRequest(NamedTuple):
     """One request: `limit` rows strictly older than `after` (ms)."""
 
     after: int
     limit: int
 
-    def span(self, bar: Bar) -> Span:
+    def span(self, bar: Timeframe) -> TimeRange:
         """Return the stretch it covers if the exchange has all of its rows."""
-        return Span(self.after - self.limit * bar.ms, self.after)
+        return TimeRange(self.after - self.limit * bar.ms, self.after)
 
 
-def next_page(gaps: Sequence[Span], bar: Bar, size: int, newest: int) -> Page | None:
+def next_page(
+    gaps: Sequence[TimeRange], bar: Timeframe, size: int, newest: int
+) -> PageRequest | None:
     """Return the page to ask for first: the newest. None when there are no gaps.
 
     `gaps`: oldest first. `size`: rows a page brings. `newest` (ms): no page starts above it, as
@@ -38,20 +40,20 @@ def next_page(gaps: Sequence[Span], bar: Bar, size: int, newest: int) -> Page | 
         return None
     step = bar.ms
     after = gaps[-1].end
-    reach = Span(after - size * step, after)
+    reach = TimeRange(after - size * step, after)
     lowest = next(wanted.start for gap in gaps if (wanted := gap.meet(reach)))
     spare = size - (after - lowest) // step
     if spare and after + step <= newest:
         after += step
         spare -= 1
     elif not spare and after + step <= newest and _has_room(gaps, bar, size):
-        return Page(after + step, size)
+        return PageRequest(after + step, size)
     if spare:
         lowest -= step
-    return Page(after, (after - lowest) // step)
+    return PageRequest(after, (after - lowest) // step)
 
 
-def _has_room(gaps: Sequence[Span], bar: Bar, size: int) -> bool:
+def _has_room(gaps: Sequence[TimeRange], bar: Timeframe, size: int) -> bool:
     """Return whether the pages over the newest gap, longer than one, may begin a bar above it.
 
     They may when the last of them does not end just where the gap does, and what it reaches below
@@ -63,9 +65,9 @@ def _has_room(gaps: Sequence[Span], bar: Bar, size: int) -> bool:
     return room > 0 and (len(gaps) == 1 or gaps[-2].end <= below)
 
 
-def plan(gaps: Sequence[Span], bar: Bar, size: int, newest: int) -> list[Page]:
+def plan(gaps: Sequence[TimeRange], bar: Timeframe, size: int, newest: int) -> list[PageRequest]:
     """Return the fewest pages that cover the gaps, newest first, if each page comes back whole."""
-    pages: list[Page] = []
+    pages: list[PageRequest] = []
     left = list(gaps)
     while page := next_page(left, bar, size, newest):
         pages.append(page)
@@ -73,7 +75,9 @@ def plan(gaps: Sequence[Span], bar: Bar, size: int, newest: int) -> list[Page]:
     return pages
 
 
-def reached(times: Sequence[int], page: Page, gaps: Sequence[Span], bar: Bar) -> Span:
+def reached(
+    times: Sequence[int], page: PageRequest, gaps: Sequence[TimeRange], bar: Timeframe
+) -> TimeRange:
     """Return the stretch that an answer to `page` speaks of: from its oldest row up to its cursor.
 
     `times`: the open times (ms) of its rows, in any order. A row further below the others than
@@ -90,4 +94,4 @@ def reached(times: Sequence[int], page: Page, gaps: Sequence[Span], bar: Bar) ->
         if low < gaps[-1].end and (low - newest) // bar.ms > rows:
             break
         low = span.start
-    return Span(low, page.after)
+    return TimeRange(low, page.after)

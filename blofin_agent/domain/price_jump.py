@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from operator import itemgetter
 
-from blofin_agent.domain.candle import Bar, Candle
-from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.candle import Candle, Timeframe
+from blofin_agent.domain.candle_page import CandlePage
 
 _high, _low = map(itemgetter, map(Candle._fields.index, ("high", "low")))
 
@@ -19,14 +19,14 @@ NEAR = 60
 """Candles further apart than so many bars are not compared."""
 
 
-def leaps(earlier: Candle, later: Candle, bar: Bar) -> bool:
+def leaps(earlier: Candle, later: Candle, bar: Timeframe) -> bool:
     """Return whether the price leaps from one candle to the other, if they are near in time."""
     if abs(later.open_time - earlier.open_time) > NEAR * bar.ms:
         return False
     return not earlier.close / FACTOR < later.open < earlier.close * FACTOR
 
 
-def has_leap(candles: Sequence[Candle], beside: Sequence[Candle], bar: Bar) -> bool:
+def has_leap(candles: Sequence[Candle], beside: Sequence[Candle], bar: Timeframe) -> bool:
     """Return whether the price leaps between candles, oldest first, or from those `beside` them."""
     if _is_calm(candles, beside):
         return False
@@ -50,7 +50,7 @@ def _is_calm(candles: Sequence[Candle], beside: Sequence[Candle]) -> bool:
     return high < low * FACTOR
 
 
-def agreed(first: Answer, second: Answer) -> Answer:
+def agreed(first: CandlePage, second: CandlePage) -> CandlePage:
     """Return the second answer with those candles alone that the first one gave the same.
 
     Where they differ it is not clean, so what is left out is asked for again.

@@ -106,18 +106,20 @@ class Suspension:
         return Suspension(share=self.share, share_since=now_ms if self.share < 1 else 0)
 
 
-class Refusal(NamedTuple):
+class RateLimitResponse(NamedTuple):
     """A 429, or a 403 when `banned`."""
 
     under: int
-    """The strikes under which its request was let go; see `Suspension`."""
+    """The strikes under which its request was let go; see `SuspensionModel`."""
     reason: str
     banned: bool
     retry_after: float | None
     """What the header Retry-After says, in seconds."""
 
 
-def suspend(state: Suspension, starts: Sequence[int], refusal: Refusal, now_ms: int) -> Suspension:
+def suspend(
+    state: Suspension, starts: Sequence[int], refusal: RateLimitResponse, now_ms: int
+) -> Suspension:
     """Return the suspension after a refusal. `starts`: when recent requests were let go (ms).
 
     `retry_after` is believed when given. Otherwise a 429 lasts as long as the limit that we are

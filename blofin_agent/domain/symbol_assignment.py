@@ -20,7 +20,7 @@ _BITS = 52
 """Of a hash: with one more the middle of the last step would be rounded to 1."""
 
 
-class Member(NamedTuple):
+class AgentRecord(NamedTuple):
     """An agent that lives."""
 
     service: str
@@ -32,7 +32,7 @@ class Member(NamedTuple):
     """Where its page is."""
 
 
-class Shares(NamedTuple):
+class SymbolAssignment(NamedTuple):
     """Who is to keep what."""
 
     mine: frozenset[str]
@@ -40,19 +40,21 @@ class Shares(NamedTuple):
     """Every symbol that somebody who lives wants."""
 
 
-def share_out(service: str, members: Sequence[Member], listed: Mapping[str, Instrument]) -> Shares:
+def share_out(
+    service: str, members: Sequence[AgentRecord], listed: Mapping[str, Instrument]
+) -> SymbolAssignment:
     """Return which symbols are this service's: of each, one of those who want it has it."""
     crowd = Counter(member.egress for member in members)
     chosen = {wanted: choose(wanted, listed).symbols for wanted in {one.wanted for one in members}}
-    wanted_by: dict[str, list[Member]] = {}
+    wanted_by: dict[str, list[AgentRecord]] = {}
     for member in members:
         for symbol in chosen[member.wanted]:
             wanted_by.setdefault(symbol, []).append(member)
     mine = (symbol for symbol, these in wanted_by.items() if owner(symbol, these, crowd) == service)
-    return Shares(frozenset(mine), frozenset(wanted_by))
+    return SymbolAssignment(frozenset(mine), frozenset(wanted_by))
 
 
-def owner(symbol: str, members: Iterable[Member], crowd: Mapping[str, int]) -> str:
+def owner(symbol: str, members: Iterable[AgentRecord], crowd: Mapping[str, int]) -> str:
     """Return who of these keeps a symbol. `crowd`: how many agents each address has."""
     return max(
         (_score(symbol, member.service) / crowd[member.egress], member.service)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import Bar, Candle
-from blofin_agent.domain.time_range import Span, subtract
-from blofin_agent.domain.unavailability import Holes, Proof, prove, refute
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import Candle, Timeframe
+from blofin_agent.domain.time_range import TimeRange, subtract
+from blofin_agent.domain.unavailability import PageHoles, UnavailableRange, prove, refute
 
 GOOD_COVERAGE = 0.995
 WARN_COVERAGE = 0.97
@@ -22,7 +22,7 @@ class Health(StrEnum):
     CRITICAL = "critical"
 
 
-class Count(NamedTuple):
+class CoverageCounts(NamedTuple):
     """A symbol's bars in a window. `unavailable` is the part of `missing` that is proven."""
 
     expected: int
@@ -37,36 +37,36 @@ class Count(NamedTuple):
 
 
 @dataclass(slots=True)
-class History:
+class SymbolCoverage:
     """What is known of one symbol. Changes are whole replacements: other threads may read."""
 
     symbol: str
-    bar: Bar
+    bar: Timeframe
     list_time: int | None = None
     """When it was listed (ms); None when not known: then the whole window is expected."""
-    held: Coverage = field(init=False)
-    live: Coverage = field(init=False)
+    held: BarSet = field(init=False)
+    live: BarSet = field(init=False)
     """Those of the bars held that came over the websocket."""
     newest: Candle | None = None
     """The newest candle that was stored since the start: what further prices are judged by."""
-    proofs: Sequence[Proof] = ()
-    doubted: frozenset[Span] = frozenset()
+    proofs: Sequence[UnavailableRange] = ()
+    doubted: frozenset[TimeRange] = frozenset()
     """Holes that one page showed, and that a second must show too before they are believed."""
     pushed: int = 0
     """When its last push came over the websocket (ms), 0 before the first."""
 
     def __post_init__(self) -> None:
-        self.held = Coverage(self.bar)
-        self.live = Coverage(self.bar)
+        self.held = BarSet(self.bar)
+        self.live = BarSet(self.bar)
 
-    def expected(self, window: Span) -> Span:
+    def expected(self, window: TimeRange) -> TimeRange:
         """Return the part of the window in which candles can exist: `max(start, listTime)` on."""
         if self.list_time is None or self.list_time <= window.start:
             return window
         first = self.bar.floor(self.list_time + self.bar.ms - 1)
-        return window.meet(Span(first, max(first, window.end)))
+        return window.meet(TimeRange(first, max(first, window.end)))
 
-    def count(self, window: Span) -> Count:
+    def count(self, window: TimeRange) -> CoverageCounts:
         """Count the bars of the window."""
         expected = self.expected(window)
         total = expected.bars(self.bar)
@@ -76,13 +76,13 @@ class History:
             for proof in self.proofs
             if (shared := proof.span.meet(expected))
         )
-        return Count(total, present, total - present, unavailable)
+        return CoverageCounts(total, present, total - present, unavailable)
 
-    def missing(self, window: Span) -> list[Span]:
+    def missing(self, window: TimeRange) -> list[TimeRange]:
         """Return the gaps of the window, proven or not, oldest first."""
         return self.held.gaps(self.expected(window))
 
-    def gaps(self, window: Span, now_ms: int) -> list[Span]:
+    def gaps(self, window: TimeRange, now_ms: int) -> list[TimeRange]:
         """Return the gaps to ask for: those missing, less proofs that need no check yet."""
         gaps = self.missing(window)
         if gaps:
@@ -91,11 +91,11 @@ class History:
                     gaps = subtract(gaps, proof.span)
         return gaps
 
-    def unavailable(self, window: Span) -> list[Span]:
+    def unavailable(self, window: TimeRange) -> list[TimeRange]:
         """Return the stretches of the window that are proven not to exist, oldest first."""
         return [shared for proof in self.proofs if (shared := proof.span.meet(window))]
 
-    def live_share(self, window: Span) -> float | None:
+    def live_share(self, window: TimeRange) -> float | None:
         """Return the share of the bars held in the window that came live; None without any."""
         held = self.held.count(window)
         return self.live.count(window) / held if held else None
@@ -108,7 +108,7 @@ class History:
         """Return those of the candles, oldest first, that are not held."""
         if not candles:
             return candles
-        span = Span(candles[0].open_time, candles[-1].open_time + self.bar.ms)
+        span = TimeRange(candles[0].open_time, candles[-1].open_time + self.bar.ms)
         if not self.held.count(span):
             return candles
         return [candle for candle in candles if not self.held.has(candle.open_time)]
@@ -124,12 +124,12 @@ class History:
         self.held = self.held.add(times)
         if not self.proofs or not times:
             return False
-        proofs = refute(self.proofs, Coverage.of(self.bar, times).spans())
+        proofs = refute(self.proofs, BarSet.of(self.bar, times).spans())
         changed = proofs != list(self.proofs)
         self.proofs = proofs
         return changed
 
-    def learn(self, found: Holes, now_ms: int) -> bool:
+    def learn(self, found: PageHoles, now_ms: int) -> bool:
         """Enter the holes that a page showed. Return whether any was proven that is not held."""
         proven = found.sure + [span for span in found.doubtful if span in self.doubted]
         self.doubted = self.doubted.difference(proven).union(found.doubtful)

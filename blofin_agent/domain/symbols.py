@@ -11,7 +11,7 @@ from blofin_agent.domain.instrument import Instrument
 _WILD = frozenset("*?[")
 
 
-class Chosen(NamedTuple):
+class SymbolSelection(NamedTuple):
     """The symbols a setting names: those to watch, and those of them that BloFin does not list."""
 
     symbols: list[str]
@@ -23,7 +23,7 @@ def needs_listing(wanted: Sequence[str]) -> bool:
     return any(name == "all" or _is_pattern(name) for name in wanted)
 
 
-def choose(wanted: Sequence[str], listed: Mapping[str, Instrument]) -> Chosen:
+def choose(wanted: Sequence[str], listed: Mapping[str, Instrument]) -> SymbolSelection:
     """Return the symbols that `wanted` names: names, `all`, or patterns such as `*-USDT`.
 
     Patterns and `all` mean the live ones in `listed`. A name is taken as it stands, and is
@@ -41,7 +41,7 @@ def choose(wanted: Sequence[str], listed: Mapping[str, Instrument]) -> Chosen:
             symbols[name] = None
             if listed and name not in listed:
                 unknown.append(name)
-    return Chosen(list(symbols), unknown)
+    return SymbolSelection(list(symbols), unknown)
 
 
 def complain(symbol: str, listed: Collection[str]) -> str:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.time_range import Span, shared
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Timeframe
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange, shared
 
 _STEPS = (
     *(minutes * MINUTE for minutes in (1, 2, 3, 5, 6, 10, 15, 20, 30)),
@@ -16,7 +16,7 @@ _STEPS = (
 """Lengths (ms) of a column that a person reads well; beyond them, whole days."""
 
 
-class Cell(NamedTuple):
+class ColumnCounts(NamedTuple):
     """The bars of one column, told apart. `missing` are those that are not proven unavailable."""
 
     held: int
@@ -25,27 +25,27 @@ class Cell(NamedTuple):
     unlisted: int
 
 
-class Cells(NamedTuple):
+class TimelineRun(NamedTuple):
     """`columns` neighbouring columns from `first` on with the same content."""
 
     first: int
     columns: int
-    cell: Cell
+    cell: ColumnCounts
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class Timeline:
     """A window in columns. `bars`: how many open in each; `whole`: a strip that holds them all."""
 
-    window: Span
-    bar: Bar
-    columns: Sequence[Span]
+    window: TimeRange
+    bar: Timeframe
+    columns: Sequence[TimeRange]
     starts: Sequence[int]
     bars: Sequence[int]
-    whole: Sequence[Cells]
+    whole: Sequence[TimelineRun]
 
 
-def grid(window: Span, bar: Bar, most: int) -> Grid:
+def grid(window: TimeRange, bar: Timeframe, most: int) -> Timeline:
     """Return the window in at most `most` columns of equal length, oldest first.
 
     They lie on a grid of their own in time, so that they stay where they are while the window
@@ -53,13 +53,17 @@ def grid(window: Span, bar: Bar, most: int) -> Grid:
     """
     step, anchor = _step(window, bar, most), bar.floor(0)
     first = anchor + (window.start - anchor) // step * step
-    columns = [Span(start, start + step).meet(window) for start in range(first, window.end, step)]
+    columns = [
+        TimeRange(start, start + step).meet(window) for start in range(first, window.end, step)
+    ]
     bars = [column.bars(bar) for column in columns]
     starts = [column.start for column in columns]
-    return Grid(window, bar, columns, starts, bars, _join(Cell(total, 0, 0, 0) for total in bars))
+    return Timeline(
+        window, bar, columns, starts, bars, _join(ColumnCounts(total, 0, 0, 0) for total in bars)
+    )
 
 
-def strip(history: History, over: Grid) -> Sequence[Cells]:
+def strip(history: SymbolCoverage, over: Timeline) -> Sequence[TimelineRun]:
     """Return what the columns hold, neighbours of the same content joined, oldest first."""
     expected = history.expected(over.window)
     gaps = history.missing(over.window)
@@ -70,12 +74,12 @@ def strip(history: History, over: Grid) -> Sequence[Cells]:
     proven = shared(gaps, [proof.span for proof in history.proofs])
     lacking, known, unlisted = (_spread(spans, over) for spans in (gaps, proven, before))
     return _join(
-        Cell(total - gone - early, gone - sure, sure, early)
+        ColumnCounts(total - gone - early, gone - sure, sure, early)
         for total, gone, sure, early in zip(over.bars, lacking, known, unlisted, strict=True)
     )
 
 
-def _spread(spans: Iterable[Span], over: Grid) -> list[int]:
+def _spread(spans: Iterable[TimeRange], over: Timeline) -> list[int]:
     """Return how many bars of the spans, which lie in the window, open in each column."""
     found = [0] * len(over.columns)
     for span in spans:
@@ -87,20 +91,20 @@ def _spread(spans: Iterable[Span], over: Grid) -> list[int]:
     return found
 
 
-def _join(cells: Iterable[Cell]) -> list[Cells]:
-    found: list[Cells] = []
+def _join(cells: Iterable[ColumnCounts]) -> list[TimelineRun]:
+    found: list[TimelineRun] = []
     last, first, number = None, 0, 0
     for number, cell in enumerate(cells):
         if cell != last:
             if last is not None:
-                found.append(Cells(first, number - first, last))
+                found.append(TimelineRun(first, number - first, last))
             last, first = cell, number
     if last is not None:
-        found.append(Cells(first, number + 1 - first, last))
+        found.append(TimelineRun(first, number + 1 - first, last))
     return found
 
 
-def _step(window: Span, bar: Bar, most: int) -> int:
+def _step(window: TimeRange, bar: Timeframe, most: int) -> int:
     """Return the shortest good length (ms) of a column: a multiple of the bar."""
     least = -(-(window.end - window.start) // max(1, most - 1))
     for step in _STEPS:

@@ -10,7 +10,7 @@ AHEAD_MS = MINUTE
 """How far the machine's clock may be behind BloFin's before a trade looks impossible."""
 
 
-class Tick(NamedTuple):
+class Trade(NamedTuple):
     """One trade. `ts` in ms since the epoch; `size` in contracts; `side` is buy or sell."""
 
     trade_id: str

@@ -4,32 +4,32 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from blofin_agent.domain.candle import DAY, HOUR, Bar
-from blofin_agent.domain.time_range import Span, runs, subtract
+from blofin_agent.domain.candle import DAY, HOUR, Timeframe
+from blofin_agent.domain.time_range import TimeRange, runs, subtract
 
 RECHECK = (HOUR, 6 * HOUR, DAY, 7 * DAY)
 """How long (ms) a proof is believed before the exchange is asked again; the last one for ever."""
 
 
-class Proof(NamedTuple):
+class UnavailableRange(NamedTuple):
     """A stretch that the exchange was seen not to have. Times in ms; `checks` counts proofs."""
 
-    span: Span
+    span: TimeRange
     proven_at: int
     checks: int
     next_check: int
 
 
-class Holes(NamedTuple):
+class PageHoles(NamedTuple):
     """The stretches between two rows of one page, oldest first."""
 
-    sure: list[Span]
-    doubtful: list[Span]
+    sure: list[TimeRange]
+    doubtful: list[TimeRange]
     """As long as the page itself or longer: one stray row far away would condemn everything in
     between. It takes a second page that says the same."""
 
 
-def holes(times: Iterable[int], bar: Bar) -> Holes:
+def holes(times: Iterable[int], bar: Timeframe) -> PageHoles:
     """Return the stretches that a page shows to be empty: with rows of it on both sides.
 
     `times`: the open times of all rows of the page, complete or not, in any order. The page's
@@ -37,14 +37,16 @@ def holes(times: Iterable[int], bar: Bar) -> Holes:
     """
     spans = runs(times, bar)
     rows = sum(span.bars(bar) for span in spans)
-    found = Holes([], [])
+    found = PageHoles([], [])
     for older, newer in pairwise(spans):
-        hole = Span(older.end, newer.start)
+        hole = TimeRange(older.end, newer.start)
         (found.sure if hole.bars(bar) < rows else found.doubtful).append(hole)
     return found
 
 
-def prove(proofs: Sequence[Proof], found: Iterable[Span], now_ms: int) -> list[Proof]:
+def prove(
+    proofs: Sequence[UnavailableRange], found: Iterable[TimeRange], now_ms: int
+) -> list[UnavailableRange]:
     """Return the proofs with the holes `found` now: new ones added, known ones confirmed.
 
     A confirmed one is believed for longer, by `RECHECK`, once its check was due: to be seen again
@@ -53,7 +55,7 @@ def prove(proofs: Sequence[Proof], found: Iterable[Span], now_ms: int) -> list[P
     """
     result = list(proofs)
     for hole in found:
-        kept: list[Proof] = []
+        kept: list[UnavailableRange] = []
         fresh = [hole]
         for proof in result:
             shared = proof.span.meet(hole)
@@ -71,7 +73,7 @@ def prove(proofs: Sequence[Proof], found: Iterable[Span], now_ms: int) -> list[P
     return sorted(result)
 
 
-def refute(proofs: Sequence[Proof], held: Iterable[Span]) -> list[Proof]:
+def refute(proofs: Sequence[UnavailableRange], held: Iterable[TimeRange]) -> list[UnavailableRange]:
     """Return the proofs without the time of rows that came after all."""
     result = list(proofs)
     for span in held:
@@ -79,5 +81,7 @@ def refute(proofs: Sequence[Proof], held: Iterable[Span]) -> list[Proof]:
     return result
 
 
-def _proof(span: Span, proven_at: int, checks: int, now_ms: int) -> Proof:
-    return Proof(span, proven_at, checks, now_ms + RECHECK[min(checks, len(RECHECK)) - 1])
+def _proof(span: TimeRange, proven_at: int, checks: int, now_ms: int) -> UnavailableRange:
+    return UnavailableRange(
+        span, proven_at, checks, now_ms + RECHECK[min(checks, len(RECHECK)) - 1]
+    )

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from blofin_agent.domain import unavailability
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import Bar, Candle
-from blofin_agent.domain.candle_page import Answer
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import Candle, Timeframe
+from blofin_agent.domain.candle_page import CandlePage
+from blofin_agent.domain.time_range import TimeRange
 
 FIELDS = Candle._fields[1:]
 """What is compared: all but the open time, as the doubles that the wire's text gives."""
 
 
-class Difference(NamedTuple):
+class CandleDifference(NamedTuple):
     """A stored candle, and what BloFin gives for its open time: None when it has none."""
 
     stored: Candle
@@ -42,7 +42,7 @@ class Comparison(NamedTuple):
 
     equal: list[int]
     """Open times (ms) of those that BloFin gives with the same figures."""
-    differences: list[Difference]
+    differences: list[CandleDifference]
     """Those that it gives otherwise, and those that it does not have."""
     missing: list[Candle]
     """What it gives and is not stored."""
@@ -51,7 +51,7 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    stored: Iterable[Candle], answer: Answer, asked: Sequence[Span], bar: Bar
+    stored: Iterable[Candle], answer: CandlePage, asked: Sequence[TimeRange], bar: Timeframe
 ) -> Comparison:
     """Compare the stored candles of the spans `asked` with a page that speaks of them.
 
@@ -67,40 +67,40 @@ def compare(
         if not _inside(candle.open_time, asked):
             continue
         if theirs is not None:
-            difference = Difference(candle, theirs)
+            difference = CandleDifference(candle, theirs)
             if difference.fields:
                 result.differences.append(difference)
             else:
                 result.equal.append(candle.open_time)
         elif answer.clean and _inside(candle.open_time, holes):
-            result.differences.append(Difference(candle, None))
+            result.differences.append(CandleDifference(candle, None))
         else:
             result.unsure.append(candle)
     result.missing.extend(left[time] for time in sorted(left) if _inside(time, asked))
     return result
 
 
-def widen(spans: Iterable[Span], by_ms: int, newest: int) -> list[Span]:
+def widen(spans: Iterable[TimeRange], by_ms: int, newest: int) -> list[TimeRange]:
     """Return the spans (oldest first) longer by `by_ms` on both sides, up to `newest`, joined.
 
     A page over them has rows around what is asked for, so that it can say that there is nothing.
     """
-    wide: list[Span] = []
+    wide: list[TimeRange] = []
     for span in spans:
         start, end = span.start - by_ms, max(span.end, min(span.end + by_ms, newest))
         if wide and start <= wide[-1].end:
-            wide[-1] = Span(wide[-1].start, max(wide[-1].end, end))
+            wide[-1] = TimeRange(wide[-1].start, max(wide[-1].end, end))
         else:
-            wide.append(Span(start, end))
+            wide.append(TimeRange(start, end))
     return wide
 
 
-def _inside(time: int, spans: Iterable[Span]) -> bool:
+def _inside(time: int, spans: Iterable[TimeRange]) -> bool:
     return any(span.start <= time < span.end for span in spans)
 
 
 @dataclass(slots=True)
-class Doubts:
+class PendingMismatches:
     """Stored candles that did not agree with BloFin, by open time (ms), until that is settled."""
 
     said: dict[int, Candle | None] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Doubts:
     unsure: set[int] = field(default_factory=set)
     """Those of which an answer said nothing that could be believed."""
 
-    def settle(self, found: Comparison) -> list[Difference]:
+    def settle(self, found: Comparison) -> list[CandleDifference]:
         """Take in what a page says; return the differences that two answers agree on.
 
         One answer is enough for a candle that is equal: what was said before was garbled.
@@ -137,26 +137,26 @@ class Doubts:
         self.unsure.discard(time)
 
 
-def whole(held: Coverage, window: Span, size: int) -> list[Span]:
+def whole(held: BarSet, window: TimeRange, size: int) -> list[TimeRange]:
     """Return the stretches of the window that are stored, oldest first.
 
     A gap shorter than a page (of `size` rows) belongs to them: what BloFin has there is seen.
     """
-    joined: list[Span] = []
+    joined: list[TimeRange] = []
     for span in held.spans():
         part = span.meet(window)
         if not part:
             continue
-        if joined and Span(joined[-1].end, part.start).bars(held.bar) < size:
-            joined[-1] = Span(joined[-1].start, part.end)
+        if joined and TimeRange(joined[-1].end, part.start).bars(held.bar) < size:
+            joined[-1] = TimeRange(joined[-1].start, part.end)
         else:
             joined.append(part)
     return joined
 
 
 def stretches(
-    times: Sequence[int], bar: Bar, size: int, pages: int, draw: Callable[[int, int], int]
-) -> list[Span]:
+    times: Sequence[int], bar: Timeframe, size: int, pages: int, draw: Callable[[int, int], int]
+) -> list[TimeRange]:
     """Return at most `pages` stretches, each of at most `size` bars, oldest first, none shared.
 
     `times`: the open times (ms) stored, oldest first: cut into as many parts of the same number,
@@ -169,5 +169,5 @@ def stretches(
             continue
         last = draw(low + min(size, high - low) - 1, high - 1)
         end = times[last] + bar.ms
-        found.append(Span(max(times[low], end - size * bar.ms), end))
+        found.append(TimeRange(max(times[low], end - size * bar.ms), end))
     return found

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import httpx
 
-from blofin_agent.domain.errors import Invalid
+from blofin_agent.domain.errors import InvalidResponse
 from blofin_agent.domain.sanitize import shorten
 
 ENCODING = "gzip"
@@ -24,7 +24,9 @@ async def read_body(response: httpx.Response, most: int) -> bytes:
     """
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in (*_PLAIN, ENCODING):
-        raise Invalid(f"BloFin's answer is encoded as {shorten(encoding, 40)!r}, not {ENCODING}")
+        raise InvalidResponse(
+            f"BloFin's answer is encoded as {shorten(encoding, 40)!r}, not {ENCODING}"
+        )
     unzip = None if encoding in _PLAIN else zlib.decompressobj(_GZIP)
     body, came = bytearray(), 0
     async for part in response.aiter_raw():
@@ -32,9 +34,9 @@ async def read_body(response: httpx.Response, most: int) -> bytes:
         room = most + 1 - len(body)
         body += part if unzip is None else _unzip(unzip.decompress, part, room)
         if max(came, len(body)) > most:
-            raise Invalid(f"BloFin's answer is longer than {most} bytes")
+            raise InvalidResponse(f"BloFin's answer is longer than {most} bytes")
     if unzip is not None and came and not unzip.eof:
-        raise Invalid("BloFin's answer cannot be read: its end is missing")
+        raise InvalidResponse("BloFin's answer cannot be read: its end is missing")
     return bytes(body)
 
 
@@ -43,4 +45,4 @@ def _unzip(decompress: Callable[[bytes, int], bytes], part: bytes, room: int) ->
     try:
         return decompress(part, room)
     except zlib.error as error:
-        raise Invalid(f"BloFin's answer cannot be read: {error}") from None
+        raise InvalidResponse(f"BloFin's answer cannot be read: {error}") from None

@@ -7,22 +7,22 @@ from typing import Any
 import httpx
 import trio
 
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.candle_page import CandlePage
 from blofin_agent.domain.errors import (
     Banned,
-    Invalid,
+    InvalidResponse,
     RateLimited,
-    Refused,
-    ServerFault,
-    TimedOut,
+    RequestRejected,
+    RequestTimedOut,
+    ServerError,
     Unreachable,
     WrongEnvironment,
 )
-from blofin_agent.domain.instrument import Listed
-from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.instrument import InstrumentList
+from blofin_agent.domain.page_plan import PageRequest
 from blofin_agent.domain.sanitize import shorten
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.exchange.bounded_body import ENCODING, read_body
 from blofin_agent.protocol.instruments import parse_instruments
 from blofin_agent.protocol.rest import open_envelope, parse_page
@@ -33,7 +33,7 @@ MAX_BYTES = 16 * 1024 * 1024
 _OK, _BAD_REQUEST, _FORBIDDEN, _TOO_MANY, _SERVER = 200, 400, 403, 429, 500
 
 
-class Rest:
+class RestClient:
     """BloFin's REST interface. `clock` gives ms since the epoch."""
 
     def __init__(
@@ -46,8 +46,8 @@ class Rest:
         """When the last request really went out, by trio's clock, in seconds."""
 
     async def candles(
-        self, symbol: str, bar: Bar, page: Page, wanted: Span, closed_before: int
-    ) -> Answer:
+        self, symbol: str, bar: Timeframe, page: PageRequest, wanted: TimeRange, closed_before: int
+    ) -> CandlePage:
         """Fetch one page of candles; see `answers.parse_page`. Raises ExchangeError."""
         body = await self._get(
             "/api/v1/market/candles",
@@ -60,7 +60,7 @@ class Rest:
         )
         return parse_page(body, bar, wanted, closed_before)
 
-    async def instruments(self) -> Listed:
+    async def instruments(self) -> InstrumentList:
         """Fetch all instruments. Raises ExchangeError."""
         return parse_instruments(await self._get("/api/v1/market/instruments", {}))
 
@@ -72,9 +72,9 @@ class Rest:
                 ) as response:
                     return await self._judge(response)
         except (trio.TooSlowError, httpx.TimeoutException):
-            raise TimedOut(f"BloFin did not answer within {self._deadline_s:g} s") from None
+            raise RequestTimedOut(f"BloFin did not answer within {self._deadline_s:g} s") from None
         except (httpx.DecodingError, httpx.InvalidURL) as error:
-            raise Invalid(f"BloFin's answer cannot be read: {_reason(error)}") from None
+            raise InvalidResponse(f"BloFin's answer cannot be read: {_reason(error)}") from None
         except httpx.TransportError as error:
             raise Unreachable(
                 f"cannot reach BloFin at {self._client.base_url.host}: {_reason(error)}"
@@ -96,14 +96,16 @@ class Rest:
                 "BloFin's firewall refuses this address (403)", self._retry_after(response)
             )
         if status >= _SERVER:
-            raise ServerFault(f"BloFin reports a fault of its own (HTTP {status})")
+            raise ServerError(f"BloFin reports a fault of its own (HTTP {status})")
         if status >= _BAD_REQUEST:
             try:
                 open_envelope(await read_body(response, MAX_BYTES))
-            except Invalid:
-                raise Refused(str(status), f"HTTP {status}") from None
+            except InvalidResponse:
+                raise RequestRejected(str(status), f"HTTP {status}") from None
         if status != _OK:
-            raise Invalid(f"BloFin answered with HTTP {status}, which is not in its documentation")
+            raise InvalidResponse(
+                f"BloFin answered with HTTP {status}, which is not in its documentation"
+            )
         return await read_body(response, MAX_BYTES)
 
     def _retry_after(self, response: httpx.Response) -> float | None:

@@ -20,7 +20,7 @@ _FIRST_BYTES = 4 * 1024
 
 
 async def shake_hands(
-    nursery: trio.Nursery, stream: "Bounded", host: str, resource: str
+    nursery: trio.Nursery, stream: "BoundedStream", host: str, resource: str
 ) -> WebSocketConnection:
     """Open a websocket. Raises what trio-websocket does, and whatever its parser trips over."""
     connection = await wrap_client_stream(
@@ -36,7 +36,7 @@ async def shake_hands(
     return connection
 
 
-class Bounded(trio.abc.Stream):
+class BoundedStream(trio.abc.Stream):
     """A stream that breaks once more than `most` bytes came in, until `trust` is called.
 
     What answers a websocket's handshake is kept in memory until its end.

@@ -20,8 +20,8 @@ from trio_websocket import (
 )
 
 from blofin_agent.domain.sanitize import shorten
-from blofin_agent.exchange.websocket_handshake import Bounded, shake_hands
-from blofin_agent.protocol.subscriptions import Due, Subscriptions
+from blofin_agent.exchange.websocket_handshake import BoundedStream, shake_hands
+from blofin_agent.protocol.subscriptions import DueMessages, Subscriptions
 from blofin_agent.protocol.websocket import PING, Frame, decode_frame, subscribe_messages
 
 Loss = Literal["closed", "rejected", "unreachable", "timeout", "silent", "stale"]
@@ -32,7 +32,7 @@ _BROKEN = (ConnectionClosed, OSError, trio.BrokenResourceError, trio.ClosedResou
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class SessionTiming:
     """How patient a session is, in seconds."""
 
     connect_s: float = 10.0
@@ -46,7 +46,7 @@ class Timing:
     leave_s: float = 2.0
 
 
-class FeedLost(Exception):
+class FeedDisconnected(Exception):
     """The session is over. `reason` is the metric's label; `status` an HTTP status if refused."""
 
     def __init__(self, reason: Loss, text: str, status: int | None = None) -> None:
@@ -63,11 +63,11 @@ async def session(
     opened: Callable[[], None],
     handle: Callable[[Frame, float], None],
     per_message: int,
-    timing: Timing,
+    timing: SessionTiming,
 ) -> None:
     """Run one session until it is lost; always ends by raising FeedLost, or by cancellation."""
-    lost, left = FeedLost("closed", "the connection ended"), None
-    stream = Bounded(await _connect(url, timing))
+    lost, left = FeedDisconnected("closed", "the connection ended"), None
+    stream = BoundedStream(await _connect(url, timing))
     # Ours to close: trio-websocket leaves the socket of a refused handshake open.
     try:
         async with trio.open_nursery() as nursery:
@@ -81,23 +81,25 @@ async def session(
             nursery.cancel_scope.cancel()
     except* ConnectionRejected as group:
         status = _first(group).status_code
-        lost = FeedLost("rejected", f"BloFin refused the connection (HTTP {status})", status)
+        lost = FeedDisconnected(
+            "rejected", f"BloFin refused the connection (HTTP {status})", status
+        )
     except* trio.TooSlowError:
-        lost = FeedLost("timeout", f"no websocket handshake within {timing.connect_s:g} s")
+        lost = FeedDisconnected("timeout", f"no websocket handshake within {timing.connect_s:g} s")
     except* (HandshakeError, *_BROKEN) as group:
-        lost = FeedLost("closed", f"the connection broke: {_told(_first(group))}")
+        lost = FeedDisconnected("closed", f"the connection broke: {_told(_first(group))}")
     except* Exception:
         # The library alone was at work. Before the session an answer that is no HTTP makes it fail,
         # and while it leaves a ping, which it may not answer any more.
         if stream.trusted and left is None:
             raise
-        lost = FeedLost("closed", "what BloFin answers is no websocket handshake")
+        lost = FeedDisconnected("closed", "what BloFin answers is no websocket handshake")
     finally:
         await trio.aclose_forcefully(stream)
     raise left or lost
 
 
-async def _connect(url: str, timing: Timing) -> _Stream:
+async def _connect(url: str, timing: SessionTiming) -> _Stream:
     """Open the TCP or TLS connection. Raises FeedLost."""
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "wss"
@@ -117,11 +119,11 @@ async def _connect(url: str, timing: Timing) -> _Stream:
                 raise
             return stream
     except trio.TooSlowError:
-        raise FeedLost(
+        raise FeedDisconnected(
             "timeout", f"cannot reach BloFin at {host} within {timing.connect_s:g} s"
         ) from None
     except (OSError, UnicodeError, trio.BrokenResourceError) as error:
-        raise FeedLost(
+        raise FeedDisconnected(
             "unreachable", f"cannot reach BloFin at {host}: {_told(error.__cause__ or error)}"
         ) from None
 
@@ -142,7 +144,7 @@ def _first(group: BaseExceptionGroup[E]) -> E:
 
 
 @dataclass(slots=True)
-class _Heard:
+class _LastMessage:
     """When the last message came, by trio's clock, in seconds."""
 
     at: float
@@ -154,14 +156,14 @@ async def _talk(
     subscriptions: Subscriptions,
     handle: Callable[[Frame, float], None],
     per_message: int,
-    timing: Timing,
-) -> FeedLost:
+    timing: SessionTiming,
+) -> FeedDisconnected:
     """Read and keep the subscriptions until the session is lost; return why.
 
     No error crosses the nursery: each task says why it ends, and the first one counts.
     """
-    reasons: list[FeedLost] = []
-    heard = _Heard(trio.current_time())
+    reasons: list[FeedDisconnected] = []
+    heard = _LastMessage(trio.current_time())
 
     async with trio.open_nursery() as nursery:
 
@@ -181,14 +183,14 @@ async def _talk(
 
 
 async def _read(
-    connection: WebSocketConnection, handle: Callable[[Frame, float], None], heard: _Heard
-) -> FeedLost:
+    connection: WebSocketConnection, handle: Callable[[Frame, float], None], heard: _LastMessage
+) -> FeedDisconnected:
     # Without a deadline of its own, which would cost as much as all the rest: `_keep` has it.
     while True:
         try:
             message = await connection.get_message()
         except _BROKEN as error:
-            return FeedLost("closed", f"BloFin closed the connection ({_told(error)})")
+            return FeedDisconnected("closed", f"BloFin closed the connection ({_told(error)})")
         now = heard.at = trio.current_time()
         handle(decode_frame(message), now)
 
@@ -198,18 +200,18 @@ async def _keep(
     channel: str,
     subscriptions: Subscriptions,
     per_message: int,
-    timing: Timing,
-    heard: _Heard,
-) -> FeedLost:
+    timing: SessionTiming,
+    heard: _LastMessage,
+) -> FeedDisconnected:
     patience_s = timing.ping_every_s + timing.pong_within_s
     pinged = trio.current_time()
     while True:
         now = trio.current_time()
         if now - heard.at >= patience_s:
-            return FeedLost("silent", f"nothing came for {patience_s:g} s, not even a pong")
+            return FeedDisconnected("silent", f"nothing came for {patience_s:g} s, not even a pong")
         due = subscriptions.due(now)
         if due.lost:
-            return FeedLost("stale", due.lost)
+            return FeedDisconnected("stale", due.lost)
         messages = _messages(due, channel, per_message)
         if now - pinged >= timing.ping_every_s:
             messages.append(PING)
@@ -219,13 +221,13 @@ async def _keep(
                 with trio.fail_after(timing.send_s):
                     await connection.send_message(message)
         except _BROKEN as error:
-            return FeedLost("closed", f"BloFin closed the connection ({_told(error)})")
+            return FeedDisconnected("closed", f"BloFin closed the connection ({_told(error)})")
         except trio.TooSlowError:
-            return FeedLost("silent", "a message could not be sent")
+            return FeedDisconnected("silent", "a message could not be sent")
         await trio.sleep(timing.tick_s)
 
 
-def _messages(due: Due, channel: str, per_message: int) -> list[str]:
+def _messages(due: DueMessages, channel: str, per_message: int) -> list[str]:
     return [
         *subscribe_messages(due.leave, channel, per_message=per_message, op="unsubscribe"),
         *subscribe_messages(due.subscribe, channel, per_message=per_message),

@@ -18,20 +18,20 @@ import trio
 from blofin_agent.domain import symbol_assignment as shares
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.rate_limit import Limit
-from blofin_agent.domain.symbol_assignment import Member, Shares
-from blofin_agent.fleet.status import Crew
+from blofin_agent.domain.symbol_assignment import AgentRecord, SymbolAssignment
+from blofin_agent.fleet.status import FleetStatus
 from blofin_agent.runtime.format import plural
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import fleet as stored
-from blofin_agent.store.tables.fleet import Me, Superseded
+from blofin_agent.store.tables.fleet import AgentIdentity, NameTaken
 
 log = structlog.get_logger()
 
 Keep = Callable[[frozenset[str]], Awaitable[None]]
 
 
-class Listing(Protocol):
+class InstrumentListing(Protocol):
     """BloFin's instruments, as the roster knows them."""
 
     listed: dict[str, Instrument]
@@ -40,18 +40,18 @@ class Listing(Protocol):
         """Read the stored list if it was read at BloFin since ours was; return whether it was."""
 
 
-class Fleet:
+class FleetMembership:
     """One member of a fleet. `listing` knows BloFin's instruments."""
 
     def __init__(
         self,
-        store: Store,
-        me: Me,
-        listing: Listing,
+        store: Database,
+        me: AgentIdentity,
+        listing: InstrumentListing,
     ) -> None:
         self.owned: frozenset[str] = frozenset()
         """The symbols that are ours to keep complete."""
-        self.members: list[Member] = []
+        self.members: list[AgentRecord] = []
         self.settled = trio.Event()
         """Set once we have our share of the symbols for the first time."""
         self.orphaned = 0
@@ -67,7 +67,7 @@ class Fleet:
         self._steady = trio.lowlevel.current_clock().current_time
         self._until = -1.0
         """When our lease is over, by that clock; a little before the server finds so."""
-        self._shares = Shares(frozenset(), frozenset())
+        self._shares = SymbolAssignment(frozenset(), frozenset())
         self._reckoned: object = None
         """From what the shares were reckoned last."""
 
@@ -116,7 +116,7 @@ class Fleet:
         begun = self._steady()
         try:
             found = await self._store.write("beat", self._beat)
-        except Superseded:
+        except NameTaken:
             await self._go_by_another_name()
             return False
         self._known = True
@@ -139,7 +139,7 @@ class Fleet:
         await self._follow(ours & mine)
         return ours == mine
 
-    def _beat(self, connection: sa.Connection) -> stored.Beat:
+    def _beat(self, connection: sa.Connection) -> stored.HeartbeatResult:
         # Those who share the symbols go by one clock.
         self._store.clock.measure(connection)
         return stored.beat(connection, self._me, known=self._known, timing=self._timing)
@@ -168,7 +168,7 @@ class Fleet:
         while True:
             await trio.sleep(self._timing.heartbeat_s)
             begun = self._steady()
-            with suppress(StoreUnavailable, Superseded):
+            with suppress(StoreUnavailable, NameTaken):
                 await self._store.write("beat", self._beat)
                 if begun < self._until:
                     self._until = begun + self._timing.lease_s
@@ -179,7 +179,7 @@ class Fleet:
             with suppress(StoreUnavailable):
                 await self._store.write("beat", partial(stored.leave, me=self._me))
 
-    def crew(self, interval_s: float, limit: Limit) -> Crew:
+    def crew(self, interval_s: float, limit: Limit) -> FleetStatus:
         """Return how the fleet stands. `limit`: how many requests our address may send.
 
         May be asked in any thread.
@@ -190,7 +190,9 @@ class Fleet:
             (one.service, one.page) for one in self.members if one.service != self._me.service
         )
         owned, orphaned = len(self.owned), self.orphaned
-        return Crew(len(self.members), owned, orphaned, load, self.holds, self.joined, others)
+        return FleetStatus(
+            len(self.members), owned, orphaned, load, self.holds, self.joined, others
+        )
 
     async def _reckon(self) -> frozenset[str]:
         listed = self._listing.listed
@@ -201,7 +203,7 @@ class Fleet:
             self._reckoned = (self.members, dict(listed))
         return self._shares.mine
 
-    def _tell(self, members: list[Member]) -> None:
+    def _tell(self, members: list[AgentRecord]) -> None:
         before, now = ({one.service for one in these} for these in (self.members, members))
         for service in sorted(now - before - {self._me.service}):
             log.info(f"{service} is there: the symbols are shared by {plural(len(now), 'agent')}")

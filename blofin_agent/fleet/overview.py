@@ -6,28 +6,28 @@ from itertools import groupby
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.symbol_assignment import Member, share_out
+from blofin_agent.domain.symbol_assignment import AgentRecord, share_out
 from blofin_agent.store.tables import fleet as fleet_rows
 from blofin_agent.store.tables import instruments
-from blofin_agent.store.tables.fleet import Seen
+from blofin_agent.store.tables.fleet import AgentSeen
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class FleetOverview:
     """The agents that keep candles of one bar. Times in ms since the epoch."""
 
     bar: str
     now: int
-    members: list[Seen]
+    members: list[AgentSeen]
     orphaned: list[str]
     """Symbols that an agent who lives is set to watch, and that none of those keeps."""
 
     @property
-    def living(self) -> list[Seen]:
+    def living(self) -> list[AgentSeen]:
         """Those whose lease is not over."""
         return [one for one in self.members if one.lease > self.now]
 
-    def only(self, symbols: Collection[str]) -> "Fleet":
+    def only(self, symbols: Collection[str]) -> "FleetOverview":
         """Return the same, of these symbols alone."""
         members = [
             one._replace(symbols=[name for name in one.symbols if name in symbols])
@@ -50,7 +50,7 @@ class Fleet:
         return {"bar": self.bar, "now": self.now, "agents": agents, "orphaned": self.orphaned}
 
 
-def read_fleets(connection: sa.Connection) -> list[Fleet]:
+def read_fleets(connection: sa.Connection) -> list[FleetOverview]:
     """Return the fleets of the store, one for each bar that agents keep."""
     found = fleet_rows.roll(connection)
     listed = instruments.load_instruments(connection).instruments
@@ -60,9 +60,9 @@ def read_fleets(connection: sa.Connection) -> list[Fleet]:
         living = [one for one in members if one.lease > found.now]
         wanted = share_out(
             "",
-            [Member(one.service, one.egress, tuple(one.wanted.split(","))) for one in living],
+            [AgentRecord(one.service, one.egress, tuple(one.wanted.split(","))) for one in living],
             listed,
         ).all
         kept = {symbol for one in living for symbol in one.symbols}
-        fleets.append(Fleet(bar, found.now, members, sorted(wanted - kept)))
+        fleets.append(FleetOverview(bar, found.now, members, sorted(wanted - kept)))
     return fleets

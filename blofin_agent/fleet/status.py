@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Crew(NamedTuple):
+class FleetStatus(NamedTuple):
     """The agents that share the symbols."""
 
     agents: int

@@ -1,23 +1,23 @@
 """Live candles: those that are complete go to the writer."""
 
-from blofin_agent.coverage.tracker import Watch
+from blofin_agent.coverage.tracker import CoverageTracker
 from blofin_agent.domain import price_jump
-from blofin_agent.domain.candle import BadRow, Candle, Reason
-from blofin_agent.domain.clock_offset import Skew
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.live.message_handler import Intake
+from blofin_agent.domain.candle import Candle, RejectedRow, RejectReason
+from blofin_agent.domain.clock_offset import ClockOffset
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.live.message_handler import MessageHandler
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.observability.outage import Trouble
+from blofin_agent.observability.outage import Outage
 from blofin_agent.protocol.candle_row import WireRow
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import Push, channel, judge_push
-from blofin_agent.writers.candle_writer import Writer
+from blofin_agent.writers.candle_writer import CandleWriter
 
 SKEW_MS = 60_000
 """How far the machine's clock may be behind BloFin's before live candles look impossible."""
 
 
-class CandleIntake(Intake):
+class CandleHandler(MessageHandler):
     """Takes the candles of the watch's bar."""
 
     kind = "candle"
@@ -26,16 +26,20 @@ class CandleIntake(Intake):
     meanwhile = "it is made again, and what it misses is fetched by REST"
     refused = "its candles are fetched by REST meanwhile"
 
-    def __init__(self, watch: Watch, writer: Writer, metrics: Metrics, trouble: Trouble) -> None:
+    def __init__(
+        self, watch: CoverageTracker, writer: CandleWriter, metrics: Metrics, trouble: Outage
+    ) -> None:
         super().__init__(channel(watch.bar), watch, metrics, trouble)
         self._writer = writer
-        self._skew = Skew()
+        self._skew = ClockOffset()
         self._latest: dict[str, int] = {}
         """The newest candle that came, by symbol, open or complete..."""
         self._complete: dict[str, int] = {}
         """...and the last complete one."""
 
-    def _take(self, push: Push, history: History, subscriptions: Subscriptions, now: float) -> None:
+    def _take(
+        self, push: Push, history: SymbolCoverage, subscriptions: Subscriptions, now: float
+    ) -> None:
         if subscriptions.pushed(push.symbol, now):
             self.show(push.symbol, subscriptions)
         clock = history.pushed = self._watch.clock()
@@ -46,21 +50,25 @@ class CandleIntake(Intake):
                 return
         # The open candle goes on, and nothing else is told: so it is with 59 pushes of 60.
 
-    def _judge(self, push: Push, history: History, clock: int) -> None:
+    def _judge(self, push: Push, history: SymbolCoverage, clock: int) -> None:
         closed_before = history.bar.floor(clock + SKEW_MS)
         for wire in push.rows:
             if isinstance(wire, WireRow):
                 self._count_odd(push.symbol, wire, closed_before)
         for row in judge_push(push, history.bar, closed_before):
             self._judge_clock(row, clock)
-            if isinstance(row, BadRow):
+            if isinstance(row, RejectedRow):
                 self._reject(push.symbol, row)
             elif row.open_time < self._watch.window().start:
-                self._reject(push.symbol, BadRow(Reason.OUTSIDE, str(tuple(row)), row.open_time))
+                self._reject(
+                    push.symbol, RejectedRow(RejectReason.OUTSIDE, str(tuple(row)), row.open_time)
+                )
             elif history.held.has(row.open_time):
                 continue
             elif history.newest and price_jump.has_leap([row], [history.newest], history.bar):
-                self._reject(push.symbol, BadRow(Reason.DOUBTFUL, str(tuple(row)), row.open_time))
+                self._reject(
+                    push.symbol, RejectedRow(RejectReason.DOUBTFUL, str(tuple(row)), row.open_time)
+                )
             else:
                 self._writer.offer(push.symbol, row)
 
@@ -78,9 +86,9 @@ class CandleIntake(Intake):
                 self._metrics.oddities.labels("ws", "repeated").inc()
             self._complete[symbol] = time
 
-    def _judge_clock(self, row: Candle | BadRow, clock: int) -> None:
+    def _judge_clock(self, row: Candle | RejectedRow, clock: int) -> None:
         # One that is called impossible for being of the future tells that the clock is behind.
-        told = isinstance(row, Candle) or row.reason is Reason.OUTSIDE
+        told = isinstance(row, Candle) or row.reason is RejectReason.OUTSIDE
         if told and row.open_time is not None:
             close = row.open_time + self._watch.bar.ms
             self._metrics.clock_offset.set(self._skew.note(close, clock))

@@ -10,21 +10,21 @@ from typing import NamedTuple
 import structlog
 import trio
 
-from blofin_agent.coverage.tracker import Watch
+from blofin_agent.coverage.tracker import CoverageTracker
 from blofin_agent.domain.errors import Banned
-from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
-from blofin_agent.live.candle_handler import CandleIntake
-from blofin_agent.live.connection_status import Links
-from blofin_agent.live.message_handler import Intake
-from blofin_agent.live.trade_handler import TradeIntake
+from blofin_agent.exchange.websocket_session import FeedDisconnected, SessionTiming, session
+from blofin_agent.live.candle_handler import CandleHandler
+from blofin_agent.live.connection_status import Connections
+from blofin_agent.live.message_handler import MessageHandler
+from blofin_agent.live.trade_handler import TradeHandler
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.observability.outage import Trouble
+from blofin_agent.observability.outage import Outage
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import Frame
-from blofin_agent.ratelimit.limiter import Throttle
+from blofin_agent.ratelimit.limiter import RateLimiter
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.writers.candle_writer import Writer
-from blofin_agent.writers.trade_writer import Ticks
+from blofin_agent.writers.candle_writer import CandleWriter
+from blofin_agent.writers.trade_writer import TradeWriter
 
 log = structlog.get_logger()
 
@@ -40,11 +40,11 @@ STEADY_S = 60.0
 _FORBIDDEN = 403
 
 
-class _Line(NamedTuple):
+class _Connection(NamedTuple):
     """A connection: its name, who takes its frames, and what it is subscribed to."""
 
     name: str
-    intake: Intake
+    intake: MessageHandler
     subscriptions: Subscriptions
 
     @property
@@ -53,7 +53,7 @@ class _Line(NamedTuple):
         return PER_CONNECTION - len(self.subscriptions.symbols)
 
 
-class Ingest:
+class ConnectionManager:
     """Runs the sessions. `trouble` is shared with REST, so that one outage is told once.
 
     With `ticks` there are sessions of their own for trades, made after those for candles.
@@ -62,29 +62,29 @@ class Ingest:
     def __init__(
         self,
         url: str,
-        watch: Watch,
-        writer: Writer,
+        watch: CoverageTracker,
+        writer: CandleWriter,
         metrics: Metrics,
-        throttle: Throttle,
-        trouble: Trouble,
-        timing: Timing | None = None,
-        ticks: Ticks | None = None,
+        throttle: RateLimiter,
+        trouble: Outage,
+        timing: SessionTiming | None = None,
+        ticks: TradeWriter | None = None,
     ) -> None:
         self._url = url
         self._metrics = metrics
         self._throttle = throttle
-        self._timing = timing or Timing()
-        self._intakes: list[Intake] = [CandleIntake(watch, writer, metrics, trouble)]
+        self._timing = timing or SessionTiming()
+        self._intakes: list[MessageHandler] = [CandleHandler(watch, writer, metrics, trouble)]
         if ticks is not None:
-            self._intakes.append(TradeIntake(watch, ticks, metrics))
-        self._lines: list[_Line] = []
+            self._intakes.append(TradeHandler(watch, ticks, metrics))
+        self._lines: list[_Connection] = []
         self._counts: Counter[str] = Counter()
-        self._added, self._adding = trio.open_memory_channel[_Line](1_000)
+        self._added, self._adding = trio.open_memory_channel[_Connection](1_000)
         self._next_connect = -1.0
         self._door = trio.Lock()
         self._urgent = 0
         """Connections for candles that wait for their turn."""
-        self.links = Links(watch.clock)
+        self.links = Connections(watch.clock)
 
     def add(self, symbols: Iterable[str]) -> None:
         """Subscribe further symbols: on connections that have room, and on new ones."""
@@ -98,10 +98,10 @@ class Ingest:
             for start in range(0, len(left), PER_CONNECTION):
                 self._add_line(intake, left[start : start + PER_CONNECTION])
 
-    def _add_line(self, intake: Intake, symbols: Sequence[str]) -> None:
+    def _add_line(self, intake: MessageHandler, symbols: Sequence[str]) -> None:
         subscriptions = Subscriptions(symbols, may_be_quiet=intake.may_be_quiet)
         self._counts[intake.name] += 1
-        line = _Line(f"{intake.name}{self._counts[intake.name]}", intake, subscriptions)
+        line = _Connection(f"{intake.name}{self._counts[intake.name]}", intake, subscriptions)
         self._lines.append(line)
         self._metrics.add_connection(line.name)
         self.links.add(line.name, subscriptions)
@@ -120,7 +120,7 @@ class Ingest:
             async for line in self._adding:
                 nursery.start_soon(self._keep_alive, line, nursery)
 
-    async def _keep_alive(self, line: _Line, nursery: trio.Nursery) -> None:
+    async def _keep_alive(self, line: _Connection, nursery: trio.Nursery) -> None:
         connection, intake, subscriptions = line
         connected = self._metrics.feed_connected.labels(connection)
         backoff = Backoff()
@@ -148,7 +148,7 @@ class Ingest:
         while subscriptions.symbols:
             under = await self._may_connect(intake)
             since = trio.current_time()
-            lost = FeedLost("closed", "the session ended")
+            lost = FeedDisconnected("closed", "the session ended")
             try:
                 await session(
                     self._url,
@@ -159,7 +159,7 @@ class Ingest:
                     per_message=PER_MESSAGE,
                     timing=self._timing,
                 )
-            except FeedLost as error:
+            except FeedDisconnected as error:
                 lost = error
             connected.set(0)
             self.links.lost(connection, str(lost))
@@ -184,10 +184,10 @@ class Ingest:
         self._metrics.remove_connection(connection)
         self.links.remove(connection)
 
-    async def _may_connect(self, intake: Intake) -> int:
+    async def _may_connect(self, intake: MessageHandler) -> int:
         """Wait for our turn among the connections, and for the end of a ban.
 
-        Return what `Throttle.knock` does.
+        Return what `RateLimiter.knock` does.
         """
         self._urgent += intake.urgent
         allowance = self._throttle.allowance

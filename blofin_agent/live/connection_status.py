@@ -10,7 +10,7 @@ TRADES = "trades-"
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ConnectionStatus:
     """A websocket connection. `since`: when it came into this state (ms since the epoch)."""
 
     name: str
@@ -29,23 +29,23 @@ class Link:
 
 
 @dataclass(slots=True)
-class _State:
+class _SubscriptionState:
     subscriptions: Subscriptions
     since: int
     connected: bool = False
     lost: str = ""
 
 
-class Links:
+class Connections:
     """Keeps the state of each connection by its name. `clock` gives ms since the epoch."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
-        self._states: dict[str, _State] = {}
+        self._states: dict[str, _SubscriptionState] = {}
 
     def add(self, name: str, subscriptions: Subscriptions) -> None:
         """Enter a connection that is to be made."""
-        self._states[name] = _State(subscriptions, self._clock())
+        self._states[name] = _SubscriptionState(subscriptions, self._clock())
 
     def opened(self, name: str) -> None:
         """Note that it stands."""
@@ -63,10 +63,10 @@ class Links:
         """Forget a connection that is not wanted any more."""
         del self._states[name]
 
-    def all(self) -> list[Link]:
+    def all(self) -> list[ConnectionStatus]:
         """Return them, in the order in which they were added. May be called in any thread."""
         return [
-            Link(
+            ConnectionStatus(
                 name,
                 state.connected,
                 len(symbols := state.subscriptions.symbols),

@@ -4,20 +4,28 @@ from abc import ABC, abstractmethod
 
 import structlog
 
-from blofin_agent.coverage.tracker import Watch
-from blofin_agent.domain.candle import BadRow
+from blofin_agent.coverage.tracker import CoverageTracker
+from blofin_agent.domain.candle import RejectedRow
 from blofin_agent.domain.sanitize import shorten
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.observability.log_limit import Seldom
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.observability.log_limit import LogLimiter
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.observability.outage import Trouble
+from blofin_agent.observability.outage import Outage
 from blofin_agent.protocol.subscriptions import Subscriptions
-from blofin_agent.protocol.websocket import Acked, Frame, Garbled, Left, Ponged, Push, Rejected
+from blofin_agent.protocol.websocket import (
+    Frame,
+    MalformedMessage,
+    Pong,
+    Push,
+    Subscribed,
+    SubscriptionError,
+    Unsubscribed,
+)
 
 log = structlog.get_logger()
 
 
-class Intake(ABC):
+class MessageHandler(ABC):
     """One for all connections of a channel. No method may wait: see `exchange.feed`."""
 
     name = ""
@@ -37,17 +45,21 @@ class Intake(ABC):
     refused: str
     """What a refused subscription means."""
 
-    def __init__(self, channel: str, watch: Watch, metrics: Metrics, trouble: Trouble) -> None:
+    def __init__(
+        self, channel: str, watch: CoverageTracker, metrics: Metrics, trouble: Outage
+    ) -> None:
         self.channel = channel
         self.trouble = trouble
         """Told of lost connections."""
         self._watch = watch
         self._metrics = metrics
-        self._seldom = Seldom(watch.clock)
+        self._seldom = LogLimiter(watch.clock)
         self._messages = metrics.messages
 
     @abstractmethod
-    def _take(self, push: Push, history: History, subscriptions: Subscriptions, now: float) -> None:
+    def _take(
+        self, push: Push, history: SymbolCoverage, subscriptions: Subscriptions, now: float
+    ) -> None:
         """Take a push of a symbol that is watched."""
 
     @abstractmethod
@@ -63,23 +75,23 @@ class Intake(ABC):
                 self._take(frame, history, subscriptions, now)
             return
         match frame:
-            case Acked():
+            case Subscribed():
                 self._messages["ack"] += 1
                 subscriptions.acked(frame.symbol, now)
                 self.show(frame.symbol, subscriptions)
-            case Rejected():
+            case SubscriptionError():
                 self._messages["refused"] += 1
                 self._refuse(frame, subscriptions, now)
-            case Left():
+            case Unsubscribed():
                 self._messages["ack"] += 1
-            case Ponged():
+            case Pong():
                 self._messages["pong"] += 1
-            case Garbled():
+            case MalformedMessage():
                 self._messages["invalid"] += 1
                 if self._seldom.ready("garbled"):
                     log.warning(f"a websocket message is not in BloFin's grammar: {frame.text!r}")
 
-    def _refuse(self, frame: Rejected, subscriptions: Subscriptions, now: float) -> None:
+    def _refuse(self, frame: SubscriptionError, subscriptions: Subscriptions, now: float) -> None:
         named = frame.names(subscriptions.waiting())
         if len(named) > 1:
             # It repeats the whole message: which of them is meant shows when each goes alone.
@@ -95,7 +107,7 @@ class Intake(ABC):
         if not named and self._seldom.ready("refused"):
             log.warning(f"BloFin refused a subscription: {frame.code} {shorten(frame.text)}")
 
-    def _reject(self, symbol: str, row: BadRow) -> None:
+    def _reject(self, symbol: str, row: RejectedRow) -> None:
         self._metrics.rows_rejected.labels(self.feed, row.reason.value).inc()
         if self._seldom.ready(row.reason):
             log.warning(f"{symbol}: a {self.row} is not stored ({row.reason.value}): {row.text}")

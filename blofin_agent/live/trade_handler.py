@@ -1,19 +1,19 @@
 """Live trades: each goes to `ticks`. Nothing that happens to them touches candles."""
 
-from blofin_agent.coverage.tracker import Watch
-from blofin_agent.domain.candle import BadRow
-from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.coverage.tracker import CoverageTracker
+from blofin_agent.domain.candle import RejectedRow
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.live import connection_status
-from blofin_agent.live.message_handler import Intake
+from blofin_agent.live.message_handler import MessageHandler
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.observability.outage import Trouble
+from blofin_agent.observability.outage import Outage
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.trades import judge_trades
 from blofin_agent.protocol.websocket import TRADES, Push
-from blofin_agent.writers.trade_writer import Ticks
+from blofin_agent.writers.trade_writer import TradeWriter
 
 
-class TradeIntake(Intake):
+class TradeHandler(MessageHandler):
     """Takes the trades. A quiet symbol has none for minutes."""
 
     name = connection_status.TRADES
@@ -25,18 +25,18 @@ class TradeIntake(Intake):
     meanwhile = "it is made again; the trades of meanwhile are lost, candles are not concerned"
     refused = "its trades are not stored meanwhile; its candles are not concerned"
 
-    def __init__(self, watch: Watch, ticks: Ticks, metrics: Metrics) -> None:
+    def __init__(self, watch: CoverageTracker, ticks: TradeWriter, metrics: Metrics) -> None:
         # A trouble of its own: that of REST and candles tells healing how to go on.
-        trouble = Trouble(self.meanwhile, "all connections of trades stand again")
+        trouble = Outage(self.meanwhile, "all connections of trades stand again")
         super().__init__(TRADES, watch, metrics, trouble)
         self._ticks = ticks
 
     def _take(
-        self, push: Push, _history: History, subscriptions: Subscriptions, now: float
+        self, push: Push, _history: SymbolCoverage, subscriptions: Subscriptions, now: float
     ) -> None:
         subscriptions.pushed(push.symbol, now)
         for row in judge_trades(push, self._watch.clock()):
-            if isinstance(row, BadRow):
+            if isinstance(row, RejectedRow):
                 self._reject(push.symbol, row)
             else:
                 self._ticks.offer(push.symbol, row)

@@ -7,8 +7,8 @@ only once the like of it works.
 import time
 from typing import TYPE_CHECKING
 
-from blofin_agent.observability.outage import Trouble
-from blofin_agent.store.database import Done
+from blofin_agent.observability.outage import Outage
+from blofin_agent.store.database import TransactionResult
 from blofin_agent.store.errors import StoreFull
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _ENDS = {
 _FULL = "a full disk"
 
 
-class StoreTrouble(Trouble):
+class DatabaseOutage(Outage):
     """The database's trouble. `what_next`: what to say is done meanwhile."""
 
     def __init__(self, what_next: str = AWAY) -> None:
@@ -44,7 +44,7 @@ class StoreTrouble(Trouble):
         """Return 1 while the database takes transactions, and what is counted is in it."""
         return float(self._tried and not self and not self.recounting())
 
-    def judge(self, done: Done) -> None:
+    def judge(self, done: TransactionResult) -> None:
         """Note how a transaction ended."""
         now, self._tried = time.monotonic(), True
         if done.problem is None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-class Seldom:
+class LogLimiter:
     """Lets one message of a kind pass a minute, so that a flood of faults is no flood of lines."""
 
     EVERY_MS = 60_000

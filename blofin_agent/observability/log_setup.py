@@ -21,7 +21,7 @@ _LEVELS = {
 }
 
 
-class Lenient:
+class LenientStream:
     """A stream that loses what cannot be written, instead of an error to whoever logs it.
 
     It writes to the stream's file without a buffer: the rest of a line that was cut would stay in
@@ -60,7 +60,7 @@ def configure(form: str, level: str, stream: TextIO | None = None) -> None:
     """Set logging up. `form`: console or json; `stream`: standard error, unless given."""
     out = stream or sys.stderr or cast("TextIO", _Nowhere())
     # Where the disk with the log is full, the agent still does its work.
-    lenient = cast("TextIO", Lenient(out))
+    lenient = cast("TextIO", LenientStream(out))
     shared: list[structlog.types.Processor] = [
         _in_one_line,
         structlog.processors.add_log_level,

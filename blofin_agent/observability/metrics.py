@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import prometheus_client as prom
 
-from blofin_agent.coverage.tracker import Watch
-from blofin_agent.domain.candle import Reason, Source
+from blofin_agent.coverage.tracker import CoverageTracker
+from blofin_agent.domain.candle import RejectReason, Source
 from blofin_agent.domain.errors import OUTCOMES
 from blofin_agent.domain.rate_limit import LIMITS
-from blofin_agent.observability.database_outage import AWAY, OPERATIONS, StoreTrouble
-from blofin_agent.observability.symbol_metrics import Family, Kind
-from blofin_agent.status.scrape_collector import Moment
-from blofin_agent.store.database import Done
+from blofin_agent.observability.database_outage import AWAY, OPERATIONS, DatabaseOutage
+from blofin_agent.observability.symbol_metrics import Kind, PerSymbolMetric
+from blofin_agent.status.scrape_collector import ScrapeCollector
+from blofin_agent.store.database import TransactionResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from blofin_agent.store.tables.verifications import Totals
+    from blofin_agent.store.tables.verifications import VerificationTotals
 
 ENDPOINTS = ("candles", "instruments")
 KINDS = ("candle", "trade", "ack", "refused", "pong", "invalid")
@@ -38,7 +38,9 @@ class Metrics:
     `store_away`: what to say is done while the database cannot be used.
     """
 
-    def __init__(self, watch: Watch, version: str, store: str, store_away: str = AWAY) -> None:
+    def __init__(
+        self, watch: CoverageTracker, version: str, store: str, store_away: str = AWAY
+    ) -> None:
         prom.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = prom.CollectorRegistry()
         for collector in (prom.ProcessCollector, prom.PlatformCollector, prom.GCCollector):
@@ -53,11 +55,11 @@ class Metrics:
         """Tells when (ms) a suspension ends, 0 without one; the allowance's, once there is one."""
         self.eta: Callable[[], float] = lambda: 0.0
         """Tells how long (s) healing takes at least; the passes', once there are any."""
-        self.verified: Mapping[str, Totals] | None = None
+        self.verified: Mapping[str, VerificationTotals] | None = None
         """What verifications found in each symbol, once that was read from the store."""
         self.messages = dict.fromkeys(KINDS, 0)
         """Websocket messages received, by kind: an intake counts a thousand a second here."""
-        self.store_trouble = StoreTrouble(store_away)
+        self.store_trouble = DatabaseOutage(store_away)
 
         def counter(name: str, text: str, *labels: str) -> prom.Counter:
             return prom.Counter(f"blofin_{name}", text, labels, registry=registry)
@@ -72,8 +74,8 @@ class Metrics:
                 f"blofin_{name}", text, labels, registry=registry, buckets=buckets
             )
 
-        def by_symbol(kind: Kind, name: str, text: str, *labels: str) -> Family:
-            return Family(kind, f"blofin_{name}", text, ("symbol", *labels), registry)
+        def by_symbol(kind: Kind, name: str, text: str, *labels: str) -> PerSymbolMetric:
+            return PerSymbolMetric(kind, f"blofin_{name}", text, ("symbol", *labels), registry)
 
         self.candles_written = by_symbol(
             "counter", "candles_written", "Candles newly stored.", "source"
@@ -159,7 +161,7 @@ class Metrics:
             "store_errors", "Transactions that the database did not take.", "operation"
         )
         self._start_at_zero()
-        registry.register(Moment(self, version, store))
+        registry.register(ScrapeCollector(self, version, store))
 
     def _start_at_zero(self) -> None:
         for endpoint in ENDPOINTS:
@@ -170,7 +172,7 @@ class Metrics:
             self.store_duration.labels(operation)
             self.store_errors.labels(operation)
         for feed in FEEDS:
-            for reason in Reason:
+            for reason in RejectReason:
                 self.rows_rejected.labels(feed, reason.value)
         for feed, kinds in ODDITIES.items():
             for kind in kinds:
@@ -196,7 +198,7 @@ class Metrics:
         for each in self._by_symbol():
             each.remove(symbol)
 
-    def _by_symbol(self) -> tuple[Family, ...]:
+    def _by_symbol(self) -> tuple[PerSymbolMetric, ...]:
         return (
             *((self.ticks_written,) if self._ticks else ()),
             self.requests,
@@ -225,7 +227,7 @@ class Metrics:
         self.api_requests.labels(endpoint, outcome).inc()
         self.api_duration.labels(endpoint).observe(seconds)
 
-    def store_operation(self, done: Done) -> None:
+    def store_operation(self, done: TransactionResult) -> None:
         """Count a transaction; see `store.engine.Observer`. Called in worker threads."""
         self.store_duration.labels(done.operation).observe(done.seconds)
         if done.problem is not None:

@@ -5,7 +5,7 @@ import structlog
 log = structlog.get_logger()
 
 
-class Trouble:
+class Outage:
     """One kind of fault that comes and goes. `what_next` says what the agent does about it.
 
     Several sources may have it at once (each websocket connection, say): it is told when the

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from blofin_agent.observability import pushgateway, textfile
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.observability.pushgateway import Gateway, PushError
+from blofin_agent.observability.pushgateway import PushError, Pushgateway
 
 _LIVE = ("blofin_feed_", "blofin_writer_", "blofin_candle_delay_")
 _FOLDER = "name a file in a folder that exists and where this user may write"
@@ -21,17 +21,17 @@ _GATEWAY = "check the URL, and whether it runs"
 _LAST_SUCCESS = "blofin_backfill_last_success_timestamp_seconds"
 
 
-class Targets(NamedTuple):
+class PublishTargets(NamedTuple):
     """Where the metrics go."""
 
     textfile: Path | None = None
-    gateway: Gateway | None = None
+    gateway: Pushgateway | None = None
 
 
-NOWHERE = Targets()
+NOWHERE = PublishTargets()
 
 
-class OneShotFamilies(Collector):
+class BackfillCollector(Collector):
     """The families that a one-shot run knows: ours, less those of a live feed and those named.
 
     node_exporter has the families of a process itself, and would refuse a scrape that has them
@@ -49,7 +49,7 @@ class OneShotFamilies(Collector):
                 yield family
 
 
-class VerifyFamilies(Collector):
+class VerifyCollector(Collector):
     """The families of verifications alone.
 
     A backfill's file has the others: node_exporter would refuse a scrape that has them twice.
@@ -65,22 +65,22 @@ class VerifyFamilies(Collector):
                 yield family
 
 
-async def publish(metrics: Metrics, targets: Targets, *, succeeded: bool) -> list[str]:
+async def publish(metrics: Metrics, targets: PublishTargets, *, succeeded: bool) -> list[str]:
     """Hand the metrics over; return what went wrong, a sentence for a person each."""
     problems = []
     if targets.textfile is not None:
         if not succeeded:
             metrics.last_success.set(textfile.last_success(targets.textfile))
-        problems += _write(targets.textfile, OneShotFamilies(metrics.registry))
+        problems += _write(targets.textfile, BackfillCollector(metrics.registry))
     if targets.gateway is not None:
-        families = OneShotFamilies(metrics.registry, *(() if succeeded else (_LAST_SUCCESS,)))
+        families = BackfillCollector(metrics.registry, *(() if succeeded else (_LAST_SUCCESS,)))
         problems += await _push(targets.gateway, families, whole=succeeded, job=pushgateway.JOB)
     return problems
 
 
-async def publish_verified(metrics: Metrics, targets: Targets) -> list[str]:
+async def publish_verified(metrics: Metrics, targets: PublishTargets) -> list[str]:
     """Do the same with what is known of verifications: sums over all that were made."""
-    problems, families = [], VerifyFamilies(metrics.registry)
+    problems, families = [], VerifyCollector(metrics.registry)
     if targets.textfile is not None:
         problems += _write(targets.textfile, families)
     if targets.gateway is not None:
@@ -98,7 +98,7 @@ def _write(path: Path, families: Collector) -> list[str]:
     return []
 
 
-async def _push(gateway: Gateway, families: Collector, *, whole: bool, job: str) -> list[str]:
+async def _push(gateway: Pushgateway, families: Collector, *, whole: bool, job: str) -> list[str]:
     try:
         await pushgateway.push(gateway, families, whole=whole, job=job)
     except PushError as error:

@@ -28,7 +28,7 @@ class PushError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class Pushgateway:
     """Where a Pushgateway is. `url` has no credentials in it, and so may be shown."""
 
     url: str
@@ -36,7 +36,7 @@ class Gateway:
     password: str = field(default="", repr=False)
 
 
-def parse(text: str) -> Gateway:
+def parse(text: str) -> Pushgateway:
     """Read `http://user:password@host:9091`, with a path where the gateway has one before its own.
 
     Raises ValueError, which repeats nothing of it.
@@ -46,11 +46,11 @@ def parse(text: str) -> Gateway:
         raise ValueError("it must be a URL without ? and #, such as http://127.0.0.1:9091")
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
     user = None if parts.username is None else unquote(parts.username)
-    return Gateway(bare.geturl().rstrip("/"), user, unquote(parts.password or ""))
+    return Pushgateway(bare.geturl().rstrip("/"), user, unquote(parts.password or ""))
 
 
 async def push(
-    gateway: Gateway,
+    gateway: Pushgateway,
     families: Collector,
     *,
     whole: bool,

@@ -34,7 +34,7 @@ def _sample_name(kind: Kind, name: str) -> str:
     return f"{name}_total" if kind == "counter" else name
 
 
-class Family(Collector):
+class PerSymbolMetric(Collector):
     """A family of figures that are told apart by labels.
 
     What changes them runs in the event loop; a scrape, in its thread, only reads. Each is kept as

@@ -6,7 +6,7 @@ from operator import le
 
 import msgspec
 
-from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason
+from blofin_agent.domain.candle import Candle, RejectedRow, RejectReason, Timeframe
 from blofin_agent.domain.sanitize import shorten
 
 
@@ -39,7 +39,7 @@ UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 """What msgspec raises on foreign bytes: text that is not UTF-8 comes as Python's own error."""
 
 
-def parse_row(raw: bytes, bar: Bar, closed_before: int) -> Candle | BadRow:
+def parse_row(raw: bytes, bar: Timeframe, closed_before: int) -> Candle | RejectedRow:
     """Turn one raw JSON row into a Candle, or say why it is none. Never raises.
 
     `closed_before` (ms): bars that open earlier are over. It stands in for an absent `confirm`
@@ -48,11 +48,11 @@ def parse_row(raw: bytes, bar: Bar, closed_before: int) -> Candle | BadRow:
     try:
         row = _row_decoder.decode(raw)
     except UNREADABLE:
-        return BadRow(Reason.SHAPE, shorten(raw), _readable_time(raw))
+        return RejectedRow(RejectReason.SHAPE, shorten(raw), _readable_time(raw))
     return judge_row(row, bar, closed_before)
 
 
-def judge_row(row: WireRow, bar: Bar, closed_before: int) -> Candle | BadRow:
+def judge_row(row: WireRow, bar: Timeframe, closed_before: int) -> Candle | RejectedRow:
     """Turn a decoded row into a Candle, or say why it is none. See `parse_row`."""
     time, o, h, low, c, volume, base, quote = (
         row.open_time,
@@ -65,15 +65,15 @@ def judge_row(row: WireRow, bar: Bar, closed_before: int) -> Candle | BadRow:
         row.volume_quote,
     )
     if bar.floor(time) != time:
-        return _bad(row, Reason.OFF_GRID)
+        return _bad(row, RejectReason.OFF_GRID)
     if not row.complete and row.confirm != "":
-        return _bad(row, Reason.OPEN)
+        return _bad(row, RejectReason.OPEN)
     if time < 0:
-        return _bad(row, Reason.OUTSIDE)
+        return _bad(row, RejectReason.OUTSIDE)
     if time >= closed_before:
-        return _bad(row, Reason.OUTSIDE if row.complete else Reason.OPEN)
+        return _bad(row, RejectReason.OUTSIDE if row.complete else RejectReason.OPEN)
     if not all_possible((o,), (h,), (low,), (c,), (volume,), (base,), (quote,)):
-        return _bad(row, Reason.IMPOSSIBLE)
+        return _bad(row, RejectReason.IMPOSSIBLE)
     return Candle(time, o, h, low, c, volume, base, quote)
 
 
@@ -101,8 +101,8 @@ def all_possible(
     )
 
 
-def _bad(row: WireRow, reason: Reason) -> BadRow:
-    return BadRow(reason, shorten(msgspec.json.encode(row)), row.open_time)
+def _bad(row: WireRow, reason: RejectReason) -> RejectedRow:
+    return RejectedRow(reason, shorten(msgspec.json.encode(row)), row.open_time)
 
 
 def _readable_time(raw: bytes) -> int | None:

@@ -5,9 +5,9 @@ Source of every fact: BloFin's API documentation, "Get Instruments".
 
 import msgspec
 
-from blofin_agent.domain.candle import LATEST_MS, BadRow, Reason
-from blofin_agent.domain.errors import Invalid
-from blofin_agent.domain.instrument import Instrument, Listed
+from blofin_agent.domain.candle import LATEST_MS, RejectedRow, RejectReason
+from blofin_agent.domain.errors import InvalidResponse
+from blofin_agent.domain.instrument import Instrument, InstrumentList
 from blofin_agent.domain.sanitize import shorten
 from blofin_agent.domain.symbols import is_symbol
 from blofin_agent.protocol.candle_row import UNREADABLE
@@ -26,7 +26,7 @@ _instruments = msgspec.json.Decoder(list[msgspec.Raw])
 _instrument = msgspec.json.Decoder(_WireInstrument)
 
 
-def parse_instruments(body: bytes) -> Listed:
+def parse_instruments(body: bytes) -> InstrumentList:
     """Turn the body of an instruments request into instruments.
 
     Raises what `open_envelope` raises, and Invalid when `data` is no list.
@@ -35,18 +35,20 @@ def parse_instruments(body: bytes) -> Listed:
     try:
         raws = _instruments.decode(data)
     except UNREADABLE:
-        raise Invalid(f"BloFin's list of instruments is no list: {shorten(data)!r}") from None
+        raise InvalidResponse(
+            f"BloFin's list of instruments is no list: {shorten(data)!r}"
+        ) from None
     found: dict[str, Instrument] = {}
-    bad: list[BadRow] = []
+    bad: list[RejectedRow] = []
     for raw in raws:
         one = _read_instrument(raw)
         if one is None:
-            bad.append(BadRow(Reason.SHAPE, shorten(bytes(raw))))
+            bad.append(RejectedRow(RejectReason.SHAPE, shorten(bytes(raw))))
         elif one.symbol in found:
-            bad.append(BadRow(Reason.REPEATED, shorten(bytes(raw))))
+            bad.append(RejectedRow(RejectReason.REPEATED, shorten(bytes(raw))))
         else:
             found[one.symbol] = one
-    return Listed(list(found.values()), bad)
+    return InstrumentList(list(found.values()), bad)
 
 
 def _read_instrument(raw: msgspec.Raw) -> Instrument | None:

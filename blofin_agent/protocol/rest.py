@@ -12,15 +12,21 @@ from typing import Literal
 
 import msgspec
 
-from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason
-from blofin_agent.domain.candle_page import Answer
-from blofin_agent.domain.errors import Banned, Invalid, RateLimited, Refused, ServerFault
+from blofin_agent.domain.candle import Candle, RejectedRow, RejectReason, Timeframe
+from blofin_agent.domain.candle_page import CandlePage
+from blofin_agent.domain.errors import (
+    Banned,
+    InvalidResponse,
+    RateLimited,
+    RequestRejected,
+    ServerError,
+)
 from blofin_agent.domain.sanitize import MAX_CODE, shorten
-from blofin_agent.domain.time_range import Span, are_steps
+from blofin_agent.domain.time_range import TimeRange, are_steps
 from blofin_agent.protocol.candle_row import UNREADABLE, WireRow, all_possible, judge_row, parse_row
 
 _TOO_MANY, _FORBIDDEN, _INTERNAL = 429, 403, 500
-_TWICE = {True: Reason.REPEATED, False: Reason.CONFLICTING}
+_TWICE = {True: RejectReason.REPEATED, False: RejectReason.CONFLICTING}
 
 
 class _Envelope(msgspec.Struct):
@@ -67,14 +73,14 @@ def open_envelope(body: bytes) -> bytes:
         return bytes(envelope.data)
     message = shorten(envelope.msg or "")
     if code == "None":
-        raise Invalid(f"BloFin's answer has no code: {shorten(body)!r}")
+        raise InvalidResponse(f"BloFin's answer has no code: {shorten(body)!r}")
     if code == str(_INTERNAL):
-        raise ServerFault(f"BloFin reports a fault of its own: {message} ({code})")
+        raise ServerError(f"BloFin reports a fault of its own: {message} ({code})")
     if code == str(_TOO_MANY):
         raise RateLimited(f"BloFin says that there were too many requests: {message}")
     if code == str(_FORBIDDEN):
         raise Banned(f"BloFin's firewall refuses this address: {message}")
-    raise Refused(code, message)
+    raise RequestRejected(code, message)
 
 
 def _decode(body: bytes) -> _Envelope:
@@ -89,10 +95,10 @@ def _decode(body: bytes) -> _Envelope:
             return _envelope.decode(mended)
     except UNREADABLE:
         pass
-    raise Invalid(f"BloFin's answer is not in its own format: {shorten(body)!r}")
+    raise InvalidResponse(f"BloFin's answer is not in its own format: {shorten(body)!r}")
 
 
-def parse_page(body: bytes, bar: Bar, wanted: Span, closed_before: int) -> Answer:
+def parse_page(body: bytes, bar: Timeframe, wanted: TimeRange, closed_before: int) -> CandlePage:
     """Turn the body of a candles request into an Answer.
 
     `wanted` (ms): from the start of the window to the page's cursor; complete rows outside it are
@@ -110,13 +116,15 @@ def parse_page(body: bytes, bar: Bar, wanted: Span, closed_before: int) -> Answe
         judged, unreadable = _row_by_row(open_envelope(body), bar, closed_before)
     answer = _sort_out(judged, bar, wanted, unreadable=unreadable)
     if judged and not answer.times:
-        raise Invalid(
+        raise InvalidResponse(
             f"none of the {len(judged)} rows that BloFin sent is a candle older than was asked for"
         )
     return answer
 
 
-def _sound(rows: Sequence[_SoundRow], bar: Bar, wanted: Span, closed_before: int) -> Answer | None:
+def _sound(
+    rows: Sequence[_SoundRow], bar: Timeframe, wanted: TimeRange, closed_before: int
+) -> CandlePage | None:
     """Return the answer to rows that are all of complete candles in order: nearly any page's.
 
     None when a row is anything else, or there is none. It says what `judge_row` and `_sort_out`
@@ -138,47 +146,49 @@ def _sound(rows: Sequence[_SoundRow], bar: Bar, wanted: Span, closed_before: int
     candles = list(map(_make, zip(reversed(times), *map(reversed, figures), strict=True)))
     if oldest < wanted.start:
         candles = [candle for candle in candles if candle.open_time >= wanted.start]
-    return Answer(candles, [], list(times), clean=True, rows=len(rows))
+    return CandlePage(candles, [], list(times), clean=True, rows=len(rows))
 
 
-def _row_by_row(data: bytes, bar: Bar, closed_before: int) -> tuple[list[Candle | BadRow], bool]:
+def _row_by_row(
+    data: bytes, bar: Timeframe, closed_before: int
+) -> tuple[list[Candle | RejectedRow], bool]:
     try:
         raws = _raw_rows.decode(data)
     except UNREADABLE:
-        raise Invalid(f"BloFin's page is no list of rows: {shorten(data)!r}") from None
+        raise InvalidResponse(f"BloFin's page is no list of rows: {shorten(data)!r}") from None
     judged = [parse_row(bytes(raw), bar, closed_before) for raw in raws]
     return judged, any(row.open_time is None for row in judged)
 
 
 def _sort_out(
-    judged: Sequence[Candle | BadRow], bar: Bar, wanted: Span, *, unreadable: bool
-) -> Answer:
+    judged: Sequence[Candle | RejectedRow], bar: Timeframe, wanted: TimeRange, *, unreadable: bool
+) -> CandlePage:
     """Keep one complete candle an open time, within `wanted`; say why the others are not kept.
 
     Where two rows of a time differ, neither is.
     """
     kept: dict[int, Candle] = {}
     seen: dict[int, Candle] = {}
-    bad: list[BadRow] = []
+    bad: list[RejectedRow] = []
     times: list[int] = []
     clean = not unreadable
     for row in judged:
         time = row.open_time
         if time is not None and 0 <= time < wanted.end and bar.floor(time) == time:
             times.append(time)
-        if isinstance(row, BadRow):
+        if isinstance(row, RejectedRow):
             bad.append(row)
-            clean = clean and row.reason is Reason.OPEN
+            clean = clean and row.reason is RejectReason.OPEN
         elif time is not None and time >= wanted.end:
-            bad.append(BadRow(Reason.OUTSIDE, str(tuple(row)), time))
+            bad.append(RejectedRow(RejectReason.OUTSIDE, str(tuple(row)), time))
             clean = False
         elif row.open_time in seen:
             same = row == seen[row.open_time]
-            bad.append(BadRow(_TWICE[same], str(tuple(row)), time))
+            bad.append(RejectedRow(_TWICE[same], str(tuple(row)), time))
             clean = False
             if not same and (other := kept.pop(row.open_time, None)) is not None:
-                bad.append(BadRow(Reason.CONFLICTING, str(tuple(other)), time))
+                bad.append(RejectedRow(RejectReason.CONFLICTING, str(tuple(other)), time))
         else:
             kept[row.open_time] = seen[row.open_time] = row
     candles = [kept[time] for time in sorted(kept) if time >= wanted.start]
-    return Answer(candles, bad, times, clean, len(judged))
+    return CandlePage(candles, bad, times, clean, len(judged))

@@ -29,7 +29,7 @@ class _State(Enum):
 
 
 @dataclass(slots=True)
-class _One:
+class _Subscription:
     """A symbol's subscription. `since`: when it came into this state."""
 
     state: _State = _State.WAITING
@@ -45,7 +45,7 @@ class _One:
 
 
 @dataclass(slots=True)
-class Due:
+class DueMessages:
     """What is to be done now."""
 
     subscribe: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Subscriptions:
 
     def __init__(self, symbols: Iterable[str], *, may_be_quiet: bool = False) -> None:
         self._may_be_quiet = may_be_quiet
-        self._all = {symbol: _One() for symbol in symbols}
+        self._all = {symbol: _Subscription() for symbol in symbols}
         self._sent = False
         self._last_push = 0.0
         self._patience_s = SILENT_S
@@ -84,7 +84,7 @@ class Subscriptions:
         """Take further symbols, where they are further ones."""
         for symbol in symbols:
             if symbol not in self._all:
-                self._all[symbol] = _One()
+                self._all[symbol] = _Subscription()
                 self._added.append(symbol)
 
     def drop(self, symbol: str) -> None:
@@ -148,9 +148,9 @@ class Subscriptions:
         """Return the symbols that BloFin has not answered for: an error may mean one of them."""
         return [symbol for symbol, one in self._all.items() if one.state is _State.WAITING]
 
-    def due(self, now: float) -> Due:
+    def due(self, now: float) -> DueMessages:
         """Return what is to be done now, and take it as done."""
-        due = Due()
+        due = DueMessages()
         if not self._all:
             due.lost = "no symbol is left for it"
             return due
@@ -178,7 +178,7 @@ class Subscriptions:
             self._patience_s = min(self._patience_s * 2, STALE_LONGEST_S)
         return due
 
-    def _come_and_go(self, now: float, due: Due) -> None:
+    def _come_and_go(self, now: float, due: DueMessages) -> None:
         due.leave = [symbol for symbol in self._dropped if symbol not in self._all]
         due.subscribe = [symbol for symbol in self._added if symbol in self._all]
         self._dropped.clear()
@@ -188,7 +188,7 @@ class Subscriptions:
             one.since = one.last_push = now
             one.tries = 1
 
-    def _chase(self, symbol: str, one: _One, now: float, due: Due) -> None:
+    def _chase(self, symbol: str, one: _Subscription, now: float, due: DueMessages) -> None:
         if now - one.since < ACK_WITHIN_S:
             return
         if one.tries >= TRIES:
@@ -197,7 +197,7 @@ class Subscriptions:
         one.since, one.tries = now, one.tries + 1
         due.alone.append(symbol)
 
-    def _watch(self, symbol: str, one: _One, now: float, due: Due) -> None:
+    def _watch(self, symbol: str, one: _Subscription, now: float, due: DueMessages) -> None:
         quiet = now - max(one.last_push, one.since)
         if quiet < one.patience_s:
             return
@@ -208,14 +208,14 @@ class Subscriptions:
             one.renewed, one.since = True, now
             due.renew.append(symbol)
 
-    def _refuse(self, one: _One, now: float) -> None:
+    def _refuse(self, one: _Subscription, now: float) -> None:
         one.state, one.since, one.told = _State.REFUSED, now, False
 
     def _any_standing(self) -> bool:
         return any(one.state is _State.STANDING for one in self._all.values())
 
 
-def _try_again(symbol: str, one: _One, now: float, due: Due) -> None:
+def _try_again(symbol: str, one: _Subscription, now: float, due: DueMessages) -> None:
     if now - one.since >= one.again_s:
         one.again_s = min(one.again_s * 2, REFUSED_LONGEST_S)
         one.state, one.since, one.tries = _State.WAITING, now, TRIES

@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from blofin_agent.domain.candle import BadRow, Reason
+from blofin_agent.domain.candle import RejectedRow, RejectReason
 from blofin_agent.domain.sanitize import shorten
-from blofin_agent.domain.trade import AHEAD_MS, FIRST_MS, Tick
+from blofin_agent.domain.trade import AHEAD_MS, FIRST_MS, Trade
 from blofin_agent.protocol.candle_row import UNREADABLE, WireRow
 from blofin_agent.protocol.websocket import Push
 
@@ -32,25 +32,25 @@ class _WireTrade(msgspec.Struct, rename="camel", frozen=True, gc=False):
 _trade = msgspec.json.Decoder(_WireTrade, strict=False)
 
 
-def judge_trades(push: Push, now_ms: int) -> list[Tick | BadRow]:
+def judge_trades(push: Push, now_ms: int) -> list[Trade | RejectedRow]:
     """Turn the trades of a push into ticks and bad rows. Never raises. `now_ms`: the clock."""
     return [_judge(raw, push.symbol, now_ms) for raw in push.rows]
 
 
-def _judge(raw: WireRow | bytes, symbol: str, now_ms: int) -> Tick | BadRow:
+def _judge(raw: WireRow | bytes, symbol: str, now_ms: int) -> Trade | RejectedRow:
     if isinstance(raw, WireRow):
         # A candle's row, on the channel of trades.
-        return BadRow(Reason.SHAPE, shorten(msgspec.json.encode(raw)))
+        return RejectedRow(RejectReason.SHAPE, shorten(msgspec.json.encode(raw)))
     try:
         trade = _trade.decode(raw)
     except UNREADABLE:
-        return BadRow(Reason.SHAPE, shorten(raw))
+        return RejectedRow(RejectReason.SHAPE, shorten(raw))
     trade_id = str(trade.trade_id)
     if not _TRADE_ID.fullmatch(trade_id) or trade.inst_id not in ("", symbol):
-        return BadRow(Reason.SHAPE, shorten(raw))
+        return RejectedRow(RejectReason.SHAPE, shorten(raw))
     # Comparisons with NaN are false, so what must hold is stated.
     if not (0 < trade.price < math.inf and 0 < trade.size < math.inf):
-        return BadRow(Reason.IMPOSSIBLE, shorten(raw))
+        return RejectedRow(RejectReason.IMPOSSIBLE, shorten(raw))
     if not FIRST_MS <= trade.ts <= now_ms + AHEAD_MS:
-        return BadRow(Reason.OUTSIDE, shorten(raw))
-    return Tick(trade_id, trade.ts, trade.price, trade.size, trade.side)
+        return RejectedRow(RejectReason.OUTSIDE, shorten(raw))
+    return Trade(trade_id, trade.ts, trade.price, trade.size, trade.side)

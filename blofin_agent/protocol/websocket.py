@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason
+from blofin_agent.domain.candle import Candle, RejectedRow, RejectReason, Timeframe
 from blofin_agent.domain.sanitize import MAX_CODE, shorten
 from blofin_agent.protocol.candle_row import UNREADABLE, WireRow, judge_row
 
@@ -30,7 +30,7 @@ class Push(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Acked:
+class Subscribed:
     """A subscription stands."""
 
     symbol: str
@@ -38,7 +38,7 @@ class Acked:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class SubscriptionError:
     """A subscription was refused. The argument stands only inside the text."""
 
     code: str
@@ -52,25 +52,25 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Unsubscribed:
     """A subscription was ended, as we asked."""
 
     symbol: str
 
 
 @dataclass(frozen=True, slots=True)
-class Ponged:
+class Pong:
     """The answer to our text `ping`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Garbled:
+class MalformedMessage:
     """A frame that is not in BloFin's grammar."""
 
     text: str
 
 
-Frame = Push | Acked | Rejected | Left | Ponged | Garbled
+Frame = Push | Subscribed | SubscriptionError | Unsubscribed | Pong | MalformedMessage
 
 _MAX_REFUSAL = 2 * MAX_SUBSCRIBE_BYTES
 """Room for the whole message that a refusal repeats, and for the words around it."""
@@ -104,7 +104,7 @@ _frame = msgspec.json.Decoder(_WireFrame)
 def decode_frame(text: str | bytes) -> Frame:
     """Say what one websocket message means. Never raises."""
     if text in ("pong", b"pong"):
-        return Ponged()
+        return Pong()
     try:
         push = _push.decode(text)
     except UNREADABLE:
@@ -118,20 +118,22 @@ def _decode_slowly(text: str | bytes) -> Frame:
     try:
         frame = _frame.decode(text)
     except UNREADABLE:
-        return Garbled(shorten(text))
+        return MalformedMessage(shorten(text))
     if frame.event == "error":
-        return Rejected(shorten(str(frame.code), MAX_CODE), (frame.msg or "")[:_MAX_REFUSAL])
+        return SubscriptionError(
+            shorten(str(frame.code), MAX_CODE), (frame.msg or "")[:_MAX_REFUSAL]
+        )
     if frame.arg is not None and frame.arg.inst_id:
         if frame.event == "subscribe":
-            return Acked(frame.arg.inst_id, frame.arg.channel)
+            return Subscribed(frame.arg.inst_id, frame.arg.channel)
         if frame.event == "unsubscribe":
-            return Left(frame.arg.inst_id)
+            return Unsubscribed(frame.arg.inst_id)
         if frame.event is None and frame.data is not None:
             raws = [bytes(raw) for raw in frame.data]
             trades = frame.arg.channel == TRADES
             rows = raws if trades else [_row_or_raw(raw) for raw in raws]
             return Push(frame.arg.inst_id, frame.arg.channel, rows)
-    return Garbled(shorten(text))
+    return MalformedMessage(shorten(text))
 
 
 def _row_or_raw(raw: bytes) -> WireRow | bytes:
@@ -141,21 +143,21 @@ def _row_or_raw(raw: bytes) -> WireRow | bytes:
         return raw
 
 
-def judge_push(push: Push, bar: Bar, closed_before: int) -> list[Candle | BadRow]:
+def judge_push(push: Push, bar: Timeframe, closed_before: int) -> list[Candle | RejectedRow]:
     """Turn the rows of a push into candles and bad rows, without those of the open candle.
 
     A live row without `confirm` is not taken as complete: its minute is fetched by REST.
     """
-    judged: list[Candle | BadRow] = []
+    judged: list[Candle | RejectedRow] = []
     for row in push.rows:
         if isinstance(row, bytes):
-            judged.append(BadRow(Reason.SHAPE, shorten(row)))
+            judged.append(RejectedRow(RejectReason.SHAPE, shorten(row)))
         elif row.complete:
             judged.append(judge_row(row, bar, closed_before))
     return judged
 
 
-def channel(bar: Bar) -> str:
+def channel(bar: Timeframe) -> str:
     """Return the name of a bar's candle channel."""
     return f"candle{bar.value}"
 

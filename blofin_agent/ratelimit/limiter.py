@@ -11,25 +11,25 @@ from typing import Protocol, TypeVar
 
 import trio
 
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.candle_page import CandlePage
 from blofin_agent.domain.errors import (
     Banned,
     ExchangeError,
-    ServerFault,
-    Stopped,
-    TimedOut,
+    RequestsSuspended,
+    RequestTimedOut,
+    ServerError,
     Unreachable,
 )
-from blofin_agent.domain.instrument import Listed
-from blofin_agent.domain.page_plan import Page
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.instrument import InstrumentList
+from blofin_agent.domain.page_plan import PageRequest
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.observability.outage import Trouble
-from blofin_agent.ratelimit.shared_budget import Allowance
-from blofin_agent.store.database import Store
+from blofin_agent.observability.outage import Outage
+from blofin_agent.ratelimit.shared_budget import SharedRateBudget
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.tables.rate_limit import Grant
+from blofin_agent.store.tables.rate_limit import Admission
 
 T = TypeVar("T")
 
@@ -44,18 +44,18 @@ _QUICK_S = 0.01
 """With answers so quick all who wait go in time, not only those that can be under way at once."""
 
 
-class Exchange(Protocol):
+class ExchangeClient(Protocol):
     """What is asked: `exchange.rest.Rest`, or a stand-in of the tests."""
 
     last_sent: float
     """When the last request really went out, by trio's clock, in seconds."""
 
     async def candles(
-        self, symbol: str, bar: Bar, page: Page, wanted: Span, closed_before: int
-    ) -> Answer:
+        self, symbol: str, bar: Timeframe, page: PageRequest, wanted: TimeRange, closed_before: int
+    ) -> CandlePage:
         """Fetch one page of candles; see `answers.parse_page`. Raises ExchangeError."""
 
-    async def instruments(self) -> Listed:
+    async def instruments(self) -> InstrumentList:
         """Fetch all instruments. Raises ExchangeError."""
 
 
@@ -70,12 +70,12 @@ class _Waiting:
 class _Ahead:
     """Requests that the ledger let go together with one before: whoever is next takes one."""
 
-    grant: Grant | None = None
+    grant: Admission | None = None
     left: int = 0
     since: float = 0.0
     """When they were let go, by trio's clock, in seconds."""
 
-    def take(self) -> Grant | None:
+    def take(self) -> Admission | None:
         """Return the grant of one; None when there is none, or its time in the ledger is over."""
         if not self.left or trio.current_time() - self.since > _AHEAD_S:
             return None
@@ -83,23 +83,23 @@ class _Ahead:
         return self.grant
 
 
-class Throttle:
+class RateLimiter:
     """Lets one request go at a time, when the budget allows. `clock` gives ms since the epoch."""
 
     def __init__(
         self,
-        rest: Exchange,
-        store: Store,
+        rest: ExchangeClient,
+        store: Database,
         metrics: Metrics,
         clock: Callable[[], int],
         spacing_ms: int,
-        trouble: Trouble,
+        trouble: Outage,
         patience_s: float = math.inf,
         egress: str = "",
     ) -> None:
         self._patience_s = patience_s
         self.rest = rest
-        self.allowance = Allowance(store, clock, egress)
+        self.allowance = SharedRateBudget(store, clock, egress)
         self.back: Callable[[], None] = lambda: None
         """Called when BloFin is reached again."""
         self._metrics = metrics
@@ -142,13 +142,13 @@ class Throttle:
         begun = trio.current_time()
         try:
             answer = await question()
-        except Stopped as error:
+        except RequestsSuspended as error:
             self._metrics.answered(endpoint, error.outcome, trio.current_time() - begun)
             await self.allowance.stopped(error, under)
             raise
         except ExchangeError as error:
             self._metrics.answered(endpoint, error.outcome, trio.current_time() - begun)
-            if isinstance(error, Unreachable | TimedOut | ServerFault):
+            if isinstance(error, Unreachable | RequestTimedOut | ServerError):
                 self._trouble.seen(error, "REST")
             else:
                 await self._answered(under)
@@ -199,7 +199,7 @@ class Throttle:
         finally:
             self._waiting.remove(waiting)
 
-    async def _ask_to_go(self) -> Grant | None:
+    async def _ask_to_go(self) -> Admission | None:
         """Let all go who wait, if the budget does, or as many as it does; None while it is none.
 
         Those who come next need not ask the ledger again then.
@@ -224,7 +224,7 @@ class Throttle:
         if (wait_ms := at - self._clock()) > 0:
             await trio.sleep(min(wait_ms, _LONGEST_SLEEP_MS) / 1000)
 
-    async def _ask_ledger(self) -> Grant:
+    async def _ask_ledger(self) -> Admission:
         """Ask the ledger; while the store is away, wait: without a budget nothing is sent."""
         give_up_at = trio.current_time() + self._patience_s
         while True:

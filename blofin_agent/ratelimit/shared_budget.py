@@ -13,26 +13,26 @@ import structlog
 import trio
 
 from blofin_agent.domain import rate_limit
-from blofin_agent.domain.clock_correction import Hindsight, Moment, View
-from blofin_agent.domain.errors import Banned, Stopped
-from blofin_agent.domain.rate_limit import Limit, Refusal, Suspension
+from blofin_agent.domain.clock_correction import ClockCorrection, CorrectedLedger, WallAndMonotonic
+from blofin_agent.domain.errors import Banned, RequestsSuspended
+from blofin_agent.domain.rate_limit import Limit, RateLimitResponse, Suspension
 from blofin_agent.ratelimit.describe import limits_text, share_text
 from blofin_agent.runtime.format import clock_text
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import rate_limit as stored
-from blofin_agent.store.tables.rate_limit import Grant, Known
+from blofin_agent.store.tables.rate_limit import Admission, LocalBudget
 
 log = structlog.get_logger()
 
 
-class Allowance:
+class SharedRateBudget:
     """Knows what was used, and the suspension. `clock` gives ms since the epoch.
 
     `egress` is the address whose budget it is.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], int], egress: str = "") -> None:
+    def __init__(self, store: Database, clock: Callable[[], int], egress: str = "") -> None:
         self.egress = egress
         self.neighbours: Callable[[], int] = lambda: 1
         """Tells how many agents send their requests from that address, this one among them."""
@@ -41,7 +41,7 @@ class Allowance:
         self.suspension = Suspension()
         self._store = store
         self._clock = clock
-        self._hindsight = Hindsight()
+        self._hindsight = ClockCorrection()
         self._generation = store.generation
         self._unwritten: Suspension | None = None
         """A suspension that the store was not told yet: entered before the next request goes."""
@@ -76,16 +76,16 @@ class Allowance:
             rate_limit.next_at(self.starts, now, spacing_ms, self.limits()),
         )
 
-    def holds(self, grant: Grant) -> bool:
+    def holds(self, grant: Admission) -> bool:
         """Return whether a request that was let go may still be sent: nothing was heard since."""
         return self.suspension.strikes in (0, grant.under)
 
-    async def let_go(self, endpoints: Sequence[str], spacing_ms: int) -> Grant:
+    async def let_go(self, endpoints: Sequence[str], spacing_ms: int) -> Admission:
         """Enter as many of these requests as may go now. Raises StoreUnavailable."""
         unwritten = self._unwritten
         moment = self._moments()
 
-        def work(connection: sa.Connection) -> Grant:
+        def work(connection: sa.Connection) -> Admission:
             known = self._known(unwritten)
             return stored.let_go(connection, endpoints, spacing_ms, known, moment(connection))
 
@@ -140,16 +140,16 @@ class Allowance:
             self._adopt(view)
         self._tell_share()
 
-    async def stopped(self, error: Stopped, under: int) -> None:
+    async def stopped(self, error: RequestsSuspended, under: int) -> None:
         """Note a 429, or a 403. `under`: the strikes under which the request was let go."""
-        refusal = Refusal(under, str(error), isinstance(error, Banned), error.retry_after)
+        refusal = RateLimitResponse(under, str(error), isinstance(error, Banned), error.retry_after)
         before = self.suspension.until
         # At once, in memory: what was let go and waits for the wire must not go any more.
         after = rate_limit.suspend(self.suspension, self.starts, refusal, self._clock())
         self._unwritten = self.suspension = after
         moment = self._moments()
 
-        def work(connection: sa.Connection) -> View:
+        def work(connection: sa.Connection) -> CorrectedLedger:
             return stored.suspend(connection, refusal, self._known(None), moment(connection))
 
         with suppress(StoreUnavailable):
@@ -168,7 +168,7 @@ class Allowance:
         unwritten = self._unwritten
         moment = self._moments()
 
-        def work(connection: sa.Connection) -> View:
+        def work(connection: sa.Connection) -> CorrectedLedger:
             return stored.answered(connection, under, self._known(unwritten), moment(connection))
 
         try:
@@ -182,33 +182,33 @@ class Allowance:
         if not self.suspension.strikes:
             log.info("BloFin answers again: the suspension is over")
 
-    def _moments(self) -> Callable[[sa.Connection], Moment]:
+    def _moments(self) -> Callable[[sa.Connection], WallAndMonotonic]:
         """Return what gives the moment in a worker thread, where trio cannot be asked for it."""
         steady = trio.lowlevel.current_clock().current_time
 
-        def moment(connection: sa.Connection) -> Moment:
+        def moment(connection: sa.Connection) -> WallAndMonotonic:
             # All who share the budget go by one clock.
             self._store.clock.measure(connection)
-            return Moment(self._clock(), round(steady() * 1000))
+            return WallAndMonotonic(self._clock(), round(steady() * 1000))
 
         return moment
 
-    def _known(self, unwritten: Suspension | None) -> Known:
+    def _known(self, unwritten: Suspension | None) -> LocalBudget:
         """Return what this process knows by itself. Called in a transaction."""
         if self._store.generation == self._generation:
-            return Known(self._hindsight, unwritten, egress=self.egress)
+            return LocalBudget(self._hindsight, unwritten, egress=self.egress)
         # A new database knows nothing of what was sent: it is told first.
         known = unwritten or self.suspension
-        return Known(self._hindsight, known, elsewhere=True, egress=self.egress)
+        return LocalBudget(self._hindsight, known, elsewhere=True, egress=self.egress)
 
-    def _told(self, unwritten: Suspension | None, view: View) -> None:
+    def _told(self, unwritten: Suspension | None, view: CorrectedLedger) -> None:
         """Take over what was committed; `unwritten` was told with it."""
         if self._unwritten is unwritten:
             self._unwritten = None
         self._generation = self._store.generation
         self._adopt(view)
 
-    def _adopt(self, view: View) -> None:
+    def _adopt(self, view: CorrectedLedger) -> None:
         self.starts, self._hindsight = view.starts, view.hindsight
         if self._unwritten is None:
             self.suspension = view.suspension

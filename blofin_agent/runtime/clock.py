@@ -45,7 +45,7 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
     return trio.run(main, clock=MockClock(rate=_pace.rate))
 
 
-def hasten(text: str | None = None) -> None:
+def speed_up(text: str | None = None) -> None:
     """Let time go faster in this process, as `RATE@MS` says: so many times, from that moment on.
 
     The wall clock shows that moment (ms since the epoch) when it really is, and RATE seconds more

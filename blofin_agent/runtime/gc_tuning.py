@@ -13,7 +13,7 @@ EVERY = 10_000
 
 
 @contextmanager
-def loading() -> Iterator[None]:
+def no_gc() -> Iterator[None]:
     """Collect nothing inside the block, and never what is there at its end."""
     gc.disable()
     try:
@@ -23,7 +23,7 @@ def loading() -> Iterator[None]:
         gc.enable()
 
 
-def settle() -> None:
+def freeze_garbage_collector() -> None:
     """Never collect what is there now, once what is garbage by now is gone; then come seldom.
 
     After `loading` there is little to look through.

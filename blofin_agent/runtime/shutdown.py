@@ -21,7 +21,7 @@ STOP_S = 9.5
 
 
 @dataclass(slots=True)
-class Stop:
+class ShutdownState:
     """Whether a signal came, and the deadlines that it set.
 
     `cut`: ends what hangs in the database, in a thread of its own, `cut_s` after the signal. The
@@ -56,7 +56,7 @@ class Stop:
 
 
 @asynccontextmanager
-async def until_signal(stop: Stop) -> AsyncIterator[trio.Nursery]:
+async def run_until_signal(stop: ShutdownState) -> AsyncIterator[trio.Nursery]:
     """Run the block, and cancel it and the nursery's tasks when SIGINT or SIGTERM comes.
 
     After that a second signal ends the process at once. Errors of the block come in a group, as

@@ -11,14 +11,14 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from blofin_agent.simulator.broadcaster import Hub
+from blofin_agent.simulator.broadcaster import Broadcaster
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.faults.rest import JSON, Truncated, address, instead, refusal
-from blofin_agent.simulator.faults.tcp import Wires
+from blofin_agent.simulator.faults.tcp import TcpFaults
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.rate_limits import SECOND, Limits
-from blofin_agent.simulator.request_stats import Counts
-from blofin_agent.simulator.rest_api import ENDPOINTS, PREFIX, Rest
+from blofin_agent.simulator.rate_limits import SECOND, SimulatedRateLimits
+from blofin_agent.simulator.request_stats import RequestStats
+from blofin_agent.simulator.rest_api import ENDPOINTS, PREFIX, RestApi
 from blofin_agent.simulator.websocket_connection import converse
 
 WS_PATH = "/ws/public"
@@ -27,14 +27,14 @@ FAULTS_PATH = "/control/faults"
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class SimulatedExchange:
     """What the application is made of. Clocks give ms since the epoch."""
 
     market: Market
-    rest: Rest
-    limits: Limits
-    counts: Counts
-    hub: Hub
+    rest: RestApi
+    limits: SimulatedRateLimits
+    counts: RequestStats
+    hub: Broadcaster
     clock: Callable[[], int]
     """BloFin's, which a fault may put out of step..."""
     steady: Callable[[], int]
@@ -43,10 +43,10 @@ class Exchange:
     """Whether a 429 says in its header `Retry-After` how many seconds the suspension lasts."""
     idle_seconds: float
     faults: Faults
-    wires: Wires
+    wires: TcpFaults
 
 
-def make_app(exchange: Exchange) -> Starlette:
+def make_app(exchange: SimulatedExchange) -> Starlette:
     """Return the application. The hub's pushes come only while somebody runs `push_forever`."""
     rest = [
         Route(PREFIX + endpoint, partial(_rest, exchange, endpoint), methods=["GET"])
@@ -63,7 +63,7 @@ def make_app(exchange: Exchange) -> Starlette:
     )
 
 
-async def _rest(exchange: Exchange, endpoint: str, request: Request) -> Response:
+async def _rest(exchange: SimulatedExchange, endpoint: str, request: Request) -> Response:
     now, steady = exchange.clock(), exchange.steady()
     query = request.query_params
     symbol = query.get("instId", "")
@@ -83,18 +83,18 @@ async def _rest(exchange: Exchange, endpoint: str, request: Request) -> Response
     return Response(body, media_type=JSON)
 
 
-async def _stats(exchange: Exchange, _: Request) -> Response:
+async def _stats(exchange: SimulatedExchange, _: Request) -> Response:
     return JSONResponse(exchange.counts.report(exchange.limits))
 
 
-async def _faults(exchange: Exchange, request: Request) -> Response:
+async def _faults(exchange: SimulatedExchange, request: Request) -> Response:
     """Tell which faults are in force, how often each struck, and which there are; or end all."""
     if request.method == "DELETE":
         exchange.faults.clear()
     return JSONResponse(exchange.faults.report())
 
 
-async def _fault(exchange: Exchange, request: Request) -> Response:
+async def _fault(exchange: SimulatedExchange, request: Request) -> Response:
     """Put a fault in force, or end it."""
     kind, options = request.path_params["kind"], dict(request.query_params)
     symbol = options.get("symbol", "")
@@ -110,7 +110,7 @@ async def _fault(exchange: Exchange, request: Request) -> Response:
     return JSONResponse(exchange.faults.report())
 
 
-async def _websocket(exchange: Exchange, socket: WebSocket) -> None:
+async def _websocket(exchange: SimulatedExchange, socket: WebSocket) -> None:
     host = socket.client.host if socket.client else ""
     steady = exchange.steady()
     if not exchange.limits.connect(host, steady):
@@ -132,7 +132,7 @@ async def _websocket(exchange: Exchange, socket: WebSocket) -> None:
     )
 
 
-def _suspended(exchange: Exchange, request: Request, suspended_ms: int) -> Response:
+def _suspended(exchange: SimulatedExchange, request: Request, suspended_ms: int) -> Response:
     headers = {}
     if exchange.retry_after:
         headers["Retry-After"] = str(math.ceil(suspended_ms / SECOND))

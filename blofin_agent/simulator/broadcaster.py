@@ -7,20 +7,20 @@ import trio
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.faults.websocket import spoil_pushes
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.request_stats import Counts
+from blofin_agent.simulator.request_stats import RequestStats
 from blofin_agent.simulator.websocket_protocol import Topic, pushes
 
 Outbox = trio.MemorySendChannel[list[str]]
 """Where a connection's texts go, a batch at a time. Closed when the connection does not read."""
 
 
-class Hub:
+class Broadcaster:
     """Who subscribed to what. `clock`: ms since the epoch."""
 
     def __init__(
         self,
         market: Market,
-        counts: Counts,
+        counts: RequestStats,
         clock: Callable[[], int],
         faults: Faults,
     ) -> None:

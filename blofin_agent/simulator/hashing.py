@@ -6,7 +6,7 @@ _MASK = (1 << 64) - 1
 _UNIT = 1 / (1 << 53)
 
 
-def mix(place: int) -> int:
+def hash_integer(place: int) -> int:
     """Return 64 well-mixed bits for an integer of any size.
 
     Source: splitmix64, Steele, Lea and Flood, "Fast splittable pseudorandom number generators".
@@ -17,9 +17,9 @@ def mix(place: int) -> int:
     return x ^ (x >> 31)
 
 
-def unit(place: int) -> float:
+def hash_fraction(place: int) -> float:
     """Return a float in [0, 1) for an integer of any size."""
-    return (mix(place) >> 11) * _UNIT
+    return (hash_integer(place) >> 11) * _UNIT
 
 
 def name_key(seed: int, name: str) -> int:

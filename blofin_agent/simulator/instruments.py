@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blofin_agent.simulator.hashing import name_key, unit
+from blofin_agent.simulator.hashing import hash_fraction, name_key
 
 LISTED_LONG_AGO = 1_577_836_800_000
 """2020-01-01 00:00 UTC (ms): when a symbol was listed unless something else is asked for."""
@@ -57,7 +57,7 @@ _KNOWN: dict[str, tuple[float, int, int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Instrument:
+class SimulatedInstrument:
     """A linear perpetual contract. Prices are whole ticks, sizes whole lots."""
 
     inst_id: str
@@ -146,16 +146,16 @@ def choose(symbols: int | Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
-def make_instrument(seed: int, name: str, list_time: int = LISTED_LONG_AGO) -> Instrument:
+def make_instrument(seed: int, name: str, list_time: int = LISTED_LONG_AGO) -> SimulatedInstrument:
     """Return the instrument of that name: a known one's numbers, or plausible ones made up."""
     base = name.partition("-")[0]
     price, decimals, exponent = _KNOWN.get(base) or _made_up(name)
     ticks = round(price * 10**decimals)
-    return Instrument(name, ticks, decimals, exponent, list_time, name_key(seed, name))
+    return SimulatedInstrument(name, ticks, decimals, exponent, list_time, name_key(seed, name))
 
 
 def _made_up(name: str) -> tuple[float, int, int]:
     """Return a price between 0.001 and 1,000, written with five digits or so."""
-    magnitude = 6 * unit(name_key(0, name)) - 3
+    magnitude = 6 * hash_fraction(name_key(0, name)) - 3
     whole = math.floor(magnitude)
     return 10**magnitude, max(1, 4 - whole), -whole

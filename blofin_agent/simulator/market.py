@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from blofin_agent.domain.candle import MINUTE, Bar, Candle
+from blofin_agent.domain.candle import MINUTE, Candle, Timeframe
 from blofin_agent.simulator.instruments import (
     LISTED_LONG_AGO,
-    Instrument,
+    SimulatedInstrument,
     choose,
     make_instrument,
 )
-from blofin_agent.simulator.missing_bars import Holes
+from blofin_agent.simulator.missing_bars import MissingBars
 from blofin_agent.simulator.price_path import DAY, PricePath, Span
 
 Row = tuple[str, str, str, str, str, str, str, str, str]
@@ -40,21 +40,21 @@ class Market:
         listed: Mapping[str, int] | None = None,
     ) -> None:
         times = dict(listed or {})
-        self.instruments: dict[str, Instrument] = {
+        self.instruments: dict[str, SimulatedInstrument] = {
             name: make_instrument(seed, name, times.pop(name, LISTED_LONG_AGO))
             for name in choose(symbols)
         }
         if times:
             raise ValueError(f"a listing time is given for {min(times)}, which is not traded here")
         self._path = PricePath(self.instruments)
-        self._holes = Holes(hole_rate)
+        self._holes = MissingBars(hole_rate)
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """Return the names, in the order given."""
         return tuple(self.instruments)
 
-    def row(self, symbol: str, bar: Bar, open_time: int) -> Row | None:
+    def row(self, symbol: str, bar: Timeframe, open_time: int) -> Row | None:
         """Return the complete candle as the wire has it, or None where there never was one.
 
         There is none in a hole and before the listing; the bar in which a symbol is listed is its
@@ -63,18 +63,18 @@ class Market:
         if not self.exists(symbol, bar, open_time):
             return None
         first = open_time // MINUTE
-        if bar is Bar.M1:
+        if bar is Timeframe.M1:
             span = self._path.minute(symbol, first)
         else:
             span = self._path.span(symbol, first, first + bar.ms // MINUTE)
         return _write(self.instruments[symbol], open_time, span, "1")
 
-    def candle(self, symbol: str, bar: Bar, open_time: int) -> Candle | None:
+    def candle(self, symbol: str, bar: Timeframe, open_time: int) -> Candle | None:
         """Return the complete candle, the numbers of `row`, or None where there never was one."""
         row = self.row(symbol, bar, open_time)
         return None if row is None else Candle(int(row[0]), *map(float, row[1:8]))
 
-    def open_row(self, symbol: str, bar: Bar, now_ms: int) -> Row | None:
+    def open_row(self, symbol: str, bar: Timeframe, now_ms: int) -> Row | None:
         """Return the open candle at a moment, `confirm` "0", or None where there is none.
 
         It is what its minutes so far made of it, so it ends as exactly the complete candle.
@@ -85,7 +85,7 @@ class Market:
         span = self._span_until(symbol, open_time // MINUTE, now_ms)
         return _write(self.instruments[symbol], open_time, span, "0")
 
-    def row_at(self, symbol: str, bar: Bar, open_time: int, now_ms: int) -> Row | None:
+    def row_at(self, symbol: str, bar: Timeframe, open_time: int, now_ms: int) -> Row | None:
         """Return a candle as it is known at a moment: complete, open, or None when yet to come."""
         if open_time + bar.ms <= now_ms:
             return self.row(symbol, bar, open_time)
@@ -94,7 +94,7 @@ class Market:
     def page(
         self,
         symbol: str,
-        bar: Bar,
+        bar: Timeframe,
         now_ms: int,
         *,
         after: int | None = None,
@@ -118,7 +118,7 @@ class Market:
             time -= bar.ms
         return rows
 
-    def exists(self, symbol: str, bar: Bar, open_time: int) -> bool:
+    def exists(self, symbol: str, bar: Timeframe, open_time: int) -> bool:
         """Say whether there is, was or will be such a bar: it is in no hole and not unlisted.
 
         Raises ValueError when `open_time` (ms) is not on the bar's grid.
@@ -144,7 +144,7 @@ class Market:
         return self._path.unfinished(symbol, first, minute, elapsed)
 
 
-def _write(instrument: Instrument, open_time: int, span: Span, confirm: str) -> Row:
+def _write(instrument: SimulatedInstrument, open_time: int, span: Span, confirm: str) -> Row:
     opened, high, low, closed, lots = span
     scale, form = 10**instrument.decimals, f".{instrument.decimals}f"
     return (

@@ -2,8 +2,8 @@
 
 from functools import lru_cache
 
-from blofin_agent.domain.candle import Bar
-from blofin_agent.simulator.hashing import mix, name_key
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.simulator.hashing import hash_integer, name_key
 
 LONGEST = 20
 """A hole is 1 to this many bars long."""
@@ -14,7 +14,7 @@ _SLOT = 40  # bars; each slot has at most one hole, and the whole of it
 _MEAN = (1 + LONGEST) / 2
 
 
-class Holes:
+class MissingBars:
     """The holes of a market. Each bar is a table of its own at the exchange, with its own holes.
 
     `rate`: the share of bars that are missing, 0 to 0.25. Raises ValueError outside of that.
@@ -24,10 +24,10 @@ class Holes:
         if not 0 <= rate <= HIGHEST_RATE:
             raise ValueError(f"the hole rate is {rate}; it can be 0 to {HIGHEST_RATE}")
         self._threshold = int(rate * _SLOT / _MEAN * (1 << 32))
-        self._salts = {bar: name_key(0, f"holes/{bar}") for bar in Bar}
+        self._salts = {bar: name_key(0, f"holes/{bar}") for bar in Timeframe}
         self._run = lru_cache(65_536)(self._find_run)
 
-    def has(self, key: int, bar: Bar, open_time: int) -> bool:
+    def has(self, key: int, bar: Timeframe, open_time: int) -> bool:
         """Say whether the bar that opens then (ms) is in a hole of the symbol with that key."""
         if not self._threshold:
             return False
@@ -36,7 +36,7 @@ class Holes:
         return first <= place < end
 
     def _find_run(self, key: int, slot: int) -> tuple[int, int]:
-        chance = mix(key ^ slot)
+        chance = hash_integer(key ^ slot)
         if chance & 0xFFFF_FFFF >= self._threshold:
             return 0, 0
         length = 1 + (chance >> 32 & 0xFFFF) % LONGEST

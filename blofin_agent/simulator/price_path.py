@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from operator import itemgetter
 
-from blofin_agent.simulator.hashing import mix, unit
-from blofin_agent.simulator.instruments import Instrument
+from blofin_agent.simulator.hashing import hash_fraction, hash_integer
+from blofin_agent.simulator.instruments import SimulatedInstrument
 
 Span = tuple[int, int, int, int, int]
 """Open, high, low, close in ticks, and the volume in lots, of any stretch of time."""
@@ -33,7 +33,7 @@ _highs, _lows, _lots = itemgetter(1), itemgetter(2), itemgetter(4)
 class PricePath:
     """The paths of some instruments, with the recently used stretches kept in memory."""
 
-    def __init__(self, instruments: Mapping[str, Instrument]) -> None:
+    def __init__(self, instruments: Mapping[str, SimulatedInstrument]) -> None:
         self._instruments = instruments
         self._anchor = lru_cache(16_384)(self._make_anchor)
         self._day = lru_cache(16_384)(self._make_day)
@@ -50,7 +50,7 @@ class PricePath:
 
     def unfinished(self, symbol: str, first: int, minute: int, elapsed_ms: int) -> Span:
         """Return what is known so far of a bar that opened at `first` and is in `minute` now."""
-        chance = mix(self._instruments[symbol].key ^ (4 * _KIND + minute))
+        chance = hash_integer(self._instruments[symbol].key ^ (4 * _KIND + minute))
         now = part(self.minute(symbol, minute), chance, elapsed_ms, 60_000)
         return join([*self._parts(symbol, first, minute), now])
 
@@ -83,12 +83,14 @@ class PricePath:
     def _make_day(self, symbol: str, day: int) -> Span:
         instrument = self._instruments[symbol]
         opened, closed = self._anchor(symbol, day), self._anchor(symbol, day + 1)
-        chance = mix(instrument.key ^ (2 * _KIND + day))
+        chance = hash_integer(instrument.key ^ (2 * _KIND + day))
         top, bottom = max(opened, closed), min(opened, closed)
         high = top + top * (4 + (chance & 31)) // 1_000
         low = bottom - bottom * (4 + (chance >> 5 & 31)) // 1_000
         # Some symbols trade up to forty times as much as others, and each twice as much some days.
-        worth = _DAY_WORTH * 40 ** unit(instrument.key) * (0.7 + (chance >> 10 & 1023) / 1_400)
+        worth = (
+            _DAY_WORTH * 40 ** hash_fraction(instrument.key) * (0.7 + (chance >> 10 & 1023) / 1_400)
+        )
         lot = 10.0 ** (instrument.contract_exponent - 1 - instrument.decimals) * opened
         return opened, high, low, closed, 10 * DAY + int(worth / lot)
 
@@ -101,7 +103,9 @@ class PricePath:
             following = instrument.key ^ (3 * _KIND + (wave << 32) + number + 1)
             share = phase / period
             smooth = share * share * (3 - 2 * share)
-            logarithm += amplitude * (unit(place) * (1 - smooth) + unit(following) * smooth - 0.5)
+            logarithm += amplitude * (
+                hash_fraction(place) * (1 - smooth) + hash_fraction(following) * smooth - 0.5
+            )
         return max(_LEAST_TICKS, round(instrument.price_ticks * math.exp(logarithm)))
 
 
@@ -167,5 +171,5 @@ def _divide(span: Span, start: int, count: int, size: int, key: int) -> list[Spa
         return [span]
     left = count // 2
     middle = start + left * size  # each cut of a path is at its own minute: that names its chance
-    one, two = halve(span, left * size, count * size, mix(key ^ (_KIND + middle)))
+    one, two = halve(span, left * size, count * size, hash_integer(key ^ (_KIND + middle)))
     return _divide(one, start, left, size, key) + _divide(two, middle, count - left, size, key)

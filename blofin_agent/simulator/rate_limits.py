@@ -8,7 +8,7 @@ from typing import NamedTuple
 SECOND = 1_000
 
 
-class Rule(NamedTuple):
+class RateRule(NamedTuple):
     """At most `requests` in any `seconds`; one more and the address is suspended.
 
     `suspension`: how long, in seconds.
@@ -19,7 +19,7 @@ class Rule(NamedTuple):
     suspension: int
 
 
-RULES = (Rule(500, 60, 300), Rule(1_500, 300, 3_600))
+RULES = (RateRule(500, 60, 300), RateRule(1_500, 300, 3_600))
 """Source: BloFin's API documentation, "Rate Limits"."""
 
 BANNED = 403
@@ -29,7 +29,7 @@ CONNECT_SPACING = 1.0
 
 
 @dataclass(slots=True)
-class Counters:
+class AddressCounters:
     """What one address did so far. Tests read these; nothing here decides."""
 
     requests: int = 0
@@ -52,7 +52,7 @@ class Counters:
 @dataclass(slots=True)
 class _Address:
     recent: dict[int, deque[int]]
-    counters: Counters = field(default_factory=Counters)
+    counters: AddressCounters = field(default_factory=AddressCounters)
     suspended_until: int = 0
     status: int = 429
     last_request: int | None = None
@@ -60,7 +60,7 @@ class _Address:
     last_connection: int | None = None
 
 
-class Limits:
+class SimulatedRateLimits:
     """Both windows and the suspensions, for each address by itself.
 
     Pure but for its memory: every method is told the time (ms since the epoch). A window is
@@ -71,7 +71,7 @@ class Limits:
 
     def __init__(
         self,
-        rules: Sequence[Rule] = RULES,
+        rules: Sequence[RateRule] = RULES,
         *,
         connect_spacing: float = CONNECT_SPACING,
         enforced: bool = True,
@@ -143,23 +143,23 @@ class Limits:
         """Return when (ms since the epoch) its last suspension ends; 0 if it never had one."""
         return self._state(address).suspended_until
 
-    def counters(self, address: str | None = None) -> Counters:
+    def counters(self, address: str | None = None) -> AddressCounters:
         """Return what an address did, or all addresses: sums, the most and the least of any one."""
         if address is not None:
             return self._state(address).counters
-        total = Counters(most={rule.seconds: 0 for rule in self.rules})
+        total = AddressCounters(most={rule.seconds: 0 for rule in self.rules})
         for state in self._addresses.values():
             _add(total, state.counters)
         return total
 
     def _state(self, address: str) -> _Address:
         if address not in self._addresses:
-            counters = Counters(most={rule.seconds: 0 for rule in self.rules})
+            counters = AddressCounters(most={rule.seconds: 0 for rule in self.rules})
             windows = {rule.seconds: deque[int]() for rule in self.rules}
             self._addresses[address] = _Address(windows, counters)
         return self._addresses[address]
 
-    def _enter(self, state: _Address, rule: Rule, now_ms: int) -> int:
+    def _enter(self, state: _Address, rule: RateRule, now_ms: int) -> int:
         """Enter a request in a window and return how many are in it now."""
         window, most = state.recent[rule.seconds], state.counters.most
         while window and window[0] <= now_ms - rule.seconds * SECOND:
@@ -169,7 +169,7 @@ class Limits:
         return len(window)
 
 
-def _add(total: Counters, one: Counters) -> None:
+def _add(total: AddressCounters, one: AddressCounters) -> None:
     total.requests += one.requests
     total.refused += one.refused
     total.during_suspension += one.during_suspension

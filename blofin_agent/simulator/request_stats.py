@@ -4,14 +4,14 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from blofin_agent.simulator.rate_limits import Limits
+from blofin_agent.simulator.rate_limits import SimulatedRateLimits
 
 REMEMBERED = 5_000
 """How many of the latest requests' times are kept."""
 
 
 @dataclass(slots=True)
-class Counts:
+class RequestStats:
     """Plain counters that whoever serves keeps up to date. Requests are counted as they arrive."""
 
     endpoints: Counter[str] = field(default_factory=Counter)
@@ -37,7 +37,7 @@ class Counts:
             self.symbols[symbol] += 1
         self.times.append(now_ms)
 
-    def report(self, limits: Limits) -> dict[str, Any]:
+    def report(self, limits: SimulatedRateLimits) -> dict[str, Any]:
         """Return everything as JSON can say it: what `GET /control/stats` answers."""
         return {
             "limits": asdict(limits.counters()),

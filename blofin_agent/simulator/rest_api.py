@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.faults.rows import spoil_rows
-from blofin_agent.simulator.instruments import Instrument
+from blofin_agent.simulator.instruments import SimulatedInstrument
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.ticker import ticker
 
@@ -23,7 +23,7 @@ _MOST_DIGITS = 18  # a longer number is no time and no count
 _encode = msgspec.json.Encoder().encode
 
 
-class Fault(Exception):
+class RestError(Exception):
     """An answer with a `code` other than "0". Source of codes: BloFin's API documentation."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -33,7 +33,7 @@ class Fault(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class RestApi:
     """Answers to the three endpoints of market data.
 
     `page_limit`: larger limits are clamped to it silently. `refuse_limit_above`: larger limits
@@ -52,7 +52,7 @@ class Rest:
         """
         try:
             data = ENDPOINTS[endpoint](self, query, now_ms)
-        except Fault as fault:
+        except RestError as fault:
             return envelope(fault.code, fault.message)
         return envelope("0", "success", data)
 
@@ -60,15 +60,15 @@ class Rest:
         """Return rows, newest first. Raises Fault. `1M`, of no fixed length, is not simulated."""
         symbol = self._symbol(query.get("instId", ""))
         try:
-            bar = Bar(query.get("bar") or Bar.M1)
+            bar = Timeframe(query.get("bar") or Timeframe.M1)
         except ValueError:
-            raise Fault("152002", "Parameter bar error") from None
+            raise RestError("152002", "Parameter bar error") from None
         limit = _number(query, "limit")
         if limit is None:
             limit = DEFAULT_LIMIT
         refused = self.refuse_limit_above is not None and limit > self.refuse_limit_above
         if limit < 1 or refused:
-            raise Fault("152002", "Parameter limit error")
+            raise RestError("152002", "Parameter limit error")
         rows = self.market.page(
             symbol,
             bar,
@@ -96,16 +96,16 @@ class Rest:
 
     def _symbol(self, name: str) -> str:
         if not name:
-            raise Fault("152001", "Parameter instId cannot be empty")
+            raise RestError("152001", "Parameter instId cannot be empty")
         if name not in self.market.instruments:
-            raise Fault("152014", "Instrument ID does not exist")
+            raise RestError("152014", "Instrument ID does not exist")
         return name
 
 
-ENDPOINTS: dict[str, Callable[[Rest, Mapping[str, str], int], Any]] = {
-    "candles": Rest.candles,
-    "instruments": Rest.instruments,
-    "tickers": Rest.tickers,
+ENDPOINTS: dict[str, Callable[[RestApi, Mapping[str, str], int], Any]] = {
+    "candles": RestApi.candles,
+    "instruments": RestApi.instruments,
+    "tickers": RestApi.tickers,
 }
 
 
@@ -120,11 +120,11 @@ def _number(query: Mapping[str, str], name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit()) or len(text) > _MOST_DIGITS:
-        raise Fault("152002", f"Parameter {name} error")
+        raise RestError("152002", f"Parameter {name} error")
     return int(text)
 
 
-def _describe(instrument: Instrument, now_ms: int) -> dict[str, str]:
+def _describe(instrument: SimulatedInstrument, now_ms: int) -> dict[str, str]:
     """Return an instrument's fields. Source: BloFin's API documentation, "Get Instruments"."""
     return {
         "instId": instrument.inst_id,

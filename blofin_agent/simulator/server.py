@@ -14,14 +14,14 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 
 from blofin_agent.runtime.clock import wall_ms
-from blofin_agent.simulator.app import WS_PATH, Exchange, make_app
-from blofin_agent.simulator.broadcaster import Hub
+from blofin_agent.simulator.app import WS_PATH, SimulatedExchange, make_app
+from blofin_agent.simulator.broadcaster import Broadcaster
 from blofin_agent.simulator.faults.registry import Faults
-from blofin_agent.simulator.faults.tcp import Wires
+from blofin_agent.simulator.faults.tcp import TcpFaults
 from blofin_agent.simulator.market import HOLE_RATE, Market
-from blofin_agent.simulator.rate_limits import RULES, Limits, Rule
-from blofin_agent.simulator.request_stats import Counts
-from blofin_agent.simulator.rest_api import MAXIMUM_LIMIT, Rest
+from blofin_agent.simulator.rate_limits import RULES, RateRule, SimulatedRateLimits
+from blofin_agent.simulator.request_stats import RequestStats
+from blofin_agent.simulator.rest_api import MAXIMUM_LIMIT, RestApi
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework, ConnectionState
@@ -36,12 +36,12 @@ _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S10
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SimulatorOptions:
     """How the simulator behaves. The defaults are BloFin's own rules, on a free port."""
 
     host: str = "127.0.0.1"
     port: int = 0
-    """0: any free one; `Running.rest_url` tells which."""
+    """0: any free one; `RunningSimulator.rest_url` tells which."""
     symbols: int | Sequence[str] = 8
     seed: int = 1
     hole_rate: float = HOLE_RATE
@@ -54,7 +54,7 @@ class Options:
     """Larger limits are refused with code 152002, where this is set."""
     limits: bool = True
     """Whether the request and connection limits refuse anything; they are counted either way."""
-    rules: Sequence[Rule] = RULES
+    rules: Sequence[RateRule] = RULES
     retry_after: bool = False
     """Whether a 429 carries the header `Retry-After`."""
     push_interval: float = 1.0
@@ -66,7 +66,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningSimulator:
     """A simulator whose socket is bound and listening."""
 
     rest_url: str
@@ -74,8 +74,8 @@ class Running:
     ws_url: str
     """`ws://127.0.0.1:PORT/ws/public`."""
     market: Market
-    limits: Limits
-    counts: Counts
+    limits: SimulatedRateLimits
+    counts: RequestStats
     faults: Faults
 
 
@@ -86,25 +86,25 @@ class Simulator:
     come at its whole seconds. Raises ValueError for options that cannot be.
     """
 
-    def __init__(self, options: Options, clock: Callable[[], int] = wall_ms) -> None:
+    def __init__(self, options: SimulatorOptions, clock: Callable[[], int] = wall_ms) -> None:
         self.market = Market(
             options.seed, options.symbols, hole_rate=options.hole_rate, listed=options.listed
         )
-        self.limits = Limits(options.rules, enforced=options.limits)
+        self.limits = SimulatedRateLimits(options.rules, enforced=options.limits)
         self.faults = Faults(clock, options.seed)
         for text in options.faults:
             self.faults.parse(text)
-        self.counts = Counts()
+        self.counts = RequestStats()
 
         def exchange_clock() -> int:
             return clock() + self.faults.skew_ms()
 
-        self._hub = Hub(self.market, self.counts, exchange_clock, self.faults)
+        self._hub = Broadcaster(self.market, self.counts, exchange_clock, self.faults)
         self._interval = options.push_interval
-        self._wires = Wires()
-        exchange = Exchange(
+        self._wires = TcpFaults()
+        exchange = SimulatedExchange(
             self.market,
-            Rest(self.market, self.faults, options.page_limit, options.refuse_limit_above),
+            RestApi(self.market, self.faults, options.page_limit, options.refuse_limit_above),
             self.limits,
             self.counts,
             self._hub,
@@ -154,11 +154,11 @@ class Simulator:
 
 
 async def serve(
-    options: Options,
+    options: SimulatorOptions,
     *,
     clock: Callable[[], int] = wall_ms,
     shutdown_trigger: Callable[[], Awaitable[None]] | None = None,
-    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[RunningSimulator] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled, or until `shutdown_trigger()` returns. `clock`: see `Simulator`.
 
@@ -169,7 +169,7 @@ async def serve(
     bound = bind(options.host, options.port)
     bound.listen(_BACKLOG)
     address = _address(options.host, bound.getsockname()[1])
-    running = Running(
+    running = RunningSimulator(
         f"http://{address}",
         f"ws://{address}{WS_PATH}",
         simulator.market,

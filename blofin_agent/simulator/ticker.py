@@ -1,6 +1,6 @@
 """The ticker and the last trade of a symbol at a moment, as the wire shows them."""
 
-from blofin_agent.simulator.hashing import mix
+from blofin_agent.simulator.hashing import hash_integer
 from blofin_agent.simulator.instruments import LOTS_PER_CONTRACT
 from blofin_agent.simulator.market import Market
 
@@ -55,4 +55,4 @@ def _trade_size(market: Market, symbol: str, now_ms: int) -> str:
 
 
 def _chance(market: Market, symbol: str, now_ms: int) -> int:
-    return mix(market.instruments[symbol].key ^ now_ms)
+    return hash_integer(market.instruments[symbol].key ^ now_ms)

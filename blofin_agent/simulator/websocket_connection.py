@@ -3,12 +3,12 @@
 import trio
 from starlette.websockets import WebSocket
 
-from blofin_agent.simulator.broadcaster import Hub, Outbox
+from blofin_agent.simulator.broadcaster import Broadcaster, Outbox
 from blofin_agent.simulator.faults.registry import Faults
-from blofin_agent.simulator.faults.tcp import Wires
+from blofin_agent.simulator.faults.tcp import TcpFaults
 from blofin_agent.simulator.faults.websocket import GARBAGE, OVERSIZE, spoil_answer
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.request_stats import Counts
+from blofin_agent.simulator.request_stats import RequestStats
 from blofin_agent.simulator.websocket_protocol import answer
 
 BEHIND = 20
@@ -17,7 +17,7 @@ BEHIND = 20
 _POLICY_VIOLATION, _GOING_AWAY = 1008, 1001
 
 
-class Silence:
+class SilenceTimeout:
     """Ends its scope after `seconds` without traffic, or without a subscription.
 
     Source: BloFin's API documentation, "WebSocket": a connection with no subscription or no
@@ -48,15 +48,15 @@ class Silence:
 async def converse(
     socket: WebSocket,
     market: Market,
-    hub: Hub,
-    counts: Counts,
+    hub: Broadcaster,
+    counts: RequestStats,
     idle_seconds: float,
     faults: Faults,
-    wires: Wires,
+    wires: TcpFaults,
 ) -> None:
     """Accept a connection and serve it until it ends. Ends without an error in every case."""
     await socket.accept()
-    silence = Silence(idle_seconds)
+    silence = SilenceTimeout(idle_seconds)
     outbox, inbox = trio.open_memory_channel[list[str]](BEHIND)
     hub.join(outbox)
     try:
@@ -76,9 +76,9 @@ async def converse(
 async def _read(
     socket: WebSocket,
     market: Market,
-    hub: Hub,
+    hub: Broadcaster,
     outbox: Outbox,
-    silence: Silence,
+    silence: SilenceTimeout,
     faults: Faults,
 ) -> None:
     """Answer what comes until the client leaves."""
@@ -101,9 +101,9 @@ async def _read(
 async def _write(
     socket: WebSocket,
     inbox: trio.MemoryReceiveChannel[list[str]],
-    silence: Silence,
+    silence: SilenceTimeout,
     faults: Faults,
-    wires: Wires,
+    wires: TcpFaults,
 ) -> None:
     """Send what the hub and the reader put there; close the connection when that ends."""
     async for batch in inbox:
@@ -115,7 +115,7 @@ async def _write(
     await socket.close(_POLICY_VIOLATION)
 
 
-async def _break(socket: WebSocket, faults: Faults, wires: Wires) -> bool:
+async def _break(socket: WebSocket, faults: Faults, wires: TcpFaults) -> bool:
     """Do what the faults in force do to a connection; return whether that was its end."""
     if faults.strikes("ws-garbage"):
         for one in GARBAGE:

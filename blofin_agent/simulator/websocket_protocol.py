@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.simulator.market import Market, Row
 from blofin_agent.simulator.ticker import ticker, trade
 
@@ -24,12 +24,12 @@ class Topic(NamedTuple):
     inst_id: str
 
     @property
-    def bar(self) -> Bar | None:
+    def bar(self) -> Timeframe | None:
         """Return the bar of a candle channel; None for another, or for no bar of BloFin's."""
         if not self.channel.startswith(_CANDLE):
             return None
         try:
-            return Bar(self.channel.removeprefix(_CANDLE))
+            return Timeframe(self.channel.removeprefix(_CANDLE))
         except ValueError:
             return None
 
@@ -45,7 +45,7 @@ class _Request(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProtocolReply:
     """What a message leads to: texts to send back, and topics to add or to take away."""
 
     texts: tuple[str, ...] = ()
@@ -58,21 +58,21 @@ _decode_arguments = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_argument = msgspec.json.Decoder(_Argument).decode
 
 
-def answer(market: Market, text: str) -> Answer:
+def answer(market: Market, text: str) -> ProtocolReply:
     """Decide what a client's text leads to. Never raises.
 
     A request is acknowledged one argument by one; what is refused is named only inside an
     error's text. Source: BloFin's API documentation, "WebSocket".
     """
     if text == "ping":
-        return Answer(("pong",))
+        return ProtocolReply(("pong",))
     try:
         request = _decode_request(text)
         arguments = _decode_arguments(request.args)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return Answer((_refusal(text),))
+        return ProtocolReply((_refusal(text),))
     if len(bytes(request.args)) > ARGUMENTS_BYTES:
-        return Answer((_refusal(text),))
+        return ProtocolReply((_refusal(text),))
     texts: list[str] = []
     topics: list[Topic] = []
     for argument in arguments:
@@ -84,8 +84,8 @@ def answer(market: Market, text: str) -> Answer:
             texts.append(f'{{"event":"{request.op}","arg":{_arg(topic)}}}')
             topics.append(topic)
     if request.op == "subscribe":
-        return Answer(tuple(texts), added=tuple(topics))
-    return Answer(tuple(texts), removed=tuple(topics))
+        return ProtocolReply(tuple(texts), added=tuple(topics))
+    return ProtocolReply(tuple(texts), removed=tuple(topics))
 
 
 def pushes(market: Market, topic: Topic, last_ms: int, now_ms: int) -> Iterable[str]:

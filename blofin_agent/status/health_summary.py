@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, Count, Health, health
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, CoverageCounts, Health, health
 from blofin_agent.runtime.format import clock_text, duration_text, percent, plural
 
 
-class Healing(StrEnum):
+class RecoveryState(StrEnum):
     """What is being done about what is missing. The values are public."""
 
     NOTHING_TO_DO = "nothing_to_do"
@@ -24,10 +24,10 @@ class Healing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class RecoveryOutlook:
     """What is being done, and how long it takes. Times in ms since the epoch."""
 
-    healing: Healing
+    healing: RecoveryState
     eta_seconds: float
     """Least time to fetch what the gaps need."""
     suspended_until: int = 0
@@ -35,17 +35,19 @@ class Outlook:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class HealthSummary:
     """The health of the worst symbol, and why, in words."""
 
     health: Health
     reason: str
 
 
-def judge(worst_first: Sequence[tuple[str, Count]], bar: Bar, outlook: Outlook) -> Verdict:
+def judge(
+    worst_first: Sequence[tuple[str, CoverageCounts]], bar: Timeframe, outlook: RecoveryOutlook
+) -> HealthSummary:
     """Judge the symbols' counts. `worst_first`: the least complete symbol first."""
     if not worst_first:
-        return Verdict(
+        return HealthSummary(
             Health.CRITICAL, "no symbol is watched: BloFin's list of instruments was not read yet"
         )
     symbol, worst = worst_first[0]
@@ -54,7 +56,7 @@ def judge(worst_first: Sequence[tuple[str, Count]], bar: Bar, outlook: Outlook) 
     if not short:
         count = len(worst_first)
         whole = "the one symbol is" if count == 1 else f"all {count} symbols are"
-        return Verdict(state, f"{whole} complete")
+        return HealthSummary(state, f"{whole} complete")
     if state is Health.GOOD:
         where = symbol if len(short) == 1 else plural(len(short), "symbol")
         bars = sum(count.missing for count in short)
@@ -69,28 +71,28 @@ def judge(worst_first: Sequence[tuple[str, Count]], bar: Bar, outlook: Outlook) 
         others = sum(1 for count in short[1:] if count.ratio < GOOD_COVERAGE)
         if others:
             text += f", and {plural(others, 'more symbol')} below {percent(GOOD_COVERAGE)}"
-    return Verdict(state, f"{text}; {outlook_text(outlook)}")
+    return HealthSummary(state, f"{text}; {outlook_text(outlook)}")
 
 
-def outlook_text(outlook: Outlook) -> str:
+def outlook_text(outlook: RecoveryOutlook) -> str:
     """Say what is being done about it."""
     soon = outlook.next_pass_seconds
     texts = {
-        Healing.STORE_AWAY: "the database cannot be used now, and the agent waits for it",
-        Healing.SUSPENDED: "BloFin suspended this address, and nothing is asked for before "
+        RecoveryState.STORE_AWAY: "the database cannot be used now, and the agent waits for it",
+        RecoveryState.SUSPENDED: "BloFin suspended this address, and nothing is asked for before "
         + clock_text(outlook.suspended_until),
-        Healing.EXCHANGE_AWAY: "BloFin cannot be reached, and the agent keeps trying",
-        Healing.FILLING: f"filling, about {duration_text(max(1, outlook.eta_seconds))} left",
-        Healing.UNAVAILABLE: "BloFin was proven not to have them; they are asked for again now "
-        "and then",
-        Healing.WAITING: "asked for again soon"
+        RecoveryState.EXCHANGE_AWAY: "BloFin cannot be reached, and the agent keeps trying",
+        RecoveryState.FILLING: f"filling, about {duration_text(max(1, outlook.eta_seconds))} left",
+        RecoveryState.UNAVAILABLE: "BloFin was proven not to have them; they are asked for again "
+        "now and then",
+        RecoveryState.WAITING: "asked for again soon"
         if soon is None
         else f"asked for again in {duration_text(soon)}",
-        Healing.NOTHING_TO_DO: "nothing is missing",
+        RecoveryState.NOTHING_TO_DO: "nothing is missing",
     }
     return texts[outlook.healing]
 
 
-def bars_text(bars: int, bar: Bar) -> str:
+def bars_text(bars: int, bar: Timeframe) -> str:
     """Return `181 minutes` for 1m bars, `3 5m bars` for others."""
-    return plural(bars, "minute" if bar is Bar.M1 else f"{bar.value} bar")
+    return plural(bars, "minute" if bar is Timeframe.M1 else f"{bar.value} bar")

@@ -15,11 +15,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from blofin_agent.coverage.tracker import Watch, health_of
+from blofin_agent.coverage.tracker import CoverageTracker, health_of
 from blofin_agent.domain.rate_limit import limits
 from blofin_agent.domain.symbol_coverage import Health
 from blofin_agent.observability.symbol_metrics import build, labels
-from blofin_agent.store.tables.verifications import Totals
+from blofin_agent.store.tables.verifications import VerificationTotals
 
 VERIFY_RESULTS = ("equal", "different", "absent", "missing", "unanswered")
 _BARS = {
@@ -31,30 +31,30 @@ _BARS = {
 """In the order of a Count."""
 
 
-class Figures(Protocol):
+class ScrapeSources(Protocol):
     """Whom to ask at the scrape; see `Metrics`."""
 
-    watch: Watch
+    watch: CoverageTracker
     messages: dict[str, int]
     used: Callable[[], dict[str, int]]
     share: Callable[[], float]
     suspended_until: Callable[[], int]
     eta: Callable[[], float]
-    verified: Mapping[str, Totals] | None
+    verified: Mapping[str, VerificationTotals] | None
 
 
 class _Built(NamedTuple):
     """Families that were built, and what they were built from."""
 
-    totals: Mapping[str, Totals]
+    totals: Mapping[str, VerificationTotals]
     symbols: Sequence[str]
     families: Sequence[Metric]
 
 
-class Moment(Collector):
+class ScrapeCollector(Collector):
     """Builds them from memory, in the thread of the scrape."""
 
-    def __init__(self, figures: Figures, version: str, store: str) -> None:
+    def __init__(self, figures: ScrapeSources, version: str, store: str) -> None:
         self._figures = figures
         self._built: _Built | None = None
         self._build = {
@@ -181,7 +181,7 @@ class Moment(Collector):
             {state.value: state is now for state in Health},
         )
 
-    def _verified_once(self, totals: Mapping[str, Totals]) -> Sequence[Metric]:
+    def _verified_once(self, totals: Mapping[str, VerificationTotals]) -> Sequence[Metric]:
         """Build them again only when there is something new: seldom."""
         symbols = list(self._figures.watch.histories)
         built = self._built
@@ -189,9 +189,9 @@ class Moment(Collector):
             built = self._built = _Built(totals, symbols, list(self._verified(totals)))
         return built.families
 
-    def _verified(self, totals: Mapping[str, Totals]) -> Iterator[Metric]:
+    def _verified(self, totals: Mapping[str, VerificationTotals]) -> Iterator[Metric]:
         """Build sums over the whole table: they go on where they were when the agent restarts."""
-        none = Totals()
+        none = VerificationTotals()
         found = [(one.symbol, totals.get(one.symbol, none)) for one in self._figures.watch.all()]
         yield build(
             "counter",

@@ -6,20 +6,26 @@ from functools import partial
 
 from prometheus_client import Gauge
 
-from blofin_agent.backfill.scheduler import Passes
+from blofin_agent.backfill.scheduler import BackfillScheduler
 from blofin_agent.coverage.gap_reasons import Gap, explain
-from blofin_agent.coverage.tracker import Watch, worst_first
-from blofin_agent.domain.backfill_run import Run
-from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE, Count, Health, History
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.timeline import Cells, Grid, grid, strip
-from blofin_agent.fleet.status import Crew
-from blofin_agent.live.connection_status import Link
+from blofin_agent.coverage.tracker import CoverageTracker, worst_first
+from blofin_agent.domain.backfill_run import BackfillRun
+from blofin_agent.domain.symbol_coverage import (
+    GOOD_COVERAGE,
+    WARN_COVERAGE,
+    CoverageCounts,
+    Health,
+    SymbolCoverage,
+)
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.timeline import Timeline, TimelineRun, grid, strip
+from blofin_agent.fleet.status import FleetStatus
+from blofin_agent.live.connection_status import ConnectionStatus
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.observability.outage import Trouble
+from blofin_agent.observability.outage import Outage
 from blofin_agent.ratelimit.describe import share_text
-from blofin_agent.ratelimit.shared_budget import Allowance
-from blofin_agent.status.health_summary import Healing, Outlook, Verdict, judge
+from blofin_agent.ratelimit.shared_budget import SharedRateBudget
+from blofin_agent.status.health_summary import HealthSummary, RecoveryOutlook, RecoveryState, judge
 
 LAPSED = (
     "the database was not reached for so long that other agents may have taken these symbols over"
@@ -27,21 +33,21 @@ LAPSED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SymbolRow:
     """What is known of one symbol. Times in ms since the epoch, shares from 0 to 1."""
 
     symbol: str
-    count: Count
+    count: CoverageCounts
     newest: int | None
     """Open time of the newest candle held."""
     live_share: float | None
     """Of the candles held, those that came over the websocket; the rest came by REST."""
     list_time: int | None
-    last_run: Run | None
+    last_run: BackfillRun | None
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class WindowUse:
     """Requests that count in one of BloFin's windows, and how many the agent allows itself."""
 
     label: str
@@ -51,7 +57,7 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True)
-class Suspended:
+class SuspensionInfo:
     """No request is sent before `until` (ms)."""
 
     until: int
@@ -60,43 +66,43 @@ class Suspended:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class StatusSnapshot:
     """How everything is, at `now` (ms)."""
 
     now: int
-    window: Span
+    window: TimeRange
     loaded: bool
-    verdict: Verdict
-    outlook: Outlook
-    total: Count
+    verdict: HealthSummary
+    outlook: RecoveryOutlook
+    total: CoverageCounts
     symbols: int
     below_good: int
     below_warn: int
-    budget: Sequence[Used]
+    budget: Sequence[WindowUse]
     share: float
     """How much of the limits the agent takes; less than 1 after others' use of the address."""
     share_note: str
     """Why it is less than 1, in words; empty when it is not."""
-    suspended: Suspended | None
-    links: Sequence[Link]
+    suspended: SuspensionInfo | None
+    links: Sequence[ConnectionStatus]
     store_up: bool
     last_pass: float
     """When the last pass ended, in s since the epoch; 0 when there was none."""
     last_success: float
     next_pass: int | None
-    crew: Crew | None = None
+    crew: FleetStatus | None = None
     """The agents that share the symbols, where several may."""
 
 
 @dataclass(frozen=True, slots=True)
-class GapMap:
+class GapMapData:
     """Symbols by time: each symbol's strip over the same columns, the worst first."""
 
-    grid: Grid
-    strips: Sequence[tuple[str, Sequence[Cells]]]
+    grid: Timeline
+    strips: Sequence[tuple[str, Sequence[TimelineRun]]]
 
 
-class Board:
+class StatusSnapshotter:
     """Asks the parts of the agent. Every method may be called in any thread.
 
     `links` tells of the websocket connections, `not_ready` why the agent is not ready, in words.
@@ -104,11 +110,11 @@ class Board:
 
     def __init__(
         self,
-        watch: Watch,
+        watch: CoverageTracker,
         metrics: Metrics,
-        allowance: Allowance,
-        passes: Passes,
-        trouble: Trouble,
+        allowance: SharedRateBudget,
+        passes: BackfillScheduler,
+        trouble: Outage,
         not_ready: Callable[[], Sequence[str]],
         *,
         version: str,
@@ -119,13 +125,13 @@ class Board:
         self.version = version
         self.where = where
         """The database, without credentials."""
-        self.links: Callable[[], Sequence[Link]] = list
+        self.links: Callable[[], Sequence[ConnectionStatus]] = list
         self._metrics = metrics
         self._allowance = allowance
         self._passes = passes
         self._trouble = trouble
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SymbolRow]:
         """Return every symbol, the worst first; none before the stored candles are counted."""
         if not self.watch.counted:
             return []
@@ -136,7 +142,7 @@ class Board:
             self._row(histories[symbol], count, window) for symbol, count in worst_first(counts)
         ]
 
-    def row(self, symbol: str) -> Row | None:
+    def row(self, symbol: str) -> SymbolRow | None:
         """Return one symbol, None when it is not watched."""
         history = self.watch.histories.get(symbol)
         if history is None or not self.watch.counted:
@@ -144,8 +150,8 @@ class Board:
         window = self.watch.window()
         return self._row(history, history.count(window), window)
 
-    def _row(self, history: History, count: Count, window: Span) -> Row:
-        return Row(
+    def _row(self, history: SymbolCoverage, count: CoverageCounts, window: TimeRange) -> SymbolRow:
+        return SymbolRow(
             history.symbol,
             count,
             history.held.newest,
@@ -154,25 +160,27 @@ class Board:
             self.watch.last_runs.get(history.symbol),
         )
 
-    def overview(self, rows: Sequence[Row] | None = None) -> Overview:
+    def overview(self, rows: Sequence[SymbolRow] | None = None) -> StatusSnapshot:
         """Return how everything is. `rows`: those of now, if they are at hand."""
         rows = self.rows() if rows is None else rows
-        none = Count(0, 0, 0, 0)
+        none = CoverageCounts(0, 0, 0, 0)
         counts = (none, *(row.count for row in rows))
-        total = Count(*(sum(figures) for figures in zip(*counts, strict=True)))
+        total = CoverageCounts(*(sum(figures) for figures in zip(*counts, strict=True)))
         now = self.watch.clock()
         outlook = self._outlook(total, now)
         verdict = judge([(row.symbol, row.count) for row in rows], self.watch.bar, outlook)
         crew = self.watch.crew() if self.watch.crew else None
         if crew and crew.joined and not rows:
-            verdict = Verdict(Health.GOOD, f"no symbol falls to this agent, one of {crew.agents}")
+            verdict = HealthSummary(
+                Health.GOOD, f"no symbol falls to this agent, one of {crew.agents}"
+            )
         if not self.watch.loaded:
-            verdict = Verdict(Health.CRITICAL, "the stored candles are being counted")
+            verdict = HealthSummary(Health.CRITICAL, "the stored candles are being counted")
         elif crew and not crew.holds:
-            verdict = Verdict(Health.CRITICAL, LAPSED)
+            verdict = HealthSummary(Health.CRITICAL, LAPSED)
         used, until = self._allowance.used(), self._allowance.suspended_until()
         state, share = self._allowance.suspension, self._allowance.share()
-        return Overview(
+        return StatusSnapshot(
             now=now,
             window=self.watch.window(),
             loaded=self.watch.counted,
@@ -183,12 +191,12 @@ class Board:
             below_good=sum(row.count.ratio < GOOD_COVERAGE for row in rows),
             below_warn=sum(row.count.ratio < WARN_COVERAGE for row in rows),
             budget=[
-                Used(limit.label, limit.seconds, used[limit.label], limit.requests)
+                WindowUse(limit.label, limit.seconds, used[limit.label], limit.requests)
                 for limit in self._allowance.limits()
             ],
             share=share,
             share_note=share_text(share) if share < 1 else "",
-            suspended=Suspended(until, state.banned, state.reason) if until else None,
+            suspended=SuspensionInfo(until, state.banned, state.reason) if until else None,
             links=list(self.links()),
             store_up=not self._metrics.store_trouble,
             last_pass=_value(self._metrics.last_pass),
@@ -197,22 +205,22 @@ class Board:
             crew=crew,
         )
 
-    def _outlook(self, total: Count, now: int) -> Outlook:
+    def _outlook(self, total: CoverageCounts, now: int) -> RecoveryOutlook:
         until, next_at = self._allowance.suspended_until(), self._passes.next_at
         soon = None if next_at is None else max(0, next_at - now) / 1000
-        tell = partial(Outlook, suspended_until=until, next_pass_seconds=soon)
+        tell = partial(RecoveryOutlook, suspended_until=until, next_pass_seconds=soon)
         if not total.missing:
-            return tell(Healing.NOTHING_TO_DO, 0.0)
+            return tell(RecoveryState.NOTHING_TO_DO, 0.0)
         eta = self._passes.eta()
         if self._metrics.store_trouble:
-            return tell(Healing.STORE_AWAY, eta)
+            return tell(RecoveryState.STORE_AWAY, eta)
         if until:
-            return tell(Healing.SUSPENDED, eta)
+            return tell(RecoveryState.SUSPENDED, eta)
         if self._trouble.has("REST"):
-            return tell(Healing.EXCHANGE_AWAY, eta)
+            return tell(RecoveryState.EXCHANGE_AWAY, eta)
         if total.missing == total.unavailable:
-            return tell(Healing.UNAVAILABLE, eta)
-        return tell(Healing.FILLING if self._passes.working else Healing.WAITING, eta)
+            return tell(RecoveryState.UNAVAILABLE, eta)
+        return tell(RecoveryState.FILLING if self._passes.working else RecoveryState.WAITING, eta)
 
     def gaps(self, symbols: Sequence[str] | None = None) -> Iterator[Gap]:
         """Tell each missing stretch and why it is missing, by symbol and time."""
@@ -224,7 +232,7 @@ class Board:
             if history is not None:
                 yield from explain(history, window, self.watch.last_runs.get(symbol))
 
-    def gap_map(self, most: int, symbols: Sequence[str] | None = None) -> GapMap:
+    def gap_map(self, most: int, symbols: Sequence[str] | None = None) -> GapMapData:
         """Return the window in at most `most` columns, for these symbols or all of them."""
         window = self.watch.window()
         over = grid(window, self.watch.bar, most)
@@ -235,7 +243,7 @@ class Board:
             if (chosen is None or row.symbol in chosen)
             and (history := self.watch.histories.get(row.symbol))
         ]
-        return GapMap(over, strips)
+        return GapMapData(over, strips)
 
 
 def _value(gauge: Gauge) -> float:

@@ -7,24 +7,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from blofin_agent.domain.backfill_run import Run, Status
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.time_range import Span
-from blofin_agent.store.database import Store
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import backfill_runs as runs
 from blofin_agent.store.tables import candles
-from blofin_agent.store.tables.candles import Stored
+from blofin_agent.store.tables.candles import StoredCandle
 
 
-class ArchiveAway(Exception):
+class StoreReadError(Exception):
     """The database cannot be read now. The text says why."""
 
 
-class Archive:
+class StoreReader:
     """Reads runs and candles of one bar. Every method raises ArchiveAway."""
 
-    def __init__(self, reader: Store, bar: Bar) -> None:
+    def __init__(self, reader: Database, bar: Timeframe) -> None:
         self._reader = reader
         self._bar = bar
 
@@ -33,9 +33,9 @@ class Archive:
         most: int,
         *,
         symbols: Sequence[str] | None = None,
-        statuses: Sequence[Status] | None = None,
+        statuses: Sequence[RunStatus] | None = None,
         before: int | None = None,
-    ) -> list[Run]:
+    ) -> list[BackfillRun]:
         """Return the last runs, the newest first; see `store.runs.latest`."""
         work = partial(
             runs.latest, bar=self._bar, most=most, symbols=symbols, statuses=statuses, before=before
@@ -43,7 +43,7 @@ class Archive:
         with _told():
             return await self._reader.read("page", work)
 
-    async def candles(self, symbol: str, span: Span, most: int) -> list[Stored]:
+    async def candles(self, symbol: str, span: TimeRange, most: int) -> list[StoredCandle]:
         """Return at most so many candles of the span, the oldest first."""
         work = partial(candles.page, symbol=symbol, bar=self._bar, span=span, most=most)
         with _told():
@@ -55,4 +55,4 @@ def _told() -> Iterator[None]:
     try:
         yield
     except StoreUnavailable as error:
-        raise ArchiveAway(str(error)) from None
+        raise StoreReadError(str(error)) from None

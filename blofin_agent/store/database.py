@@ -14,26 +14,26 @@ from sqlalchemy.pool import NullPool, QueuePool
 from blofin_agent.domain.sanitize import one_line
 from blofin_agent.store import migrate
 from blofin_agent.store.errors import (
-    StoreClosed,
+    InvalidDatabaseUrl,
+    StoreAccessDenied,
     StoreDamaged,
     StoreUnavailable,
     StoreUnusable,
-    WrongUrl,
-    told,
+    translate_errors,
 )
 from blofin_agent.store.postgresql import connections
-from blofin_agent.store.postgresql.deadlines import Lines
+from blofin_agent.store.postgresql.deadlines import ConnectionDeadlines
 from blofin_agent.store.postgresql.server_clock import ServerClock
 from blofin_agent.store.sqlite.database_file import DatabaseFile
 from blofin_agent.store.sqlite.driver import driver_of
-from blofin_agent.store.sqlite.file_monitor import Keeper
+from blofin_agent.store.sqlite.file_monitor import DatabaseFileMonitor
 from blofin_agent.store.timing import DEFAULT, StoreTiming
 from blofin_agent.store.url import describe, parse, path_of
 
 T = TypeVar("T")
 
 
-class Done(NamedTuple):
+class TransactionResult(NamedTuple):
     """A transaction that ended."""
 
     operation: str
@@ -43,11 +43,11 @@ class Done(NamedTuple):
     """Why the database did not take it, when it did not."""
 
 
-Observer = Callable[[Done], None]
+Observer = Callable[[TransactionResult], None]
 
 
 @dataclass(slots=True)
-class Store:
+class Database:
     """A database of our schema. Make one with `open_store`.
 
     `limiter` lets one worker thread in at a time, so that a transaction of ours never waits for
@@ -56,15 +56,15 @@ class Store:
 
     engine: sa.Engine
     where: str
-    keeper: Keeper | None = None
+    keeper: DatabaseFileMonitor | None = None
     """Keeps a SQLite file open that is written to."""
     observer: Observer | None = None
-    looks_at: Keeper | None = None
+    looks_at: DatabaseFileMonitor | None = None
     """The keeper of a file that is only looked at here: it is neither made nor migrated."""
     timing: StoreTiming = DEFAULT
     late: bool = False
     """Whether a server was not to be reached when it was opened: its schema is looked at later."""
-    lines: Lines = field(default_factory=Lines)
+    lines: ConnectionDeadlines = field(default_factory=ConnectionDeadlines)
     clock: ServerClock = field(default_factory=ServerClock)
     limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
     _waiting: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
@@ -106,14 +106,16 @@ class Store:
         with trio.move_on_after(seconds):
             await self._waiting.park()
 
-    def reader(self) -> "Store":
+    def reader(self) -> "Database":
         """Return the same database for those who only look: its reads hold no write up.
 
         On SQLite each opens the file for itself, so that none has it open while it is replaced.
         """
         pooling = NullPool if self.keeper else QueuePool
         engine = _engine(self.engine.url, self.lines, self.timing, pooling)
-        return Store(engine, self.where, looks_at=self.keeper, lines=self.lines, timing=self.timing)
+        return Database(
+            engine, self.where, looks_at=self.keeper, lines=self.lines, timing=self.timing
+        )
 
     def close(self) -> None:
         """Close all connections; on SQLite that folds the write-ahead log into the file."""
@@ -144,10 +146,10 @@ class Store:
         finally:
             if self.observer is not None:
                 seconds = time.perf_counter() - begun
-                self.observer(Done(operation, seconds, options["reading"], problem))
+                self.observer(TransactionResult(operation, seconds, options["reading"], problem))
 
     def _catch_up(self) -> None:
-        with told(self.where):
+        with translate_errors(self.where):
             try:
                 migrate.upgrade(self.engine, self.where, read_only=False)
             except StoreUnusable as error:
@@ -158,7 +160,7 @@ class Store:
         if options["reading"] and self.engine.dialect.name == "postgresql":
             options = options | connections.READING
         with (
-            told(self.where),
+            translate_errors(self.where),
             self.engine.connect().execution_options(**options) as connection,
             connections.bounded(connection, self.lines, self.timing.transaction_s),
         ):
@@ -176,7 +178,7 @@ def open_store(
     patient: bool = False,
     existing: bool = False,
     timing: StoreTiming = DEFAULT,
-) -> Store:
+) -> Database:
     """Open the database, make or migrate its schema, and return the Store.
 
     `read_only` is for commands that only look: the file must be there already, and nothing is
@@ -188,14 +190,16 @@ def open_store(
     where = describe(parsed)
     path = path_of(parsed, where, existing=existing or read_only)
     try:
-        engine = _engine(parsed, lines := Lines(), timing)
+        engine = _engine(parsed, lines := ConnectionDeadlines(), timing)
     except sa.exc.NoSuchModuleError:
-        raise WrongUrl(
+        raise InvalidDatabaseUrl(
             f"BLOFIN_DATABASE_URL names {parsed.drivername!r}, which SQLAlchemy does not know"
         ) from None
     except (sa.exc.ArgumentError, ValueError, TypeError):
         # What they say may repeat a part of the URL.
-        raise WrongUrl(f"BLOFIN_DATABASE_URL has parameters that {where} cannot take") from None
+        raise InvalidDatabaseUrl(
+            f"BLOFIN_DATABASE_URL has parameters that {where} cannot take"
+        ) from None
     except ImportError as error:
         raise StoreUnusable(
             f"the driver for {where} is not installed ({one_line(str(error))}); install it: pip "
@@ -203,26 +207,26 @@ def open_store(
         ) from None
     keeper = None
     if path and not read_only:
-        keeper = Keeper(engine, where, DatabaseFile(path), timing.file_return_s)
+        keeper = DatabaseFileMonitor(engine, where, DatabaseFile(path), timing.file_return_s)
     try:
         if keeper:
             keeper.open()
         else:
-            with told(where):
+            with translate_errors(where):
                 migrate.upgrade(engine, where, read_only=read_only)
     except StoreUnavailable as error:
         engine.dispose()
-        if not patient or isinstance(error, StoreDamaged | StoreClosed):
+        if not patient or isinstance(error, StoreDamaged | StoreAccessDenied):
             raise StoreUnusable(str(error)) from None
-        return Store(engine, where, keeper, late=keeper is None, lines=lines, timing=timing)
+        return Database(engine, where, keeper, late=keeper is None, lines=lines, timing=timing)
     except StoreUnusable:
         engine.dispose()
         raise
-    return Store(engine, where, keeper, lines=lines, timing=timing)
+    return Database(engine, where, keeper, lines=lines, timing=timing)
 
 
 def _engine(
-    url: sa.URL, lines: Lines, timing: StoreTiming, pooling: type[sa.Pool] = QueuePool
+    url: sa.URL, lines: ConnectionDeadlines, timing: StoreTiming, pooling: type[sa.Pool] = QueuePool
 ) -> sa.Engine:
     """Return an engine of one connection. Raises what SQLAlchemy does for a driver it lacks."""
     sizes = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 60} if pooling is QueuePool else {}

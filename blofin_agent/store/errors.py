@@ -17,7 +17,7 @@ class StoreUnusable(StoreError):
     """It cannot be opened at all: a wrong URL, no rights, no database, a newer schema."""
 
 
-class WrongUrl(StoreUnusable):
+class InvalidDatabaseUrl(StoreUnusable):
     """The URL itself is wrong: a matter of the settings."""
 
 
@@ -33,11 +33,11 @@ class StoreFull(StoreUnavailable):
     """The disk does not take what is written. A little of it may find room all the same."""
 
 
-class StoreCut(StoreFull):
+class StoreDisconnected(StoreFull):
     """What is open is cut off, by rights that changed or a disk that went away; open it anew."""
 
 
-class StoreClosed(StoreUnavailable):
+class StoreAccessDenied(StoreUnavailable):
     """The server does not let us in, or has no such database: a matter of settings and rights."""
 
 
@@ -87,9 +87,9 @@ _KINDS = (
     (StoreUnavailable, ("Temporary failure in name resolution",)),
     (StoreDamaged, _DAMAGED),
     (StoreFull, ("disk is full", "No space left on device")),
-    (StoreClosed, _CLOSED),
+    (StoreAccessDenied, _CLOSED),
     (
-        StoreCut,
+        StoreDisconnected,
         ("disk I/O error", "readonly database", "unable to open database", "no such table"),
     ),
 )
@@ -112,7 +112,7 @@ _ADVICE = (
 
 
 @contextmanager
-def told(where: str) -> Iterator[None]:
+def translate_errors(where: str) -> Iterator[None]:
     """Turn the database library's errors into StoreUnavailable; a bug in a statement stays one."""
     try:
         yield

@@ -12,7 +12,7 @@ import trio
 
 from blofin_agent.domain.candle import DAY
 from blofin_agent.runtime.format import clock_text, plural
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.postgresql import partitions
 from blofin_agent.store.tables import retention
@@ -26,11 +26,11 @@ BETWEEN_S = 0.5
 """Between two transactions that delete, so that candles need not wait for long."""
 
 
-class Upkeep:
+class Maintenance:
     """Does it for ever. `retention_days`: how long candles are kept at least; None for ever."""
 
     def __init__(
-        self, store: Store, clock: Callable[[], int], retention_days: float | None
+        self, store: Database, clock: Callable[[], int], retention_days: float | None
     ) -> None:
         self._store = store
         self._clock = clock

@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from blofin_agent.store.errors import StoreUnusable
-from blofin_agent.store.postgresql.connections import alone
+from blofin_agent.store.postgresql.connections import advisory_lock
 from blofin_agent.store.schema import metadata
 
 HEAD = "0007"
@@ -39,7 +39,7 @@ def upgrade(engine: sa.Engine, where: str, *, read_only: bool) -> None:
         return
     patient = engine.connect().execution_options(patience_s=PATIENCE_S)
     with patient as connection, connection.begin():
-        alone(connection, "schema")
+        advisory_lock(connection, "schema")
         if not _is_current(connection, where):
             _migrate(connection)
 

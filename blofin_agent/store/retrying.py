@@ -8,24 +8,24 @@ import sqlalchemy as sa
 import trio
 
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class RetryingDatabase:
     """A store whose transactions are tried again: they must be such that this does no harm."""
 
-    store: Store
+    store: Database
 
     async def read(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
-        """Run one transaction that only reads; see `Store.read`. Raises StoreUnavailable."""
+        """Run one transaction that only reads; see `Database.read`. Raises StoreUnavailable."""
         return await self._run(self.store.read, operation, work)
 
     async def write(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
-        """Run one that writes; see `Store.write`. Raises StoreUnavailable."""
+        """Run one that writes; see `Database.write`. Raises StoreUnavailable."""
         return await self._run(self.store.write, operation, work)
 
     async def _run(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from blofin_agent.store.errors import NoDatabase, StoreUnusable, WrongUrl
+from blofin_agent.store.errors import InvalidDatabaseUrl, NoDatabase, StoreUnusable
 
 _ENGINES = ("sqlite", "postgresql")
 _DRIVER = "psycopg"
@@ -21,7 +21,7 @@ def parse(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(_hosts_apart(re.sub(r"^postgres(?=[:+])", "postgresql", url)))
     except (sa.exc.ArgumentError, ValueError):
-        raise WrongUrl(
+        raise InvalidDatabaseUrl(
             "BLOFIN_DATABASE_URL is no database URL; one looks like sqlite:///data/blofin.db"
         ) from None
     # An @ that does not end user and password is one of a password that was not percent-encoded;
@@ -29,18 +29,18 @@ def parse(url: str) -> sa.URL:
     file = parsed.get_backend_name() == "sqlite"
     stray = not file and url.count("@") > (parsed.username is not None)
     if stray or not url.isprintable():
-        raise WrongUrl(
+        raise InvalidDatabaseUrl(
             "BLOFIN_DATABASE_URL has a sign in it that cannot be there; an @ in a password, say, "
             "is to be written %40"
         )
     if parsed.get_backend_name() not in _ENGINES:
-        raise WrongUrl(
+        raise InvalidDatabaseUrl(
             f"BLOFIN_DATABASE_URL names {parsed.get_backend_name()!r}; use sqlite or postgresql"
         )
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername=f"postgresql+{_DRIVER}")
     if not file and parsed.drivername != f"postgresql+{_DRIVER}":
-        raise WrongUrl(
+        raise InvalidDatabaseUrl(
             f"BLOFIN_DATABASE_URL names {parsed.drivername!r}; the driver for PostgreSQL is "
             f"{_DRIVER}: write postgresql+{_DRIVER}://"
         )
@@ -78,12 +78,12 @@ def path_of(url: sa.URL, where: str, *, existing: bool) -> Path | None:
     if url.get_backend_name() != "sqlite":
         return None
     if url.host or url.username or url.password or url.port or url.query:
-        raise WrongUrl(
+        raise InvalidDatabaseUrl(
             "BLOFIN_DATABASE_URL names more than a file: for SQLite it is a path alone, such as "
             "sqlite:///data/blofin.db, without host, user and parameters"
         )
     if not url.database or url.database == ":memory:":
-        raise WrongUrl(
+        raise InvalidDatabaseUrl(
             "BLOFIN_DATABASE_URL names a SQLite database in memory, which is lost at exit and not "
             "shared between threads; name a file, such as sqlite:///data/blofin.db"
         )

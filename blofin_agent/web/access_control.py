@@ -35,8 +35,8 @@ HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """Who may ask; see `Guard`."""
+class AccessPolicy:
+    """Who may ask; see `AccessControl`."""
 
     names: tuple[str, ...] = ()
     wide: bool = False
@@ -51,7 +51,7 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-class Guard:
+class AccessControl:
     """ASGI middleware. `names`: hosts by which it may be asked, beside this machine's own.
 
     `wide`: it listens on more than loopback, so that any IP address may be meant. `token`: what

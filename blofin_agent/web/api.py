@@ -15,9 +15,9 @@ from starlette.responses import Response
 
 from blofin_agent import __version__
 from blofin_agent.coverage.tracker import health_of
-from blofin_agent.domain.time_range import Span
-from blofin_agent.status.snapshot import Board
-from blofin_agent.status.store_reader import Archive, ArchiveAway
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.status.snapshot import StatusSnapshotter
+from blofin_agent.status.store_reader import StoreReader, StoreReadError
 from blofin_agent.web import models, openapi
 from blofin_agent.web.problem_details import problem
 from blofin_agent.web.query_params import (
@@ -28,12 +28,12 @@ from blofin_agent.web.query_params import (
     RunsQuery,
     SymbolsQuery,
 )
-from blofin_agent.web.status_model import Status
+from blofin_agent.web.status_model import StatusModel
 
 PREFIX = "/api/v1"
 
 
-class NotWatched(Exception):
+class UnknownSymbol(Exception):
     """A symbol that is asked for is not watched."""
 
 
@@ -49,10 +49,10 @@ class _Cursor(NamedTuple):
         return cls(symbol, int(start))
 
 
-class Answers:
+class ApiEndpoints:
     """Each method answers one path. Its docstring stands in the OpenAPI document."""
 
-    def __init__(self, board: Board, archive: Archive) -> None:
+    def __init__(self, board: StatusSnapshotter, archive: StoreReader) -> None:
         self._board = board
         self._archive = archive
         self._bar = board.watch.bar.value
@@ -63,20 +63,22 @@ class Answers:
         """Tell how everything is: health and why, budget, suspension, connections."""
         board = self._board
         return await self._answer(
-            lambda: Status.of(board.overview(), __version__, self._bar, list(board.not_ready()))
+            lambda: StatusModel.of(
+                board.overview(), __version__, self._bar, list(board.not_ready())
+            )
         )
 
     async def coverage(self, query: Annotated[SymbolsQuery, Query()]) -> Response:
         """Tell how complete each symbol is, the least complete first."""
         wanted = self._watched(query.symbol)
 
-        def build() -> models.Coverage:
+        def build() -> models.CoverageModel:
             rows = [row for row in self._board.rows() if wanted is None or row.symbol in wanted]
-            return models.Coverage(
+            return models.CoverageModel(
                 health=health_of(row.count for row in rows),
                 bar=self._bar,
-                window=models.Window.of(self._board.watch.window()),
-                symbols=[models.Symbol.of(row) for row in rows],
+                window=models.WindowModel.of(self._board.watch.window()),
+                symbols=[models.SymbolModel.of(row) for row in rows],
             )
 
         return await self._answer(build)
@@ -85,14 +87,14 @@ class Answers:
         """Tell how complete one symbol is."""
         row = self._board.row(symbol)
         if row is None:
-            raise NotWatched(symbol)
-        return await self._answer(lambda: models.Symbol.of(row))
+            raise UnknownSymbol(symbol)
+        return await self._answer(lambda: models.SymbolModel.of(row))
 
     async def gaps(self, query: Annotated[GapsQuery, Query()]) -> Response:
         """List each missing stretch of the window and why it is missing, by symbol and time."""
         wanted, after = self._watched(query.symbol), _Cursor.read(query.after)
 
-        def build() -> models.Gaps:
+        def build() -> models.GapsModel:
             gaps = self._board.gaps(wanted)
             later = (gap for gap in gaps if (gap.symbol, gap.span.start) > after)
             found = list(islice(later, query.limit + 1))
@@ -100,10 +102,10 @@ class Answers:
             if len(found) > len(page):
                 last = page[-1]
                 more = _next("gaps", query, after=f"{last.symbol}:{last.span.start}")
-            return models.Gaps(
+            return models.GapsModel(
                 bar=self._bar,
-                window=models.Window.of(self._board.watch.window()),
-                gaps=[models.Gap.of(gap) for gap in page],
+                window=models.WindowModel.of(self._board.watch.window()),
+                gaps=[models.GapModel.of(gap) for gap in page],
                 next_url=more,
             )
 
@@ -113,7 +115,7 @@ class Answers:
         """Tell what each symbol holds, column by column of the window."""
         wanted = self._watched(query.symbol)
         return await self._answer(
-            lambda: models.GapMap.of(self._board.gap_map(query.columns, wanted), self._bar)
+            lambda: models.GapMapModel.of(self._board.gap_map(query.columns, wanted), self._bar)
         )
 
     async def runs(self, query: Annotated[RunsQuery, Query()]) -> Response:
@@ -124,12 +126,12 @@ class Answers:
         page = found[: query.limit]
         more = _next("runs", query, before=page[-1].id) if len(found) > len(page) else None
         return await self._answer(
-            lambda: models.Runs(runs=[models.Run.of(run) for run in page], next_url=more)
+            lambda: models.RunsModel(runs=[models.RunModel.of(run) for run in page], next_url=more)
         )
 
     async def candles(self, query: Annotated[CandlesQuery, Query()]) -> Response:
         """List stored candles of one symbol, the oldest first."""
-        span = Span(query.since, query.until)
+        span = TimeRange(query.since, query.until)
         found = await self._archive.candles(query.symbol, span, query.limit + 1)
         if not found:
             self._watched([query.symbol])
@@ -138,10 +140,10 @@ class Answers:
         if len(found) > len(page):
             more = _next("candles", query, since=found[-1].open_time)
         return await self._answer(
-            lambda: models.Candles(
+            lambda: models.CandlesModel(
                 symbol=query.symbol,
                 bar=self._bar,
-                candles=[models.Candle(**one._asdict()) for one in page],
+                candles=[models.CandleModel(**one._asdict()) for one in page],
                 next_url=more,
             )
         )
@@ -150,7 +152,7 @@ class Answers:
         """Return the symbols as they are. Raises NotWatched."""
         unknown = sorted(set(symbols or ()) - set(self._board.watch.histories))
         if unknown:
-            raise NotWatched(unknown[0])
+            raise UnknownSymbol(unknown[0])
         return symbols
 
     async def _answer(self, build: Callable[[], BaseModel]) -> Response:
@@ -161,7 +163,7 @@ class Answers:
         return Response(body, media_type="application/json")
 
 
-def create_api(board: Board, archive: Archive) -> FastAPI:
+def create_api(board: StatusSnapshotter, archive: StoreReader) -> FastAPI:
     """Return the application to be mounted at /api/v1."""
     api = FastAPI(
         title="blofin-agent",
@@ -177,20 +179,20 @@ def create_api(board: Board, archive: Archive) -> FastAPI:
         exception_handlers={
             HTTPException: _http_error,
             RequestValidationError: _wrong_parameter,
-            NotWatched: _not_watched,
-            ArchiveAway: _away,
+            UnknownSymbol: _not_watched,
+            StoreReadError: _away,
             Exception: _fault,
         },
     )
-    answers = Answers(board, archive)
+    answers = ApiEndpoints(board, archive)
     for path, method, model, statuses in (
-        ("/status", answers.status, Status, ()),
-        ("/coverage", answers.coverage, models.Coverage, (404, 422)),
-        ("/coverage/{symbol}", answers.symbol, models.Symbol, (404, 422)),
-        ("/gaps", answers.gaps, models.Gaps, (404, 422)),
-        ("/map", answers.gap_map, models.GapMap, (404, 422)),
-        ("/runs", answers.runs, models.Runs, (422, 503)),
-        ("/candles", answers.candles, models.Candles, (404, 422, 503)),
+        ("/status", answers.status, StatusModel, ()),
+        ("/coverage", answers.coverage, models.CoverageModel, (404, 422)),
+        ("/coverage/{symbol}", answers.symbol, models.SymbolModel, (404, 422)),
+        ("/gaps", answers.gaps, models.GapsModel, (404, 422)),
+        ("/map", answers.gap_map, models.GapMapModel, (404, 422)),
+        ("/runs", answers.runs, models.RunsModel, (422, 503)),
+        ("/candles", answers.candles, models.CandlesModel, (404, 422, 503)),
     ):
         api.add_api_route(path, method, response_model=model, responses=openapi.problems(*statuses))
     openapi.finish(api)

@@ -12,15 +12,15 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from blofin_agent.status.snapshot import Board
-from blofin_agent.status.store_reader import Archive
-from blofin_agent.web.access_control import Access, Guard
+from blofin_agent.status.snapshot import StatusSnapshotter
+from blofin_agent.status.store_reader import StoreReader
+from blofin_agent.web.access_control import AccessControl, AccessPolicy
 from blofin_agent.web.api import PREFIX, create_api
 from blofin_agent.web.endpoints import Endpoints
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class WebApp:
     """The app, and how to end its streams when the agent stops."""
 
     app: ASGIApp
@@ -36,7 +36,12 @@ class _Static(StaticFiles):
         return answer
 
 
-def create_app(registry: CollectorRegistry, board: Board, archive: Archive, access: Access) -> Site:
+def create_app(
+    registry: CollectorRegistry,
+    board: StatusSnapshotter,
+    archive: StoreReader,
+    access: AccessPolicy,
+) -> WebApp:
     """Return the site."""
     ends = Endpoints(registry, board, archive)
     app = Starlette(
@@ -55,5 +60,5 @@ def create_app(registry: CollectorRegistry, board: Board, archive: Archive, acce
         ],
         exception_handlers={HTTPException: ends.refused},
     )
-    guarded = Guard(app, names=access.names, wide=access.wide, token=access.token)
-    return Site(guarded, ends.live.close)
+    guarded = AccessControl(app, names=access.names, wide=access.wide, token=access.token)
+    return WebApp(guarded, ends.live.close)

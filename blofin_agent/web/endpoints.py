@@ -16,11 +16,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from blofin_agent.domain.backfill_run import Run, Status
-from blofin_agent.status.snapshot import Board
-from blofin_agent.status.store_reader import Archive, ArchiveAway
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus
+from blofin_agent.status.snapshot import StatusSnapshotter
+from blofin_agent.status.store_reader import StoreReader, StoreReadError
 from blofin_agent.web import pages
-from blofin_agent.web.event_stream import Live, Stream
+from blofin_agent.web.event_stream import EventStream, StreamResponse
 
 RECENT_RUNS = 10
 PAST_RUNS = 100
@@ -31,8 +31,10 @@ _LONGEST_ID = 15
 class Endpoints:
     """Each method answers one path. Those of the API are in `api`."""
 
-    def __init__(self, registry: CollectorRegistry, board: Board, archive: Archive) -> None:
-        self.live = Live(board)
+    def __init__(
+        self, registry: CollectorRegistry, board: StatusSnapshotter, archive: StoreReader
+    ) -> None:
+        self.live = EventStream(board)
         self._registry = registry
         self._board = board
         self._archive = archive
@@ -61,7 +63,7 @@ class Endpoints:
         query = request.query_params
         name = query.get("symbol", "").strip().upper() or None
         before, status = query.get("before", ""), query.get("status", "")
-        chosen = Status(status) if status in list(Status) else None
+        chosen = RunStatus(status) if status in list(RunStatus) else None
         most = RECENT_RUNS if "recent" in query else PAST_RUNS
         known = before.isascii() and before.isdecimal() and len(before) <= _LONGEST_ID
         found = await self._runs(
@@ -80,7 +82,7 @@ class Endpoints:
 
     async def events(self, _request: Request) -> Response:
         """Stream what changes on the pages."""
-        return Stream(self.live)
+        return StreamResponse(self.live)
 
     async def metrics(self, request: Request) -> Response:
         """Give Prometheus its figures."""
@@ -122,13 +124,13 @@ class Endpoints:
         most: int,
         *,
         symbols: Sequence[str] | None = None,
-        statuses: Sequence[Status] | None = None,
+        statuses: Sequence[RunStatus] | None = None,
         before: int | None = None,
-    ) -> list[Run] | None:
+    ) -> list[BackfillRun] | None:
         """Return past runs, None when the database cannot be read now."""
         try:
             return await self._archive.runs(most, symbols=symbols, statuses=statuses, before=before)
-        except ArchiveAway:
+        except StoreReadError:
             return None
 
     async def _html(self, render: Callable[[], str], status: int = HTTPStatus.OK) -> Response:

@@ -12,7 +12,7 @@ import trio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from blofin_agent.status.snapshot import Board, Row
+from blofin_agent.status.snapshot import StatusSnapshotter, SymbolRow
 from blofin_agent.web import pages
 
 EVERY_S = 1.0
@@ -20,7 +20,7 @@ ALIVE_EVERY_S = 5.0
 """So often something is sent, so that a page can tell a quiet agent from a lost one."""
 
 
-class State(msgspec.Struct, frozen=True):
+class ScriptState(msgspec.Struct, frozen=True):
     """What the page's script goes by. Times in ms since the epoch."""
 
     version: str
@@ -31,32 +31,32 @@ class State(msgspec.Struct, frozen=True):
     """When the last run of all ended, 0 without any: then there is a new one to show."""
 
 
-class View(msgspec.Struct, frozen=True):
+class PageState(msgspec.Struct, frozen=True):
     """What a page shows at one moment."""
 
-    state: State
+    state: ScriptState
     overview: str
     rows: dict[str, str]
     """The HTML of each symbol's row."""
 
 
-class Live:
+class EventStream:
     """Makes views of the board, and streams what changed."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: StatusSnapshotter) -> None:
         self._board = board
         self._rendering = trio.CapacityLimiter(1)
         self._lock = trio.Lock()
-        self._view: View | None = None
+        self._view: PageState | None = None
         self._made_at = -EVERY_S
-        self._known: dict[str, tuple[Row, str]] = {}
+        self._known: dict[str, tuple[SymbolRow, str]] = {}
         self._closing = trio.Event()
 
     def close(self) -> None:
         """End every stream: the agent stops."""
         self._closing.set()
 
-    async def view(self) -> View:
+    async def view(self) -> PageState:
         """Return the view of now, at most a second old."""
         async with self._lock:
             now = trio.current_time()
@@ -65,7 +65,7 @@ class Live:
                 self._made_at = now
             return self._view
 
-    def _make(self) -> View:
+    def _make(self) -> PageState:
         rows = self._board.rows()
         overview = self._board.overview(rows)
         known = {}
@@ -75,7 +75,7 @@ class Live:
             known[row.symbol] = before if same and before else (row, pages.row_html(row))
         self._known = known
         runs = (row.last_run.finished for row in rows if row.last_run)
-        state = State(
+        state = ScriptState(
             self._board.version,
             overview.verdict.health.value,
             overview.verdict.reason,
@@ -83,11 +83,11 @@ class Live:
             max(runs, default=0),
         )
         html = {symbol: text for symbol, (_, text) in known.items()}
-        return View(state, pages.overview_html(overview, self._board), html)
+        return PageState(state, pages.overview_html(overview, self._board), html)
 
     async def tell(self, say: Callable[[bytes], Awaitable[None]]) -> None:
         """Say the events of one page: all of it first, then what changed, until `close`."""
-        shown: View | None = None
+        shown: PageState | None = None
         told_at = trio.current_time()
         await say(b"retry: 2000\n\n")
         while not self._closing.is_set():
@@ -102,12 +102,12 @@ class Live:
                 await self._closing.wait()
 
 
-class Stream(Response):
+class StreamResponse(Response):
     """The answer that never ends by itself."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: EventStream) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["Content-Length"]
         self._live = live
@@ -139,7 +139,7 @@ class Stream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _changes(before: View | None, after: View) -> list[bytes]:
+def _changes(before: PageState | None, after: PageState) -> list[bytes]:
     """Return the events that make the one view the other."""
     found = []
     if before is None or before.rows != after.rows:

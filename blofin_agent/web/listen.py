@@ -6,7 +6,7 @@ from typing import Any
 
 from blofin_agent.config import Settings, SettingsError
 from blofin_agent.runtime.user_errors import Failed
-from blofin_agent.web.access_control import Access, is_loopback
+from blofin_agent.web.access_control import AccessPolicy, is_loopback
 
 
 class ListenError(Failed):
@@ -71,10 +71,10 @@ def without_token(host: str) -> str:
     )
 
 
-def access(settings: Settings, bound: socket.socket) -> Access:
+def access(settings: Settings, bound: socket.socket) -> AccessPolicy:
     """Return who may ask at this socket."""
     token = settings.api_token
-    return Access(
+    return AccessPolicy(
         names=(settings.api_host, socket.gethostname(), *settings.api_allowed_hosts),
         wide=not is_loopback(bound.getsockname()[0]),
         token=token.get_secret_value() if token else None,

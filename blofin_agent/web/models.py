@@ -5,14 +5,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from blofin_agent.coverage.gap_reasons import Gap as BoardGap
-from blofin_agent.domain.backfill_run import Run as PastRun
-from blofin_agent.domain.backfill_run import Status as RunStatus
-from blofin_agent.domain.backfill_run import Trigger
+from blofin_agent.domain.backfill_run import BackfillRun as PastRun
+from blofin_agent.domain.backfill_run import RunStatus, RunTrigger
 from blofin_agent.domain.candle import LATEST_MS
 from blofin_agent.domain.symbol_coverage import Health
-from blofin_agent.domain.time_range import Span
-from blofin_agent.status.snapshot import GapMap as BoardMap
-from blofin_agent.status.snapshot import Row
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.status.snapshot import GapMapData as BoardMap
+from blofin_agent.status.snapshot import SymbolRow
 
 Time = Annotated[int, Field(ge=0, le=LATEST_MS, description="ms since the epoch, UTC")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -25,19 +24,19 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Window(Model):
+class WindowModel(Model):
     """A half-open stretch of time: `end` is not in it."""
 
     start: Time
     end: Time
 
     @classmethod
-    def of(cls, span: Span) -> "Window":
+    def of(cls, span: TimeRange) -> "WindowModel":
         """Make it of a span."""
         return cls(start=span.start, end=span.end)
 
 
-class Figures(Model):
+class CountsModel(Model):
     """Bars, counted. `unavailable` is the part of `missing` that BloFin was proven not to have."""
 
     coverage: Share
@@ -47,13 +46,13 @@ class Figures(Model):
     unavailable: Number
 
 
-class Run(Model):
+class RunModel(Model):
     """What one pass did to one symbol: a row of the table `gap_fill_runs`."""
 
     id: Number
     symbol: str
     bar: str
-    trigger: Trigger
+    trigger: RunTrigger
     status: RunStatus
     started: Time
     finished: Time
@@ -71,12 +70,12 @@ class Run(Model):
     note: str
 
     @classmethod
-    def of(cls, run: PastRun) -> "Run":
+    def of(cls, run: PastRun) -> "RunModel":
         """Make it of a run."""
         return cls(**{name: getattr(run, name) for name in cls.model_fields})
 
 
-class Symbol(Figures):
+class SymbolModel(CountsModel):
     """One symbol. The last run is null before the first one."""
 
     symbol: str
@@ -86,10 +85,10 @@ class Symbol(Figures):
         "the rest came over REST (historical_fill)"
     )
     list_time: Time | None = Field(description="when BloFin listed it, if that is known")
-    last_run: Run | None
+    last_run: RunModel | None
 
     @classmethod
-    def of(cls, row: Row) -> "Symbol":
+    def of(cls, row: SymbolRow) -> "SymbolModel":
         """Make it of a row of the board."""
         return cls(
             symbol=row.symbol,
@@ -98,20 +97,20 @@ class Symbol(Figures):
             newest=row.newest,
             live_share=row.live_share,
             list_time=row.list_time,
-            last_run=None if row.last_run is None else Run.of(row.last_run),
+            last_run=None if row.last_run is None else RunModel.of(row.last_run),
         )
 
 
-class Coverage(Model):
+class CoverageModel(Model):
     """Every symbol asked for, the least complete first."""
 
     health: Health
     bar: str
-    window: Window
-    symbols: list[Symbol]
+    window: WindowModel
+    symbols: list[SymbolModel]
 
 
-class Gap(Model):
+class GapModel(Model):
     """A missing stretch. `unavailable`: BloFin was proven not to have it."""
 
     symbol: str
@@ -122,7 +121,7 @@ class Gap(Model):
     why: str
 
     @classmethod
-    def of(cls, gap: BoardGap) -> "Gap":
+    def of(cls, gap: BoardGap) -> "GapModel":
         """Make it of a gap."""
         return cls(
             symbol=gap.symbol,
@@ -134,16 +133,16 @@ class Gap(Model):
         )
 
 
-class Gaps(Model):
+class GapsModel(Model):
     """Missing stretches of the window, by symbol and time."""
 
     bar: str
-    window: Window
-    gaps: list[Gap]
+    window: WindowModel
+    gaps: list[GapModel]
     next_url: str | None = Field(description="where the next page is; null on the last one")
 
 
-class Strip(Model):
+class StripModel(Model):
     """One symbol's row of the gap map.
 
     `cells`: `[first column, columns, held, missing, unavailable, not yet listed]`: neighbouring
@@ -155,36 +154,38 @@ class Strip(Model):
     cells: list[tuple[Number, Number, Number, Number, Number, Number]]
 
 
-class GapMap(Model):
+class GapMapModel(Model):
     """Symbols by time. `columns`: where each begins; the last one ends with the window."""
 
     bar: str
-    window: Window
+    window: WindowModel
     columns: list[Time]
-    strips: list[Strip]
+    strips: list[StripModel]
 
     @classmethod
-    def of(cls, found: BoardMap, bar: str) -> "GapMap":
+    def of(cls, found: BoardMap, bar: str) -> "GapMapModel":
         """Make it of the board's map."""
         return cls(
             bar=bar,
-            window=Window.of(found.grid.window),
+            window=WindowModel.of(found.grid.window),
             columns=list(found.grid.starts),
             strips=[
-                Strip(symbol=symbol, cells=[(one.first, one.columns, *one.cell) for one in strip])
+                StripModel(
+                    symbol=symbol, cells=[(one.first, one.columns, *one.cell) for one in strip]
+                )
                 for symbol, strip in found.strips
             ],
         )
 
 
-class Runs(Model):
+class RunsModel(Model):
     """Past runs, the newest first."""
 
-    runs: list[Run]
+    runs: list[RunModel]
     next_url: str | None = Field(description="where older ones are; null when there are none")
 
 
-class Candle(Model):
+class CandleModel(Model):
     """A stored candle. `volume` is in contracts."""
 
     open_time: Time
@@ -198,12 +199,12 @@ class Candle(Model):
     source: str = Field(examples=["blofin_ws", "historical_fill"])
 
 
-class Candles(Model):
+class CandlesModel(Model):
     """Stored candles of one symbol, the oldest first. What is not held has no row."""
 
     symbol: str
     bar: str
-    candles: list[Candle]
+    candles: list[CandleModel]
     next_url: str | None = Field(description="where the next page is; null on the last one")
 
 
@@ -214,7 +215,7 @@ class WrongParameter(Model):
     detail: str
 
 
-class Problem(BaseModel):
+class ProblemModel(BaseModel):
     """What went wrong, as RFC 9457 has it."""
 
     type: Literal["about:blank"]

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from blofin_agent.web.models import Problem
+from blofin_agent.web.models import ProblemModel
 from blofin_agent.web.problem_details import MEDIA_TYPE
 
 _TEXTS = {
@@ -37,7 +37,7 @@ def finish(api: FastAPI) -> None:
     """Make the document, once all paths are there; it does not change any more."""
     made = api.openapi()
     parts = made["components"]
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    problem = ProblemModel.model_json_schema(ref_template="#/components/schemas/{model}")
     parts["schemas"] |= problem.pop("$defs")
     parts["schemas"]["Problem"] = problem
     for unused in ("HTTPValidationError", "ValidationError"):

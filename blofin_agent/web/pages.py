@@ -14,11 +14,11 @@ from markupsafe import Markup
 
 from blofin_agent import __version__
 from blofin_agent.coverage.gap_reasons import Gap
-from blofin_agent.domain.backfill_run import Run, Status
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus
 from blofin_agent.domain.symbol_coverage import health
 from blofin_agent.runtime.format import clock_text, duration_text, minute_text, percent
 from blofin_agent.status.health_summary import bars_text
-from blofin_agent.status.snapshot import Board, Overview, Row
+from blofin_agent.status.snapshot import StatusSnapshot, StatusSnapshotter, SymbolRow
 
 MOST_GAPS = 200
 """Gaps that a symbol's page lists; the API has them all."""
@@ -67,17 +67,19 @@ def _macro(name: str, *values: object) -> str:
     return str(getattr(_templates.get_template("parts.html").module, name)(*values))
 
 
-def row_html(row: Row) -> str:
+def row_html(row: SymbolRow) -> str:
     """Return one symbol's row of the table."""
     return _macro("symbol_row", row)
 
 
-def overview_html(overview: Overview, board: Board) -> str:
+def overview_html(overview: StatusSnapshot, board: StatusSnapshotter) -> str:
     """Return what stands above the gap map."""
     return _macro("overview", overview, board.watch.bar, list(board.not_ready()), board.where)
 
 
-def coverage(health: str, overview: str, rows: Iterable[str], runs: Sequence[Run] | None) -> str:
+def coverage(
+    health: str, overview: str, rows: Iterable[str], runs: Sequence[BackfillRun] | None
+) -> str:
     """Return the page at `/`. `overview`, `rows`: HTML, as `overview_html` and `row_html` make it.
 
     `runs`: the last ones, None when they cannot be read now.
@@ -87,7 +89,7 @@ def coverage(health: str, overview: str, rows: Iterable[str], runs: Sequence[Run
     )
 
 
-def symbol(board: Board, row: Row, runs: Sequence[Run] | None) -> str:
+def symbol(board: StatusSnapshotter, row: SymbolRow, runs: Sequence[BackfillRun] | None) -> str:
     """Return the page of one symbol: its figures, gaps, candles and runs."""
     gaps = list(board.gaps([row.symbol]))
     return _templates.get_template("symbol.html").render(
@@ -105,11 +107,14 @@ def _newest_first(gaps: Sequence[Gap]) -> list[Gap]:
 
 
 def past_runs(
-    runs: Sequence[Run] | None, older: int | None, symbol: str | None, status: Status | None
+    runs: Sequence[BackfillRun] | None,
+    older: int | None,
+    symbol: str | None,
+    status: RunStatus | None,
 ) -> str:
     """Return the page of past runs. `older`: the id before which there are more."""
     return _templates.get_template("runs.html").render(
-        runs=runs, older=older, symbol=symbol or "", status=status, statuses=list(Status)
+        runs=runs, older=older, symbol=symbol or "", status=status, statuses=list(RunStatus)
     )
 
 
@@ -126,14 +131,14 @@ def runbook() -> str:
     return _templates.get_template("runbook.html").render(text=told.html, sections=told.sections)
 
 
-class Told(NamedTuple):
+class RenderedText(NamedTuple):
     """A text as HTML, and the ids and titles of its sections."""
 
     html: str
     sections: list[tuple[str, str]]
 
 
-def read_markdown(source: str) -> Told:
+def read_markdown(source: str) -> RenderedText:
     """Turn Markdown with tables into HTML; HTML in it is shown as text.
 
     `## BlofinAgentDown` has the id `blofinagentdown`; what is below it repeats from section to
@@ -151,7 +156,7 @@ def read_markdown(source: str) -> Told:
         elif opening.tag != "h1" and sections:
             name = f"{sections[-1][0]}-{name}"
         opening.attrSet("id", name)
-    return Told(markdown.renderer.render(tokens, markdown.options, {}), sections)
+    return RenderedText(markdown.renderer.render(tokens, markdown.options, {}), sections)
 
 
 def _slug(title: str) -> str:

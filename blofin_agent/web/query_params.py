@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from blofin_agent.domain.backfill_run import Status as RunStatus
+from blofin_agent.domain.backfill_run import RunStatus
 from blofin_agent.domain.candle import LATEST_MS
 from blofin_agent.domain.symbols import SYMBOL
 from blofin_agent.web import models

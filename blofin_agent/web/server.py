@@ -12,7 +12,7 @@ from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ASGIFramework
 
-from blofin_agent.observability.log_limit import Seldom
+from blofin_agent.observability.log_limit import LogLimiter
 from blofin_agent.runtime.clock import wall_ms
 
 log = structlog.get_logger()
@@ -21,14 +21,14 @@ STOP_WITHIN_S = 2.0
 """Requests under way at shutdown have so long to end."""
 
 
-class Connection(TCPServer):
+class LenientConnection(TCPServer):
     """One connection. What it sends may break itself, and nothing else.
 
     hypercorn lets an error of its parsers end the whole server: one request over HTTP/2 whose path
     is no ASCII is enough. What goes wrong in the app does not come here.
     """
 
-    seldom = Seldom(wall_ms)
+    seldom = LogLimiter(wall_ms)
 
     async def run(self) -> None:
         """Serve it to its end."""
@@ -43,7 +43,7 @@ class Connection(TCPServer):
 
 
 # There is no other place where it lets its connections be told.
-vars(hypercorn.trio.run)["TCPServer"] = Connection
+vars(hypercorn.trio.run)["TCPServer"] = LenientConnection
 
 
 def _named(error: BaseException) -> str:

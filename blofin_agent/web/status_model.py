@@ -5,12 +5,12 @@ from typing import Annotated
 from pydantic import Field
 
 from blofin_agent.domain.symbol_coverage import Health
-from blofin_agent.status.health_summary import Healing
-from blofin_agent.status.snapshot import Overview
-from blofin_agent.web.models import Figures, Model, Number, Share, Time, Window
+from blofin_agent.status.health_summary import RecoveryState
+from blofin_agent.status.snapshot import StatusSnapshot
+from blofin_agent.web.models import CountsModel, Model, Number, Share, Time, WindowModel
 
 
-class Budget(Model):
+class BudgetModel(Model):
     """Requests that count in one of BloFin's windows, by every process on this store."""
 
     window: str = Field(examples=["60s"])
@@ -21,7 +21,7 @@ class Budget(Model):
     )
 
 
-class Suspension(Model):
+class SuspensionModel(Model):
     """BloFin suspended this address: no request is sent before `until`."""
 
     until: Time
@@ -29,7 +29,7 @@ class Suspension(Model):
     reason: str
 
 
-class Connection(Model):
+class ConnectionModel(Model):
     """A websocket connection. `since`: when it came into this state."""
 
     name: str
@@ -40,17 +40,17 @@ class Connection(Model):
     lost: str = Field(description="why it was lost last; empty when it never was")
 
 
-class Outlook(Model):
+class OutlookModel(Model):
     """What is being done about what is missing."""
 
-    state: Healing
+    state: RecoveryState
     eta_seconds: Annotated[float, Field(ge=0)] = Field(
         description="least time to fetch all that the gaps need"
     )
     next_pass: Time | None = Field(description="null while a pass goes on")
 
 
-class Fleet(Model):
+class FleetModel(Model):
     """The agents that share the symbols. All other figures are of this agent's symbols alone."""
 
     agents: Number
@@ -62,14 +62,14 @@ class Fleet(Model):
     others: dict[str, str] = Field(description="the other agents, and where their pages are")
 
 
-class Passes(Model):
+class PassesModel(Model):
     """When the last pass over all symbols ended; null before the first one."""
 
     last: Time | None
     last_success: Time | None
 
 
-class Status(Model):
+class StatusModel(Model):
     """How everything is."""
 
     version: str
@@ -79,26 +79,28 @@ class Status(Model):
     health: Health
     reason: str = Field(description="why the health is what it is, in one sentence")
     bar: str
-    window: Window
+    window: WindowModel
     symbols: Number
     below_good: Number = Field(description="symbols below 99.5 %")
     below_warn: Number = Field(description="symbols below 97 %")
-    total: Figures
-    healing: Outlook
-    passes: Passes
-    budget: list[Budget]
+    total: CountsModel
+    healing: OutlookModel
+    passes: PassesModel
+    budget: list[BudgetModel]
     budget_share: Share = Field(
         description="how much of BloFin's limits the agent takes; less than 1 after a 429 that "
         "another program behind the address seems to have caused"
     )
     budget_note: str = Field(description="why the share is less than 1, in words; else empty")
-    suspension: Suspension | None
-    connections: list[Connection]
+    suspension: SuspensionModel | None
+    connections: list[ConnectionModel]
     store_up: bool
-    fleet: Fleet | None = Field(description="null where no other agent can share the symbols")
+    fleet: FleetModel | None = Field(description="null where no other agent can share the symbols")
 
     @classmethod
-    def of(cls, overview: Overview, version: str, bar: str, not_ready: list[str]) -> "Status":
+    def of(
+        cls, overview: StatusSnapshot, version: str, bar: str, not_ready: list[str]
+    ) -> "StatusModel":
         """Make it of the board's overview."""
         held, crew = overview.suspended, overview.crew
         return cls(
@@ -109,34 +111,38 @@ class Status(Model):
             health=overview.verdict.health,
             reason=overview.verdict.reason,
             bar=bar,
-            window=Window.of(overview.window),
+            window=WindowModel.of(overview.window),
             symbols=overview.symbols,
             below_good=overview.below_good,
             below_warn=overview.below_warn,
-            total=Figures(coverage=overview.total.ratio, **overview.total._asdict()),
-            healing=Outlook(
+            total=CountsModel(coverage=overview.total.ratio, **overview.total._asdict()),
+            healing=OutlookModel(
                 state=overview.outlook.healing,
                 eta_seconds=overview.outlook.eta_seconds,
                 next_pass=overview.next_pass,
             ),
-            passes=Passes(last=_ms(overview.last_pass), last_success=_ms(overview.last_success)),
+            passes=PassesModel(
+                last=_ms(overview.last_pass), last_success=_ms(overview.last_success)
+            ),
             budget=[
-                Budget(window=one.label, seconds=one.seconds, used=one.used, limit=one.limit)
+                BudgetModel(window=one.label, seconds=one.seconds, used=one.used, limit=one.limit)
                 for one in overview.budget
             ],
             budget_share=overview.share,
             budget_note=overview.share_note,
             suspension=None
             if held is None
-            else Suspension(until=held.until, banned=held.banned, reason=held.reason),
+            else SuspensionModel(until=held.until, banned=held.banned, reason=held.reason),
             connections=[
-                Connection(**{name: getattr(link, name) for name in Connection.model_fields})
+                ConnectionModel(
+                    **{name: getattr(link, name) for name in ConnectionModel.model_fields}
+                )
                 for link in overview.links
             ],
             store_up=overview.store_up,
             fleet=None
             if crew is None
-            else Fleet(
+            else FleetModel(
                 agents=crew.agents,
                 owned=crew.owned,
                 orphaned=crew.orphaned,

@@ -8,11 +8,11 @@ from operator import attrgetter
 
 import trio
 
-from blofin_agent.coverage.tracker import Watch
-from blofin_agent.domain.candle import Candle, Rows, Source
+from blofin_agent.coverage.tracker import CoverageTracker
+from blofin_agent.domain.candle import Candle, CandleBatch, Source
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import candles, unavailable
 
@@ -28,16 +28,16 @@ _open_time = attrgetter("open_time")
 
 
 @dataclass(slots=True)
-class Batch:
+class PendingBatch:
     """Candles of one symbol on their way into the store."""
 
-    rows: Rows
+    rows: CandleBatch
     committed: trio.Event = field(default_factory=trio.Event)
     inserted: int = 0
     """How many of them were new, once `committed`."""
 
 
-class Writer:
+class CandleWriter:
     """Takes candles from producers through a bounded channel, and commits them in batches.
 
     `patience_s`: how long a database that is away is waited for before `run` raises.
@@ -45,8 +45,8 @@ class Writer:
 
     def __init__(
         self,
-        store: Store,
-        watch: Watch,
+        store: Database,
+        watch: CoverageTracker,
         metrics: Metrics,
         capacity: int = CAPACITY,
         patience_s: float = math.inf,
@@ -55,7 +55,7 @@ class Writer:
         self._store = store
         self._watch = watch
         self._metrics = metrics
-        self._in, self._out = trio.open_memory_channel[Batch](capacity)
+        self._in, self._out = trio.open_memory_channel[PendingBatch](capacity)
         self._pending = 0
         self._rest = trio.lowlevel.ParkingLot()
         self.committing = trio.Lock()
@@ -78,16 +78,16 @@ class Writer:
     def offer(self, symbol: str, candle: Candle) -> bool:
         """Take a live candle without waiting; return False when there was no room for it."""
         try:
-            self._in.send_nowait(Batch(Rows(symbol, Source.LIVE, (candle,))))
+            self._in.send_nowait(PendingBatch(CandleBatch(symbol, Source.LIVE, (candle,))))
         except trio.WouldBlock:
             self._metrics.dropped.inc()
             return False
         self._pending += 1
         return True
 
-    async def put(self, symbol: str, rows: Sequence[Candle]) -> Batch:
+    async def put(self, symbol: str, rows: Sequence[Candle]) -> PendingBatch:
         """Take a page's candles; wait while there is no room. `committed` tells the rest."""
-        batch = Batch(Rows(symbol, Source.FILL, rows))
+        batch = PendingBatch(CandleBatch(symbol, Source.FILL, rows))
         self._pending += 1
         try:
             await self._in.send(batch)
@@ -119,14 +119,14 @@ class Writer:
                     size += len(batches[-1].rows.candles)
                 await self._commit(batches)
 
-    async def _commit(self, batches: Sequence[Batch]) -> None:
+    async def _commit(self, batches: Sequence[PendingBatch]) -> None:
         pages = [batch for batch in batches if batch.rows.source is Source.FILL]
         live: dict[str, list[Candle]] = {}
         for batch in batches:
             if batch.rows.source is Source.LIVE:
                 live.setdefault(batch.rows.symbol, []).extend(batch.rows.candles)
         rows = [batch.rows for batch in pages]
-        rows += [Rows(symbol, Source.LIVE, found) for symbol, found in sorted(live.items())]
+        rows += [CandleBatch(symbol, Source.LIVE, found) for symbol, found in sorted(live.items())]
         async with self.committing:
             inserted = await self._insert(rows)
             for each, new in zip(rows, inserted, strict=True):
@@ -148,7 +148,7 @@ class Writer:
         if self.idle:
             self._rest.unpark_all()
 
-    async def _insert(self, rows: Sequence[Rows]) -> list[int]:
+    async def _insert(self, rows: Sequence[CandleBatch]) -> list[int]:
         insert = partial(candles.insert, bar=self._watch.bar, batches=rows)
         backoff = Backoff(longest_s=5)
         give_up_at = trio.current_time() + self._patience_s
@@ -160,7 +160,7 @@ class Writer:
                     raise
                 await self._store.pause(backoff.next())
 
-    async def _hold(self, rows: Rows) -> None:
+    async def _hold(self, rows: CandleBatch) -> None:
         history = self._watch.histories[rows.symbol]
         live = rows.source is Source.LIVE
         newest = max(rows.candles)

@@ -14,16 +14,16 @@ import sqlalchemy as sa
 import structlog
 import trio
 
-from blofin_agent.coverage.tracker import Watch
+from blofin_agent.coverage.tracker import CoverageTracker
 from blofin_agent.domain.candle import DAY
-from blofin_agent.domain.trade import Tick
+from blofin_agent.domain.trade import Trade
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.format import plural
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import trades
-from blofin_agent.writers.candle_writer import Writer
+from blofin_agent.writers.candle_writer import CandleWriter
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ FORGET_PAUSE_S = 0.1
 """Between two such transactions, so that many of them leave the disk to others."""
 
 
-class Ticks:
+class TradeWriter:
     """Takes ticks without waiting, and stores them when no candle waits.
 
     Those older than `retention_days` are deleted.
@@ -53,9 +53,9 @@ class Ticks:
 
     def __init__(
         self,
-        store: Store,
-        watch: Watch,
-        writer: Writer,
+        store: Database,
+        watch: CoverageTracker,
+        writer: CandleWriter,
         metrics: Metrics,
         retention_days: float,
         capacity: int = CAPACITY,
@@ -66,12 +66,12 @@ class Ticks:
         self._metrics = metrics
         self._retention_ms = round(retention_days * DAY)
         self._capacity = capacity
-        self._waiting: deque[tuple[str, Tick]] = deque()
+        self._waiting: deque[tuple[str, Trade]] = deque()
         self._turn = trio.Lock()
         metrics.count_ticks()
         metrics.ticks_queue_length.set_function(lambda: len(self._waiting))
 
-    def offer(self, symbol: str, tick: Tick) -> bool:
+    def offer(self, symbol: str, tick: Trade) -> bool:
         """Take a tick without waiting; return False when there was no room for it."""
         if len(self._waiting) >= self._capacity:
             self._metrics.ticks_dropped.inc()

@@ -5,18 +5,18 @@ import random
 import pytest
 import trio
 
-from blofin_agent.backfill.gap_filler import Progress
-from blofin_agent.domain.backfill_run import Status, Trigger
+from blofin_agent.backfill.gap_filler import ProgressCallbacks
+from blofin_agent.domain.backfill_run import RunStatus, RunTrigger
 from blofin_agent.domain.candle import HOUR, MINUTE
-from blofin_agent.domain.errors import RateLimited, ServerFault, Unreachable
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.errors import RateLimited, ServerError, Unreachable
+from blofin_agent.domain.time_range import TimeRange
 
 WEEK = 7 * 24 * 60
 
 
 async def fill(place, symbol="BTC-USDT", **how):
     history = place.watch.histories[symbol]
-    return await place.filler.fill(history, place.watch.window(), Trigger.START, **how)
+    return await place.filler.fill(history, place.watch.window(), RunTrigger.START, **how)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ async def test_a_week_costs_the_fewest_pages_at_the_size_blofin_gives(
     run = await fill(place)
     assert (run.requests, run.rows_inserted, run.missing_after) == (learning, WEEK, 0)
     assert place.filler.pages([place.watch.window()], place.watch.window().end) == fewest
-    assert run.status is Status.COMPLETE
+    assert run.status is RunStatus.COMPLETE
     assert run.note == ""
 
 
@@ -90,7 +90,7 @@ async def test_a_refused_page_size_falls_back_to_300_then_100(house, exchange, l
     exchange.refuse_above = above
     place = house(hours=24)
     run = await fill(place)
-    assert run.status is Status.COMPLETE
+    assert run.status is RunStatus.COMPLETE
     assert set(exchange.limits()[2:]) <= set(range(1, asked + 1))
     assert place.pager.limit == asked
     assert lines("warning") == [f"BloFin refuses longer pages: {asked} rows a page from now on"]
@@ -101,7 +101,7 @@ async def test_a_refusal_of_the_least_page_fails_the_run(house, exchange):
     exchange.refuse_above = 50
     place = house(hours=10)
     run = await fill(place)
-    assert (run.status, run.requests) == (Status.FAILED, 3)
+    assert (run.status, run.requests) == (RunStatus.FAILED, 3)
     assert run.note == "BloFin refused the request: Parameter limit error (152002)"
 
 
@@ -110,7 +110,7 @@ async def test_an_unknown_instrument_fails_at_once_and_is_named(house, exchange)
     place = house()
     del exchange.listed["BTC-USDT"]
     run = await fill(place)
-    assert (run.status, run.requests) == (Status.FAILED, 1)
+    assert (run.status, run.requests) == (RunStatus.FAILED, 1)
     assert run.note == "BTC-USDT is not a BloFin instrument"
     assert place.rows("SELECT status, note FROM gap_fill_runs") == [("failed", run.note)]
 
@@ -120,7 +120,7 @@ async def test_spoilt_rows_are_asked_for_again_in_the_same_run(house, exchange, 
     place = house(hours=1)
     exchange.script = [lambda rows: [[*rows[0][:1], "nonsense", *rows[0][2:]], *rows[1:]]]
     run = await fill(place)
-    assert (run.requests, run.rows_inserted, run.status) == (2, 60, Status.COMPLETE)
+    assert (run.requests, run.rows_inserted, run.status) == (2, 60, RunStatus.COMPLETE)
     assert place.figure("blofin_rows_rejected_total", feed="rest", reason="shape") == 1
     assert "(shape), for example" in lines("warning")[0]
 
@@ -130,7 +130,7 @@ async def test_rows_that_stay_spoilt_end_the_run_as_partial(house, exchange):
     place = house(hours=1)
     exchange.script = [lambda rows: [[rows[0][0], "-1", *rows[0][2:]], *rows[1:]]] * 9
     run = await fill(place)
-    assert (run.requests, run.rows_inserted, run.status) == (3, 59, Status.PARTIAL)
+    assert (run.requests, run.rows_inserted, run.status) == (3, 59, RunStatus.PARTIAL)
     assert run.note.startswith("1 not given (")
     assert place.rows("SELECT * FROM unavailable") == []
     history = place.watch.histories["BTC-USDT"]
@@ -145,7 +145,7 @@ async def test_a_hole_inside_a_page_is_proven_stored_and_left_alone_for_an_hour(
     exchange.holes["BTC-USDT"] = {hole}
     place = house(hours=2)
     run = await fill(place)
-    assert (run.requests, run.status) == (1, Status.PARTIAL)
+    assert (run.requests, run.status) == (1, RunStatus.PARTIAL)
     assert run.note.startswith("1 unavailable: BloFin has no such candles (")
     stored = "SELECT symbol, bar, start, end, checks, next_check - proven_at FROM unavailable"
     assert place.rows(stored) == [("BTC-USDT", "1m", hole, hole + MINUTE, 1, HOUR)]
@@ -178,7 +178,7 @@ async def test_the_edges_of_pages_prove_nothing(house, exchange, end):
     place = house(hours=1)
     exchange.script = [lambda rows: [row for row in rows if int(row[0]) < end - MINUTE]]
     run = await fill(place)
-    assert run.status is Status.PARTIAL
+    assert run.status is RunStatus.PARTIAL
     assert "which proves nothing yet: asked for again" in run.note
     assert place.rows("SELECT * FROM unavailable") == []
 
@@ -191,7 +191,7 @@ async def test_a_symbol_that_stopped_is_said_to_have_no_newer_candles(house, exc
     hold(history, place.watch.window(), but=stopped)
     exchange.script = [lambda _rows: []] * 2
     run = await fill(place)
-    assert (run.status, run.missing_after) == (Status.PARTIAL, 30)
+    assert (run.status, run.missing_after) == (RunStatus.PARTIAL, 30)
     assert run.note.startswith("30 not given")
     assert "BloFin has no newer candles so far" in run.note
     assert "empty page" not in run.note
@@ -203,7 +203,7 @@ async def test_empty_pages_prove_nothing(house, exchange):
     place.watch.histories["BTC-USDT"].list_time = 1
     exchange.script = [lambda _rows: []] * 2
     run = await fill(place)
-    assert (run.requests, run.status) == (2, Status.PARTIAL)
+    assert (run.requests, run.status) == (2, RunStatus.PARTIAL)
     assert "BloFin sent an empty page: it may not keep candles so old" in run.note
     assert place.rows("SELECT * FROM unavailable") == []
 
@@ -223,30 +223,30 @@ async def test_the_listing_time_bounds_what_is_expected_and_asked_for(house, exc
 async def test_failures_are_tried_again_and_limited_by_tries(house, exchange, wall):
     """Each further try waits longer; after `tries` the run has failed with the reason."""
     place = house(hours=1, tries=3)
-    exchange.script = [Unreachable("no route"), ServerFault("HTTP 500"), Unreachable("no route")]
+    exchange.script = [Unreachable("no route"), ServerError("HTTP 500"), Unreachable("no route")]
     run = await fill(place)
-    assert (run.requests, run.status, run.note) == (3, Status.FAILED, "no route")
+    assert (run.requests, run.status, run.note) == (3, RunStatus.FAILED, "no route")
     first, second, third = (at for at, _, _ in exchange.log)
     assert 750 <= second - first <= 1_000
     assert 1_500 <= third - second <= 2_000
     exchange.script = [Unreachable("no route")] * 2
-    assert (await fill(place)).status is Status.COMPLETE
+    assert (await fill(place)).status is RunStatus.COMPLETE
 
 
 async def test_tries_can_be_given_for_one_run(house, exchange):
     """Healing asks once and leaves the rest to a later turn."""
     place = house(hours=1, tries=8)
-    exchange.script = [ServerFault("HTTP 502")] * 8
+    exchange.script = [ServerError("HTTP 502")] * 8
     run = await fill(place, tries=1)
-    assert (run.requests, run.status) == (1, Status.FAILED)
+    assert (run.requests, run.status) == (1, RunStatus.FAILED)
 
 
 async def test_what_came_before_a_failure_is_kept_and_counted(house, exchange):
     """A run that fails on its second page has stored the first."""
     place = house(hours=48, tries=1)
-    exchange.script = [None, ServerFault("HTTP 500")]
+    exchange.script = [None, ServerError("HTTP 500")]
     run = await fill(place)
-    assert (run.status, run.rows_inserted, run.missing_after) == (Status.FAILED, 1_440, 1_440)
+    assert (run.status, run.rows_inserted, run.missing_after) == (RunStatus.FAILED, 1_440, 1_440)
     assert place.rows("SELECT count(*) FROM candles") == [(1_440,)]
 
 
@@ -278,7 +278,7 @@ async def test_stored_candles_are_the_wires_own(house, exchange, end):
 async def test_progress_is_told_in_order(house, exchange):
     """Planned with the number of pages, fetched for each page, finished with the run."""
     told: list[object] = []
-    progress = Progress(
+    progress = ProgressCallbacks(
         planned=lambda _run, pages: told.append(pages),
         fetched=lambda _run, page, answer: told.append((page.limit, answer.rows)),
         finished=lambda run: told.append(run.status),
@@ -288,7 +288,7 @@ async def test_progress_is_told_in_order(house, exchange):
     await fill(place, progress=progress)
     assert told[0] == 1
     assert told[1] == (1_440, 700)
-    assert told[-1] is Status.COMPLETE
+    assert told[-1] is RunStatus.COMPLETE
 
 
 async def test_runs_of_one_symbol_come_one_after_another(house, exchange, nursery):
@@ -314,9 +314,9 @@ async def test_a_skipped_symbol_is_written_down(house, exchange):
     place = house(hours=1)
     history = place.watch.histories["BTC-USDT"]
     told = []
-    progress = Progress(finished=told.append)
+    progress = ProgressCallbacks(finished=told.append)
     run = await place.filler.skip(
-        history, place.watch.window(), Trigger.PERIODIC, "because", progress
+        history, place.watch.window(), RunTrigger.PERIODIC, "because", progress
     )
     assert told == [run]
     assert exchange.log == []
@@ -345,7 +345,7 @@ async def test_a_window_that_starts_at_the_listing_proves_nothing_below_it(house
     place = house(watched=())
     history = place.add("NEW-USDT", list_time=end - 30_000)
     window = place.watch.window()
-    assert history.expected(window) == Span(end, end)
+    assert history.expected(window) == TimeRange(end, end)
     assert (await fill(place, "NEW-USDT")).requests == 0
 
 
@@ -355,7 +355,7 @@ async def test_a_run_that_cannot_be_written_down_is_still_done(locker, house, ho
     hold(place.watch.histories["BTC-USDT"], place.watch.window())
     locker.execute("BEGIN EXCLUSIVE")
     run = await fill(place)
-    assert run.status is Status.COMPLETE
+    assert run.status is RunStatus.COMPLETE
     assert place.metrics.store_trouble
     assert place.figure("blofin_store_errors_total", operation="run") == 1
     locker.execute("ROLLBACK")
@@ -379,7 +379,7 @@ async def test_whatever_happens_the_store_ends_with_all_that_exists(
     faults = [
         None,
         Unreachable("no route"),
-        ServerFault("HTTP 502"),
+        ServerError("HTTP 502"),
         RateLimited("slow down", 3.0),
         lambda _rows: [],
         lambda rows: [*rows[: len(rows) // 2], ["junk"]],
@@ -392,7 +392,7 @@ async def test_whatever_happens_the_store_ends_with_all_that_exists(
     history = place.watch.histories["BTC-USDT"]
     window = place.watch.window()
     for _ in range(40):
-        await place.filler.fill(history, window, Trigger.PERIODIC)
+        await place.filler.fill(history, window, RunTrigger.PERIODIC)
     stored = [time for (time,) in place.rows("SELECT open_time FROM candles ORDER BY 1")]
     assert stored == [time for time in times if time not in missing]
     assert history.held.count(window) == len(stored)

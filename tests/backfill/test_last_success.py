@@ -5,7 +5,7 @@ from functools import partial
 import trio
 
 from blofin_agent.backfill import last_success
-from blofin_agent.backfill.scheduler import Pass
+from blofin_agent.backfill.scheduler import BackfillPass
 from blofin_agent.domain.errors import Unreachable
 
 LAST_SUCCESS = "blofin_backfill_last_success_timestamp_seconds"
@@ -41,10 +41,10 @@ async def test_without_a_database_it_is_forgotten_and_nothing_else_happens(house
     """To remember it is no reason to fail."""
     place = house(hours=1)
     locker.execute("BEGIN IMMEDIATE")
-    await last_success.remember(place.store, Pass(1, 2))
+    await last_success.remember(place.store, BackfillPass(1, 2))
     locker.execute("ROLLBACK")
     await last_success.recall(place.store, place.metrics)
     assert place.figure(LAST_SUCCESS) == 0
-    await last_success.remember(place.store, Pass(1, 2))
+    await last_success.remember(place.store, BackfillPass(1, 2))
     await last_success.recall(place.store, place.metrics)
     assert place.figure(LAST_SUCCESS) == 0.002

@@ -2,16 +2,16 @@
 
 import random
 
-from blofin_agent.domain.backfill_run import Status, Trigger
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import DAY, MINUTE, Bar
-from blofin_agent.domain.errors import Refused
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.backfill_run import RunStatus, RunTrigger
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import DAY, MINUTE, Timeframe
+from blofin_agent.domain.errors import RequestRejected
+from blofin_agent.domain.time_range import TimeRange
 
 
 async def fill(place, symbol="BTC-USDT"):
     history = place.watch.histories[symbol]
-    return await place.filler.fill(history, place.watch.window(), Trigger.START)
+    return await place.filler.fill(history, place.watch.window(), RunTrigger.START)
 
 
 async def test_an_empty_page_is_an_answer_only_when_it_comes_twice(house, exchange):
@@ -19,7 +19,7 @@ async def test_an_empty_page_is_an_answer_only_when_it_comes_twice(house, exchan
     place = house(hours=1)
     exchange.script = [lambda _rows: []]
     run = await fill(place)
-    assert (run.requests, run.status) == (2, Status.COMPLETE)
+    assert (run.requests, run.status) == (2, RunStatus.COMPLETE)
 
 
 async def test_two_empty_pages_end_the_run(house, exchange):
@@ -27,7 +27,7 @@ async def test_two_empty_pages_end_the_run(house, exchange):
     place = house(hours=1)
     exchange.script = [lambda _rows: []] * 2
     run = await fill(place)
-    assert (run.requests, run.status) == (2, Status.PARTIAL)
+    assert (run.requests, run.status) == (2, RunStatus.PARTIAL)
     assert "empty page" in run.note
 
 
@@ -36,18 +36,18 @@ async def test_a_page_of_one_stray_row_is_asked_for_again(house, exchange, wire,
     place = house(hours=1)
     exchange.script = [lambda _rows: [wire(end - 365 * DAY)]]
     run = await fill(place)
-    assert (run.requests, run.status) == (2, Status.COMPLETE)
+    assert (run.requests, run.status) == (2, RunStatus.COMPLETE)
 
 
 async def test_an_odd_refusal_does_not_shorten_the_pages(house, exchange):
     """Only what may mean the page size makes pages smaller, and only once that has helped."""
     place = house(watched=["BTC-USDT", "ETH-USDT"])
-    exchange.script = [Refused("152008", "odd")] * 2
+    exchange.script = [RequestRejected("152008", "odd")] * 2
     run = await fill(place)
-    assert (run.requests, run.status) == (2, Status.FAILED)
-    exchange.script = [Refused("152002", "odd")] * 4
+    assert (run.requests, run.status) == (2, RunStatus.FAILED)
+    exchange.script = [RequestRejected("152002", "odd")] * 4
     run = await fill(place)
-    assert (run.requests, run.status) == (3, Status.FAILED)
+    assert (run.requests, run.status) == (3, RunStatus.FAILED)
     exchange.script = []
     assert (await fill(place, "ETH-USDT")).requests == 7
 
@@ -55,18 +55,18 @@ async def test_an_odd_refusal_does_not_shorten_the_pages(house, exchange):
 async def test_one_odd_refusal_is_asked_about_again(house, exchange):
     """A proxy's 404 or 400, once, costs one request more and nothing else."""
     for code in ("404", "400", "152008"):
-        exchange.script = [Refused(code, "odd")]
+        exchange.script = [RequestRejected(code, "odd")]
         place = house()
         run = await fill(place)
-        assert (run.requests, run.status, place.pager.limit) == (8, Status.COMPLETE, 1_440)
+        assert (run.requests, run.status, place.pager.limit) == (8, RunStatus.COMPLETE, 1_440)
 
 
 async def test_a_bad_request_said_twice_may_mean_the_page_size(house, exchange):
     """Then less is asked for, and kept once it has helped."""
     place = house(hours=5)
-    exchange.script = [Refused("400", "odd")] * 2
+    exchange.script = [RequestRejected("400", "odd")] * 2
     run = await fill(place)
-    assert (run.requests, run.status, place.pager.limit) == (3, Status.COMPLETE, 300)
+    assert (run.requests, run.status, place.pager.limit) == (3, RunStatus.COMPLETE, 300)
 
 
 async def test_a_short_history_does_not_shorten_the_pages_of_others(house, exchange, end):
@@ -82,7 +82,7 @@ async def test_a_hole_longer_than_a_page_is_proven_by_two_pages(house, exchange,
     """The first shows it, the second says the same: then it is not asked for again."""
     exchange.longest = 100
     place = house(hours=24)
-    lost = Span(end - 900 * MINUTE, end - 650 * MINUTE)
+    lost = TimeRange(end - 900 * MINUTE, end - 650 * MINUTE)
     exchange.holes["BTC-USDT"] = set(range(lost.start, lost.end, MINUTE))
     history = place.watch.histories["BTC-USDT"]
     for _ in range(3):
@@ -102,6 +102,6 @@ async def test_a_row_spoilt_by_chance_comes_in_the_same_run(house, exchange):
 
     for _ in range(8):
         place = house(hours=24)
-        place.watch.histories["BTC-USDT"].held = Coverage(Bar.M1)
+        place.watch.histories["BTC-USDT"].held = BarSet(Timeframe.M1)
         exchange.script = [spoil] * 200
-        assert (await fill(place)).status is Status.COMPLETE
+        assert (await fill(place)).status is RunStatus.COMPLETE

@@ -2,15 +2,15 @@
 
 import pytest
 
-from blofin_agent.domain.backfill_run import Run, Trigger
+from blofin_agent.domain.backfill_run import BackfillRun, RunTrigger
 from blofin_agent.domain.candle import MINUTE
-from blofin_agent.domain.errors import Banned, Invalid, RateLimited, TimedOut
-from blofin_agent.domain.page_plan import Page
+from blofin_agent.domain.errors import Banned, InvalidResponse, RateLimited, RequestTimedOut
+from blofin_agent.domain.page_plan import PageRequest
 
 
 async def fetch(place, page, tries=3):
     history = place.watch.histories["BTC-USDT"]
-    run = Run("BTC-USDT", "1m", Trigger.START, place.wall())
+    run = BackfillRun("BTC-USDT", "1m", RunTrigger.START, place.wall())
     window = place.watch.window()
     return run, *await place.pager.fetch(history, page, page.after, window, run, tries)
 
@@ -18,7 +18,7 @@ async def fetch(place, page, tries=3):
 async def test_a_page_comes_with_what_was_really_asked(house, end):
     """The limit of the settings caps it."""
     place = house(limit=200)
-    run, page, answer = await fetch(place, Page(end, 500))
+    run, page, answer = await fetch(place, PageRequest(end, 500))
     assert (page.limit, answer.rows, run.rows_fetched, run.requests) == (200, 200, 200, 1)
 
 
@@ -26,11 +26,11 @@ async def test_a_page_of_the_known_length_is_asked_for_in_full(house, exchange, 
     """They may have grown, and the answer shows it."""
     exchange.longest = 300
     place = house()
-    await fetch(place, Page(end, 1_440))
-    await fetch(place, Page(end - 300 * MINUTE, 1_440))
+    await fetch(place, PageRequest(end, 1_440))
+    await fetch(place, PageRequest(end - 300 * MINUTE, 1_440))
     assert place.pager.size == 300
     exchange.longest = 1_440
-    await fetch(place, Page(end, 300))
+    await fetch(place, PageRequest(end, 300))
     assert exchange.limits() == [1_440] * 3
     assert place.pager.size == 1_440
 
@@ -39,9 +39,9 @@ async def test_a_short_page_is_a_short_one_only_once_older_rows_are_known(house,
     """Until an older page came, it may be the end of the symbol's history."""
     exchange.longest = 300
     place = house()
-    await fetch(place, Page(end, 1_440))
+    await fetch(place, PageRequest(end, 1_440))
     assert place.pager.size == 1_440
-    await fetch(place, Page(end - 300 * MINUTE, 1_440))
+    await fetch(place, PageRequest(end - 300 * MINUTE, 1_440))
     assert place.pager.size == 300
     place.pager.forget_size()
     assert place.pager.size == 1_440
@@ -52,7 +52,7 @@ async def test_a_short_page_teaches_nothing_when_nothing_older_is_wanted(house, 
     exchange.listed["BTC-USDT"] = end - 50 * MINUTE
     place = house()
     place.watch.histories["BTC-USDT"].list_time = end - 50 * MINUTE
-    await fetch(place, Page(end, 1_440))
+    await fetch(place, PageRequest(end, 1_440))
     assert place.pager.size == 1_440
 
 
@@ -60,7 +60,7 @@ async def test_a_spoilt_page_teaches_nothing(house, exchange, end):
     """Rows that were lost on the way do not make BloFin's pages shorter."""
     exchange.script = [lambda rows: [*rows[:10], "junk"]]
     place = house()
-    await fetch(place, Page(end, 1_440))
+    await fetch(place, PageRequest(end, 1_440))
     assert place.pager.size == 1_440
 
 
@@ -69,7 +69,7 @@ async def test_an_endless_series_of_429s_ends(house, exchange, end):
     exchange.script = [RateLimited("slow down", 2.0)] * 5
     place = house()
     with pytest.raises(RateLimited):
-        await fetch(place, Page(end, 10))
+        await fetch(place, PageRequest(end, 10))
     assert len(exchange.log) == 3
     assert place.figure("blofin_backfill_rate_limited_total", symbol="BTC-USDT") == 3
 
@@ -78,20 +78,20 @@ async def test_a_ban_is_not_counted_as_rate_limited(house, exchange, end):
     """403 is something else than 429."""
     exchange.script = [Banned("firewall", 2.0)]
     place = house()
-    run, _, _ = await fetch(place, Page(end, 10))
+    run, _, _ = await fetch(place, PageRequest(end, 10))
     assert (run.requests, run.rate_limited) == (2, 0)
 
 
-@pytest.mark.parametrize("error", [TimedOut("no answer"), Invalid("garbage")])
+@pytest.mark.parametrize("error", [RequestTimedOut("no answer"), InvalidResponse("garbage")])
 async def test_failures_of_the_way_are_tried_again(house, exchange, end, error):
     """`tries` counts them; the last one is raised as it is."""
     exchange.script = [error, error]
     place = house()
-    run, _, answer = await fetch(place, Page(end, 10))
+    run, _, answer = await fetch(place, PageRequest(end, 10))
     assert (run.requests, answer.rows) == (3, 10)
     exchange.script = [error] * 3
     with pytest.raises(type(error)):
-        await fetch(place, Page(end, 10))
+        await fetch(place, PageRequest(end, 10))
 
 
 async def test_a_flood_of_bad_rows_is_one_line(house, exchange, end, lines):
@@ -99,7 +99,7 @@ async def test_a_flood_of_bad_rows_is_one_line(house, exchange, end, lines):
     exchange.script = [lambda rows: [*rows, "junk", "trash"]] * 3
     place = house()
     for _ in range(3):
-        await fetch(place, Page(end, 10))
+        await fetch(place, PageRequest(end, 10))
     assert place.figure("blofin_rows_rejected_total", feed="rest", reason="shape") == 6
     assert len(lines("warning")) == 1
     assert "BTC-USDT: 2 rows of a page not stored (shape), for example" in lines("warning")[0]
@@ -108,7 +108,7 @@ async def test_a_flood_of_bad_rows_is_one_line(house, exchange, end, lines):
 async def test_the_open_candle_is_left_out_without_a_word(house, exchange, end, lines):
     """`confirm` "0" is no fault."""
     place = house()
-    _, _, answer = await fetch(place, Page(end + 2 * MINUTE, 3))
+    _, _, answer = await fetch(place, PageRequest(end + 2 * MINUTE, 3))
     assert [row.reason for row in answer.bad] == ["open"]
     assert len(answer.candles) == 2
     assert lines("warning") == []
@@ -130,7 +130,7 @@ async def test_a_page_in_which_the_price_leaps_is_asked_for_twice(house, exchang
     """The second answer counts when it has no leap..."""
     place = house()
     exchange.script = [strange(3, 4)]
-    run, _, answer = await fetch(place, Page(end, 10))
+    run, _, answer = await fetch(place, PageRequest(end, 10))
     assert run.requests == 2
     assert {one.close for one in answer.candles} == {2.0}
     assert answer.clean
@@ -141,7 +141,7 @@ async def test_a_leap_that_both_answers_show_is_believed(house, exchange, end):
     """...or says the same: then it was a real one."""
     place = house()
     exchange.script = [strange(3, 4), strange(3, 4)]
-    run, _, answer = await fetch(place, Page(end, 10))
+    run, _, answer = await fetch(place, PageRequest(end, 10))
     assert run.requests == 2
     assert [one.close for one in answer.candles].count(200.0) == 2
     assert answer.clean
@@ -153,7 +153,7 @@ async def test_of_two_answers_that_leap_elsewhere_only_the_common_rows_are_taken
 ):
     place = house()
     exchange.script = [strange(3), strange(5)]
-    _, _, answer = await fetch(place, Page(end, 10))
+    _, _, answer = await fetch(place, PageRequest(end, 10))
     assert len(answer.candles) == 8
     assert {one.close for one in answer.candles} == {2.0}
     assert not answer.clean
@@ -171,7 +171,7 @@ async def test_of_two_answers_that_leap_elsewhere_only_the_common_rows_are_taken
 async def test_an_odd_page_is_counted_by_what_is_odd(house, exchange, end, change, kind):
     place = house()
     exchange.script = [change]
-    await fetch(place, Page(end, 10))
+    await fetch(place, PageRequest(end, 10))
     kinds = ("empty", "unordered", "starts_late")
     counted = [place.figure("blofin_oddities_total", feed="rest", kind=one) for one in kinds]
     assert counted == [float(one == kind) for one in kinds]

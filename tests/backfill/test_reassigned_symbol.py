@@ -3,9 +3,9 @@
 import pytest
 
 from blofin_agent.coverage.gap_reasons import GIVEN_UP
-from blofin_agent.domain.backfill_run import Status, Trigger
+from blofin_agent.domain.backfill_run import RunStatus, RunTrigger
 from blofin_agent.domain.errors import RateLimited
-from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
 
 
 def given_away(place, symbol="BTC-USDT", *, and_back=False):
@@ -14,7 +14,7 @@ def given_away(place, symbol="BTC-USDT", *, and_back=False):
     def give(rows):
         history = place.watch.histories.pop(symbol)
         if and_back:
-            place.watch.histories[symbol] = History(symbol, history.bar, history.list_time)
+            place.watch.histories[symbol] = SymbolCoverage(symbol, history.bar, history.list_time)
         return rows
 
     return give
@@ -27,10 +27,10 @@ async def test_no_page_is_asked_for_of_a_symbol_that_was_given_away(house, excha
     place = house(hours=24)
     exchange.script = [None, None, given_away(place, and_back=and_back)]
     history = place.watch.histories["BTC-USDT"]
-    run = await place.filler.fill(history, place.watch.window(), Trigger.START)
+    run = await place.filler.fill(history, place.watch.window(), RunTrigger.START)
     assert run.requests == len(exchange.log) == 3
     assert place.rows("SELECT count(*) FROM candles") == [(run.rows_inserted,)]
-    assert (run.status, run.note) == (Status.PARTIAL, GIVEN_UP)
+    assert (run.status, run.note) == (RunStatus.PARTIAL, GIVEN_UP)
     assert place.rows("SELECT requests, status, note FROM gap_fill_runs") == [
         (3, "partial", GIVEN_UP)
     ]
@@ -49,7 +49,7 @@ async def test_nothing_is_counted_any_more_of_a_symbol_that_was_given_away(house
 
     exchange.script = [give]
     history = place.watch.histories["BTC-USDT"]
-    await place.filler.fill(history, place.watch.window(), Trigger.START)
+    await place.filler.fill(history, place.watch.window(), RunTrigger.START)
     assert len(exchange.log) > 1
     left = [
         family.name
@@ -65,6 +65,6 @@ async def test_a_pass_comes_to_no_symbol_that_was_given_away_meanwhile(house, ex
     place = house(hours=1, watched=("BTC-USDT", "ETH-USDT", "SOL-USDT"))
     gone, back = given_away(place, "ETH-USDT"), given_away(place, "SOL-USDT", and_back=True)
     exchange.script = [lambda rows: back(gone(rows))]
-    done = await place.passes.once(place.watch.window(), Trigger.PERIODIC)
+    done = await place.passes.once(place.watch.window(), RunTrigger.PERIODIC)
     assert [run.symbol for run in done.runs] == ["BTC-USDT"]
     assert len(exchange.log) == 1

@@ -7,11 +7,11 @@ import pytest
 import trio
 
 from blofin_agent.backfill.recent_gap_filler import RECENT_MS
-from blofin_agent.domain.backfill_run import Trigger
+from blofin_agent.domain.backfill_run import RunTrigger
 from blofin_agent.domain.candle import MINUTE
-from blofin_agent.domain.errors import Invalid, Unreachable
+from blofin_agent.domain.errors import InvalidResponse, Unreachable
 from blofin_agent.domain.rate_limit import LIMITS
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.time_range import TimeRange
 
 RUNS = "SELECT status, requests, rows_inserted FROM gap_fill_runs WHERE trigger = 'heal'"
 
@@ -104,7 +104,7 @@ async def test_a_pass_does_not_fall_into_step_with_healing(house, exchange, hold
     begun = trio.current_time()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(healer.run)
-        await place.passes.once(place.watch.window(), Trigger.START)
+        await place.passes.once(place.watch.window(), RunTrigger.START)
         assert trio.current_time() - begun < 10
         nursery.cancel_scope.cancel()
     assert len(exchange.log) < 230
@@ -123,7 +123,7 @@ async def test_while_a_pass_is_to_come_only_what_is_newer_than_it_is_healed(
     asked = place.exchange.requests()
     assert asked
     held = place.watch.histories["BTC-USDT"].held
-    assert held.count(Span(end - RECENT_MS, end - 2 * MINUTE)) == 0
+    assert held.count(TimeRange(end - RECENT_MS, end - 2 * MINUTE)) == 0
     assert held.has(end)
 
 
@@ -132,9 +132,9 @@ async def test_a_hole_that_rest_does_not_give_is_tried_less_and_less_often(
 ):
     """From about a minute up to ten; new holes of the symbol would not wait for it."""
     place = house()
-    ahead = Span(place.watch.window().start, end + 2 * RECENT_MS)
+    ahead = TimeRange(place.watch.window().start, end + 2 * RECENT_MS)
     hold(place.watch.histories["BTC-USDT"], ahead, but=[end - 5 * MINUTE])
-    exchange.script = [Invalid("garbage")] * 100
+    exchange.script = [InvalidResponse("garbage")] * 100
     await heal(place, 50 * 60)
     times = [at for at, _, _ in exchange.log]
     waits = [(later - earlier) / 1000 for earlier, later in itertools.pairwise(times)]

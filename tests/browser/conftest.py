@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Rows, Source
+from blofin_agent.domain.candle import HOUR, MINUTE, CandleBatch, Source, Timeframe
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.time_range import window
 from blofin_agent.store.database import open_store
@@ -88,24 +88,24 @@ class Scene:
 
     def fill(self, hours):
         """Store the market's own candles before the agent starts, as it would itself."""
-        span = window(int(time.time() * 1000), Bar.M1, hours, 2_000)
+        span = window(int(time.time() * 1000), Timeframe.M1, hours, 2_000)
         market = self.simulator.market
         (self.place.folder / "data").mkdir()
         store = open_store(f"sqlite:///{self.place.folder / 'data/blofin.db'}")
         rows = [
-            Rows(
+            CandleBatch(
                 symbol,
                 Source.FILL,
                 [
                     candle
                     for at in range(span.start, span.end, MINUTE)
-                    if (candle := market.candle(symbol, Bar.M1, at))
+                    if (candle := market.candle(symbol, Timeframe.M1, at))
                 ],
             )
             for symbol in market.symbols
         ]
         with store.engine.begin() as connection:
-            candles.insert(connection, Bar.M1, rows)
+            candles.insert(connection, Timeframe.M1, rows)
         store.close()
 
 

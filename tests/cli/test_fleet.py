@@ -6,12 +6,12 @@ import pytest
 from click.testing import CliRunner
 
 from blofin_agent.cli.main import main
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.store.database import open_store
 from blofin_agent.store.tables import fleet as stored
 from blofin_agent.store.tables import instruments
-from blofin_agent.store.tables.fleet import Me
+from blofin_agent.store.tables.fleet import AgentIdentity
 from blofin_agent.store.timing import DEFAULT
 
 LEASE_MS = round(DEFAULT.lease_s * 1000)
@@ -33,9 +33,9 @@ def join(postgres_database):
     store = open_store(postgres_database)
     listed = [Instrument(name, None, "live") for name in (BTC, ETH, SOL)]
 
-    def one(service, *symbols, bar=Bar.M1, wanted=("all",)):
+    def one(service, *symbols, bar=Timeframe.M1, wanted=("all",)):
         page = f"http://{service}"
-        me = Me(service, 1, "pid 1", f"address of {service}", bar, wanted, page, service)
+        me = AgentIdentity(service, 1, "pid 1", f"address of {service}", bar, wanted, page, service)
         with store.engine.begin() as connection:
             instruments.save_instruments(connection, listed, 1)
             stored.beat(connection, me, known=False)
@@ -65,7 +65,7 @@ def test_each_agent_is_shown_with_what_it_keeps(run, join, monkeypatch):
 def test_json_tells_all_of_it(run, join):
     """Times in ms; each fleet, one a bar, apart."""
     join("tokyo:8780", BTC, ETH, SOL)
-    join("lima:8780", ETH, bar=Bar.M5, wanted=(ETH,))
+    join("lima:8780", ETH, bar=Timeframe.M5, wanted=(ETH,))
     first, second = json.loads(run("--json").stdout)["fleets"]
     assert (first["bar"], second["bar"]) == ("1m", "5m")
     (tokyo,) = first["agents"]

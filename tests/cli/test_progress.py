@@ -7,7 +7,7 @@ from rich.progress import TextColumn
 
 from blofin_agent.cli import tables
 from blofin_agent.cli.progress import TerminalBar
-from blofin_agent.domain.backfill_run import Run, Status, Trigger
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus, RunTrigger
 
 HOSTILE = ":boom: [red]x[/red] [/] \x1b[2J\nforged"
 SHOWN = ":boom: [red]x[/red] [/] \\x1b[2J\\nforged"
@@ -38,8 +38,8 @@ def test_plain_lines_go_where_they_disturb_nothing(capsys):
 
 def test_a_note_is_shown_as_it_is(capsys):
     """In a table, whoever wrote it into the database."""
-    run = Run("A:boom:-[B]", "1m", Trigger.PERIODIC, 0, 1)
-    run.status, run.note = Status.FAILED, HOSTILE
+    run = BackfillRun("A:boom:-[B]", "1m", RunTrigger.PERIODIC, 0, 1)
+    run.status, run.note = RunStatus.FAILED, HOSTILE
     tables.print_table(tables.runs_table([run]))
     line = capsys.readouterr().out.splitlines()[1]
     assert SHOWN in line

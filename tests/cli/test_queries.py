@@ -8,11 +8,11 @@ from click.testing import CliRunner
 
 from blofin_agent.cli import queries
 from blofin_agent.cli.main import main
-from blofin_agent.domain.backfill_run import Run, Status, Trigger
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus, RunTrigger
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Candle, CandleBatch, Source, Timeframe
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Proof
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import UnavailableRange
 from blofin_agent.store.tables import backfill_runs, candles, instruments, unavailable
 
 NOW = 1_790_000_000_000 // HOUR * HOUR + 15_000
@@ -28,7 +28,9 @@ def look(store, database, monkeypatch):
     monkeypatch.setattr(queries, "wall_ms", lambda: NOW)
     listed = [Instrument(name, NOW - 90 * DAY, "live") for name in ("A-USDT", "B-USDT")]
     holes = {"A-USDT": (), "B-USDT": (10, 11, 40)}
-    proof = Proof(Span(START + 10 * MINUTE, START + 12 * MINUTE), NOW, 1, NOW + HOUR)
+    proof = UnavailableRange(
+        TimeRange(START + 10 * MINUTE, START + 12 * MINUTE), NOW, 1, NOW + HOUR
+    )
     with store.engine.begin() as connection:
         instruments.save_instruments(connection, listed, NOW)
         for symbol, missing in holes.items():
@@ -37,11 +39,22 @@ def look(store, database, monkeypatch):
                 for n in range(60)
                 if n not in missing
             ]
-            candles.insert(connection, Bar.M1, [Rows(symbol, Source.FILL, held)])
-        unavailable.save_proofs(connection, "B-USDT", Bar.M1, [proof], 0)
+            candles.insert(connection, Timeframe.M1, [CandleBatch(symbol, Source.FILL, held)])
+        unavailable.save_proofs(connection, "B-USDT", Timeframe.M1, [proof], 0)
         for run in (
-            Run("A-USDT", "1m", Trigger.START, NOW - MINUTE, NOW - MINUTE + 2_000),
-            Run("B-USDT", "1m", Trigger.HEAL, NOW, NOW + 500, 3, 3, 2, 1, status=Status.PARTIAL),
+            BackfillRun("A-USDT", "1m", RunTrigger.START, NOW - MINUTE, NOW - MINUTE + 2_000),
+            BackfillRun(
+                "B-USDT",
+                "1m",
+                RunTrigger.HEAL,
+                NOW,
+                NOW + 500,
+                3,
+                3,
+                2,
+                1,
+                status=RunStatus.PARTIAL,
+            ),
         ):
             run.note = "see [here]" if run.symbol == "B-USDT" else ""
             backfill_runs.record(connection, run)

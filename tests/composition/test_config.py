@@ -3,7 +3,7 @@
 import pytest
 
 from blofin_agent.config import Settings, SettingsError, load, parse_symbols
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 
 DEFAULTS = {
     "BLOFIN_SYMBOLS": ("BTC-USDT", "ETH-USDT"),
@@ -60,7 +60,7 @@ def test_every_setting_has_its_documented_default():
         ("BLOFIN_REST_URL", "http://127.0.0.1:9000/", "http://127.0.0.1:9000"),
         ("BLOFIN_WS_URL", "ws://127.0.0.1:9000/ws/public", "ws://127.0.0.1:9000/ws/public"),
         ("BLOFIN_DATABASE_URL", "postgresql://u:p@h/d", "postgresql://u:p@h/d"),
-        ("BACKFILL_TIMEFRAME", "4H", Bar.H4),
+        ("BACKFILL_TIMEFRAME", "4H", Timeframe.H4),
         ("BACKFILL_LOOKBACK_HOURS", "8760", 8_760),
         ("BACKFILL_SYMBOL_SLEEP_MS", "0", 0),
         ("BACKFILL_INTERVAL_MINUTES", "0.5", 0.5),
@@ -80,7 +80,7 @@ def test_a_setting_comes_from_the_environment(monkeypatch, name, text, value):
     assert getattr(load(), name.lower()) == value
 
 
-@pytest.mark.parametrize("bar", Bar)
+@pytest.mark.parametrize("bar", Timeframe)
 def test_every_bar_of_fixed_length_is_a_timeframe(monkeypatch, bar):
     """By its name on the wire."""
     monkeypatch.setenv("BACKFILL_TIMEFRAME", bar.value)

@@ -5,25 +5,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.coverage.gap_reasons import explain
-from blofin_agent.domain.backfill_run import Run, Status, Trigger
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import HOUR, MINUTE, Bar
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Proof
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus, RunTrigger
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import HOUR, MINUTE, Timeframe
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import UnavailableRange
 
 T = 1_790_000_000_000 // MINUTE * MINUTE
-WINDOW = Span(T, T + 30 * MINUTE)
+WINDOW = TimeRange(T, T + 30 * MINUTE)
 
 
 def span(start, end):
-    return Span(T + start * MINUTE, T + end * MINUTE)
+    return TimeRange(T + start * MINUTE, T + end * MINUTE)
 
 
 def history(held, *proofs):
-    made = History("A-USDT", Bar.M1)
-    made.held = Coverage.of(Bar.M1, [T + minute * MINUTE for minute in held])
-    made.proofs = [Proof(one, T, 2, T + HOUR) for one in proofs]
+    made = SymbolCoverage("A-USDT", Timeframe.M1)
+    made.held = BarSet.of(Timeframe.M1, [T + minute * MINUTE for minute in held])
+    made.proofs = [UnavailableRange(one, T, 2, T + HOUR) for one in proofs]
     return made
 
 
@@ -51,18 +51,18 @@ def test_what_is_proven_says_so_and_when_it_is_asked_for_again():
     ("started", "status", "why"),
     [
         (None, None, "not asked for yet"),
-        (6, Status.PARTIAL, "not asked for yet"),
-        (9, Status.COMPLETE, "not asked for yet"),
-        (9, Status.PARTIAL, "asked for and not given"),
-        (9, Status.FAILED, "cannot reach BloFin"),
-        (9, Status.SKIPPED, "cannot reach BloFin"),
+        (6, RunStatus.PARTIAL, "not asked for yet"),
+        (9, RunStatus.COMPLETE, "not asked for yet"),
+        (9, RunStatus.PARTIAL, "asked for and not given"),
+        (9, RunStatus.FAILED, "cannot reach BloFin"),
+        (9, RunStatus.SKIPPED, "cannot reach BloFin"),
     ],
 )
 def test_what_is_not_proven_says_what_the_last_run_met(started, status, why):
     """If it came after the gap: before, nobody asked."""
     run = None
     if status:
-        run = Run("A-USDT", "1m", Trigger.HEAL, T + started * MINUTE, status=status)
+        run = BackfillRun("A-USDT", "1m", RunTrigger.HEAL, T + started * MINUTE, status=status)
         run.note = "cannot reach BloFin"
     (gap,) = explain(history(set(range(30)) - {6}), WINDOW, run)
     assert gap.why.startswith(why)
@@ -71,7 +71,7 @@ def test_what_is_not_proven_says_what_the_last_run_met(started, status, why):
 
 def test_a_gap_that_grows_was_asked_for():
     """A symbol that stopped: only its newest bars came after the last run."""
-    run = Run("A-USDT", "1m", Trigger.HEAL, T + 28 * MINUTE, status=Status.PARTIAL)
+    run = BackfillRun("A-USDT", "1m", RunTrigger.HEAL, T + 28 * MINUTE, status=RunStatus.PARTIAL)
     (gap,) = explain(history(range(6)), WINDOW, run)
     assert gap.bars == 24
     assert gap.why.startswith("asked for and not given")

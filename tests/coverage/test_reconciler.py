@@ -4,8 +4,8 @@ import trio
 
 from blofin_agent.coverage.reconciler import EVERY_S
 from blofin_agent.domain.candle import HOUR, MINUTE
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Holes
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import PageHoles
 from blofin_agent.store.tables import unavailable
 
 VALUES = "2.5, 3, 1, 2, 10, 0.5, 20, 'blofin_ws'"
@@ -112,7 +112,7 @@ async def test_proofs_of_another_process_are_seen(house, end):
 def learn(place, end):
     """Let a page show that a minute does not exist, as a pass does; save it in the background."""
     history = place.watch.histories["BTC-USDT"]
-    assert history.learn(Holes([Span(end - 9 * MINUTE, end - 8 * MINUTE)], []), end)
+    assert history.learn(PageHoles([TimeRange(end - 9 * MINUTE, end - 8 * MINUTE)], []), end)
     return place.writer.save_proofs("BTC-USDT")
 
 

@@ -3,22 +3,22 @@
 import pytest
 
 from blofin_agent.coverage.gap_reasons import why_missing
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import MINUTE, Bar
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Proof
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import MINUTE, Timeframe
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import UnavailableRange
 
 T = 1_790_000_000_000 // MINUTE * MINUTE
-WINDOW = Span(T, T + 10 * MINUTE)
+WINDOW = TimeRange(T, T + 10 * MINUTE)
 
 
 def note(held, *, proven=None, empty=True):
-    history = History("A", Bar.M1)
-    history.held = Coverage.of(Bar.M1, [T + minute * MINUTE for minute in held])
+    history = SymbolCoverage("A", Timeframe.M1)
+    history.held = BarSet.of(Timeframe.M1, [T + minute * MINUTE for minute in held])
     if proven:
-        span = Span(T + proven[0] * MINUTE, T + proven[1] * MINUTE)
-        history.proofs = [Proof(span, T, 1, T)]
+        span = TimeRange(T + proven[0] * MINUTE, T + proven[1] * MINUTE)
+        history.proofs = [UnavailableRange(span, T, 1, T)]
     return why_missing(history, WINDOW, empty=empty)
 
 

@@ -2,47 +2,47 @@
 
 from blofin_agent.config import load
 from blofin_agent.coverage.loader import read_coverage
-from blofin_agent.coverage.tracker import Watch, health_of, worst_first
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Rows, Source
+from blofin_agent.coverage.tracker import CoverageTracker, health_of, worst_first
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, CandleBatch, Source, Timeframe
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.domain.symbol_coverage import Count, Health, History
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Proof
+from blofin_agent.domain.symbol_coverage import CoverageCounts, Health, SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import UnavailableRange
 from blofin_agent.store.tables import candles, instruments, unavailable
 
 
 def watch(now, hours=168):
-    return Watch(Bar.M1, hours, 15_000, lambda: now)
+    return CoverageTracker(Timeframe.M1, hours, 15_000, lambda: now)
 
 
 def test_the_window_ends_where_the_last_bar_has_settled(end):
     """A candle just closed is not called missing for 15 s; a week is 10,080 bars."""
-    assert watch(end + 15_000).window() == Span(end - 7 * DAY, end)
+    assert watch(end + 15_000).window() == TimeRange(end - 7 * DAY, end)
     assert watch(end + 14_999).window().end == end - MINUTE
-    assert watch(end).window().bars(Bar.M1) == 10_080
+    assert watch(end).window().bars(Timeframe.M1) == 10_080
 
 
 def test_a_fixed_window_does_not_move_nor_reach_into_the_future(end):
     """A one-shot backfill between two times."""
     one = watch(end + 15_000)
-    one.fixed = Span(end - 2 * HOUR, end - HOUR)
+    one.fixed = TimeRange(end - 2 * HOUR, end - HOUR)
     assert one.window() == one.fixed
-    one.fixed = Span(end - HOUR, end + HOUR)
-    assert one.window() == Span(end - HOUR, end)
-    one.fixed = Span(end + HOUR, end + 2 * HOUR)
+    one.fixed = TimeRange(end - HOUR, end + HOUR)
+    assert one.window() == TimeRange(end - HOUR, end)
+    one.fixed = TimeRange(end + HOUR, end + 2 * HOUR)
     assert not one.window()
 
 
 def test_all_that_came_after_the_window_belongs_in_memory_too(end):
     """It will be in the window soon."""
     one = watch(end + 15_000)
-    assert one.loading() == Span(end - 7 * DAY, end + 15_000 + DAY)
+    assert one.loading() == TimeRange(end - 7 * DAY, end + 15_000 + DAY)
 
 
 def test_all_is_a_list_of_its_own(end):
     """Another thread may go over it while symbols come and go."""
     one = watch(end)
-    one.histories["A"] = History("A", Bar.M1)
+    one.histories["A"] = SymbolCoverage("A", Timeframe.M1)
     found = one.all()
     one.histories.clear()
     assert [history.symbol for history in found] == ["A"]
@@ -51,9 +51,9 @@ def test_all_is_a_list_of_its_own(end):
 def test_the_worst_comes_first_and_gives_the_health():
     """Ties by name; what watches nothing is not well."""
     counts = {
-        "B": Count(100, 100, 0, 0),
-        "A": Count(100, 100, 0, 0),
-        "C": Count(100, 98, 2, 0),
+        "B": CoverageCounts(100, 100, 0, 0),
+        "A": CoverageCounts(100, 100, 0, 0),
+        "C": CoverageCounts(100, 98, 2, 0),
     }
     assert [symbol for symbol, _ in worst_first(counts)] == ["C", "A", "B"]
     assert health_of(counts.values()) is Health.WARN
@@ -63,11 +63,13 @@ def test_the_worst_comes_first_and_gives_the_health():
 def test_commands_read_the_same_coverage_from_the_store(store, candle, end, monkeypatch, tmp_path):
     """Candles, proofs and listing times, without an agent."""
     monkeypatch.chdir(tmp_path)
-    hole = Span(end - 9 * MINUTE, end - 8 * MINUTE)
+    hole = TimeRange(end - 9 * MINUTE, end - 8 * MINUTE)
     with store.engine.begin() as connection:
-        rows = Rows("BTC-USDT", Source.LIVE, [candle(end - MINUTE)])
-        candles.insert(connection, Bar.M1, [rows])
-        unavailable.save_proofs(connection, "BTC-USDT", Bar.M1, [Proof(hole, end, 1, end)], 0)
+        rows = CandleBatch("BTC-USDT", Source.LIVE, [candle(end - MINUTE)])
+        candles.insert(connection, Timeframe.M1, [rows])
+        unavailable.save_proofs(
+            connection, "BTC-USDT", Timeframe.M1, [UnavailableRange(hole, end, 1, end)], 0
+        )
         listed = [Instrument("BTC-USDT", end - 30 * MINUTE, "live")]
         instruments.save_instruments(connection, listed, end)
     settings = load(blofin_symbols="BTC-USDT,ETH-USDT", backfill_lookback_hours=1)

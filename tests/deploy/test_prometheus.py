@@ -13,7 +13,7 @@ import yaml
 
 from blofin_agent.config import Settings
 from blofin_agent.coverage.tracker import health_of
-from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE, Count
+from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE, CoverageCounts
 from tests.series import SERIES, VALUES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -228,7 +228,7 @@ def test_the_bounds_are_those_of_the_agent():
     """0.97 and 0.995 stand in one place; rules, settings and the page are held to it."""
     assert Settings.model_fields["backfill_skip_coverage"].default == GOOD_COVERAGE
     for coverage, state in ((0.995, "good"), (0.99, "warn"), (0.97, "warn"), (0.96, "critical")):
-        assert health_of([Count(1_000, round(coverage * 1_000), 0, 0)]) == state
+        assert health_of([CoverageCounts(1_000, round(coverage * 1_000), 0, 0)]) == state
     low = {
         alert["labels"]["severity"]: alert["expr"]
         for alert in ALERTS

@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from blofin_agent import __version__
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 from deploy.release import sbom
 from tests.deploy import lock, shipping
 from tests.deploy.shipping import ROOT
@@ -116,7 +116,7 @@ def test_the_installed_command_fills_a_store(user, simulator):
     for symbol in ("BTC-USDT", "ETH-USDT"):
         held = user.stored(symbol)
         assert len(held) == DAY_OF_BARS
-        assert held == [simulator.market.candle(symbol, Bar.M1, c.open_time) for c in held]
+        assert held == [simulator.market.candle(symbol, Timeframe.M1, c.open_time) for c in held]
     # A minute may end between the two, and then its candle is missing.
     until(lambda: user.run("backfill").returncode == user.run("coverage").returncode == 0)
 
@@ -143,9 +143,13 @@ def test_a_type_checker_sees_the_types(clean, tmp_path):
     script = tmp_path / "script.py"
     mypy = [sys.executable, "-m", "mypy", "--strict", "--no-incremental"]
     mypy += ["--python-executable", clean / "python", script]
-    script.write_text("from blofin_agent.domain.candle import Bar\n\nprint(Bar.M1.ms + 1)\n")
+    script.write_text(
+        "from blofin_agent.domain.candle import Timeframe\n\nprint(Timeframe.M1.ms + 1)\n"
+    )
     shipping.run(*mypy, cwd=tmp_path)
-    script.write_text("from blofin_agent.domain.candle import Bar\n\nprint(Bar.M1.ms + '1')\n")
+    script.write_text(
+        "from blofin_agent.domain.candle import Timeframe\n\nprint(Timeframe.M1.ms + '1')\n"
+    )
     wrong = subprocess.run(
         mypy, cwd=tmp_path, env=shipping.environment(), capture_output=True, text=True, check=False
     )

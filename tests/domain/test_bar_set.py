@@ -6,11 +6,11 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import HOUR, Bar
-from blofin_agent.domain.time_range import Span, runs, subtract, window
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import HOUR, Timeframe
+from blofin_agent.domain.time_range import TimeRange, runs, subtract, window
 
-bars = st.sampled_from(Bar)
+bars = st.sampled_from(Timeframe)
 starts = st.integers(-(10**12), 2 * 10**12)
 indices = st.sets(st.integers(-40, 120), max_size=60)
 edges = st.tuples(st.integers(-60, 140), st.integers(-5, 90)).map(lambda e: (e[0], e[0] + e[1]))
@@ -19,7 +19,7 @@ edges = st.tuples(st.integers(-60, 140), st.integers(-5, 90)).map(lambda e: (e[0
 class Grid:
     """Bars by number, so that sets of numbers are the model."""
 
-    def __init__(self, bar: Bar, time: int) -> None:
+    def __init__(self, bar: Timeframe, time: int) -> None:
         self.bar, self.zero = bar, bar.floor(time)
 
     def time(self, index: int) -> int:
@@ -28,24 +28,24 @@ class Grid:
     def times(self, held: set[int]) -> list[int]:
         return [self.time(index) for index in held]
 
-    def span(self, edge: tuple[int, int]) -> Span:
-        return Span(self.time(edge[0]), self.time(edge[1]))
+    def span(self, edge: tuple[int, int]) -> TimeRange:
+        return TimeRange(self.time(edge[0]), self.time(edge[1]))
 
-    def numbers(self, spans: list[Span]) -> list[int]:
+    def numbers(self, spans: list[TimeRange]) -> list[int]:
         return [
             (time - self.zero) // self.bar.ms
             for span in spans
             for time in range(span.start, span.end, self.bar.ms)
         ]
 
-    def coverage(self, held: set[int]) -> Coverage:
-        return Coverage.of(self.bar, self.times(held))
+    def coverage(self, held: set[int]) -> BarSet:
+        return BarSet.of(self.bar, self.times(held))
 
 
 grids = st.builds(Grid, bars, starts)
 
 
-def apart(spans: list[Span]) -> bool:
+def apart(spans: list[TimeRange]) -> bool:
     """Whether the spans are in order, none empty, none touching the next."""
     return all(spans) and all(a.end < b.start for a, b in pairwise(spans))
 
@@ -85,7 +85,7 @@ def test_adding_is_a_union(grid, first, second, edge):
     assert coverage.spans() == grid.coverage(second).add(a).spans()
     assert coverage.add(b) == coverage
     assert coverage.add([]) is coverage
-    assert coverage == Coverage.of(grid.bar, iter(a + b + a[::-1]))
+    assert coverage == BarSet.of(grid.bar, iter(a + b + a[::-1]))
     assert coverage.count(grid.span(edge)) == len((first | second) & set(range(*edge)))
 
 
@@ -123,7 +123,7 @@ def test_spans_meet_and_part_like_sets(grid, one, other):
 
 
 @given(bars, starts, st.integers(0, 1_000), st.integers(0, 120_000))
-@example(Bar.M1, 1_767_225_600_000, 168, 15_000)
+@example(Timeframe.M1, 1_767_225_600_000, 168, 15_000)
 def test_the_window_ends_with_the_last_settled_bar(bar, now, lookback, settle):
     """Its end is the newest grid time not after `now - settle`; as many bars as fit look back."""
     found = window(now, bar, lookback, settle)
@@ -137,20 +137,20 @@ def test_the_window_ends_with_the_last_settled_bar(bar, now, lookback, settle):
 def test_a_week_of_minutes_is_10080_bars():
     """168 hours of 1m bars; the candle that closed less than `settle` ago is not yet in it."""
     minute = 1_767_225_600_000
-    assert window(minute + 14_999, Bar.M1, 168, 15_000).bars(Bar.M1) == 10_080
-    assert window(minute + 14_999, Bar.M1, 168, 15_000).end == minute - 60_000
-    assert window(minute + 15_000, Bar.M1, 168, 15_000).end == minute
-    assert len(Coverage(Bar.M1).gaps(window(minute, Bar.M1, 168, 15_000))) == 1
+    assert window(minute + 14_999, Timeframe.M1, 168, 15_000).bars(Timeframe.M1) == 10_080
+    assert window(minute + 14_999, Timeframe.M1, 168, 15_000).end == minute - 60_000
+    assert window(minute + 15_000, Timeframe.M1, 168, 15_000).end == minute
+    assert len(BarSet(Timeframe.M1).gaps(window(minute, Timeframe.M1, 168, 15_000))) == 1
 
 
 def test_a_time_ages_before_the_others_costs_nothing():
     """One stray row of a page must not be counted up to, minute by minute."""
-    now = Bar.M1.floor(1_795_631_220_000)
+    now = Timeframe.M1.floor(1_795_631_220_000)
     tracemalloc.start()
     try:
-        spans = runs([now, 0, now + Bar.M1.ms], Bar.M1)
+        spans = runs([now, 0, now + Timeframe.M1.ms], Timeframe.M1)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert spans == [Span(0, Bar.M1.ms), Span(now, now + 2 * Bar.M1.ms)]
+    assert spans == [TimeRange(0, Timeframe.M1.ms), TimeRange(now, now + 2 * Timeframe.M1.ms)]
     assert peak < 100_000

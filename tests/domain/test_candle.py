@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason, Source
+from blofin_agent.domain.candle import Candle, RejectedRow, RejectReason, Source, Timeframe
 from blofin_agent.domain.sanitize import one_line, shorten
 from blofin_agent.protocol.candle_row import WireRow, judge_row, parse_row
 
@@ -32,7 +32,7 @@ LENGTHS = {
     "1W": timedelta(weeks=1),
 }
 
-bars = st.sampled_from(Bar)
+bars = st.sampled_from(Timeframe)
 times = st.integers(-(10**13), 10**13)
 decimals = st.builds(
     lambda digits, exponent: format(Decimal(digits).scaleb(exponent), "f"),
@@ -50,13 +50,15 @@ def wire(
     return [str(open_time), *prices, *volumes, confirm]
 
 
-def parse(row: object, closed_before: int = NOON + 60_000, bar: Bar = Bar.M1) -> Candle | BadRow:
+def parse(
+    row: object, closed_before: int = NOON + 60_000, bar: Timeframe = Timeframe.M1
+) -> Candle | RejectedRow:
     return parse_row(json.dumps(row).encode(), bar, closed_before)
 
 
 def test_every_bar_of_fixed_length_is_known():
     """Each bar lasts what its name on the wire says, and none is left out."""
-    assert {bar.value: timedelta(milliseconds=bar.ms) for bar in Bar} == LENGTHS
+    assert {bar.value: timedelta(milliseconds=bar.ms) for bar in Timeframe} == LENGTHS
 
 
 @given(bars, times)
@@ -74,9 +76,9 @@ def test_bars_open_where_the_calendar_says(bar, time):
     """In UTC: a weekly bar opens on Monday midnight, one of days at midnight, others inside it."""
     opened = datetime.fromtimestamp(bar.floor(time) // 1_000, UTC)
     midnight = opened.replace(hour=0, minute=0, second=0)
-    if bar is Bar.W1:
+    if bar is Timeframe.W1:
         assert opened.weekday() == 0
-    if bar.ms >= Bar.D1.ms:
+    if bar.ms >= Timeframe.D1.ms:
         assert opened == midnight
     else:
         assert (opened - midnight) % LENGTHS[bar.value] == timedelta()
@@ -121,12 +123,12 @@ def test_only_possible_candles_are_taken(good, strange):
         and low == min(prices)
         and min(volumes) >= 0
     )
-    judged = judge_row(WireRow(NOON, o, high, low, c, *volumes, "1"), Bar.M1, NOON + 1)
+    judged = judge_row(WireRow(NOON, o, high, low, c, *volumes, "1"), Timeframe.M1, NOON + 1)
     if possible:
         assert judged == Candle(NOON, o, high, low, c, *volumes)
     else:
-        assert isinstance(judged, BadRow)
-        assert (judged.reason, judged.open_time) == (Reason.IMPOSSIBLE, NOON)
+        assert isinstance(judged, RejectedRow)
+        assert (judged.reason, judged.open_time) == (RejectReason.IMPOSSIBLE, NOON)
 
 
 @pytest.mark.parametrize("column", range(1, 8))
@@ -135,36 +137,36 @@ def test_one_impossible_column_is_enough(column, text):
     """In whichever column it stands."""
     row = wire()
     row[column] = text
-    assert parse(row).reason is Reason.IMPOSSIBLE
+    assert parse(row).reason is RejectReason.IMPOSSIBLE
 
 
 @pytest.mark.parametrize(
     ("row", "reason", "time"),
     [
-        (wire(NOON + 1), Reason.OFF_GRID, NOON + 1),
-        (wire(NOON + 1, confirm="0"), Reason.OFF_GRID, NOON + 1),
-        (wire(confirm="0"), Reason.OPEN, NOON),
-        (wire(confirm="2"), Reason.OPEN, NOON),
-        (wire(confirm=0), Reason.OPEN, NOON),
-        (wire(confirm=2), Reason.OPEN, NOON),
-        (wire(NOON + 60_000, confirm=1), Reason.OUTSIDE, NOON + 60_000),
-        (wire(confirm=True), Reason.SHAPE, NOON),
-        (wire(NOON + 60_000, confirm="0"), Reason.OPEN, NOON + 60_000),
-        (wire(NOON + 60_000), Reason.OUTSIDE, NOON + 60_000),
-        (wire(NOON + 60_000)[:8], Reason.OPEN, NOON + 60_000),
-        (wire()[:7], Reason.SHAPE, NOON),
-        (wire(confirm=None), Reason.SHAPE, NOON),
-        (wire(prices=("2", "3", "1", "two")), Reason.SHAPE, NOON),
-        (wire("soon"), Reason.SHAPE, None),
-        ([], Reason.SHAPE, None),
-        ({}, Reason.SHAPE, None),
-        (None, Reason.SHAPE, None),
+        (wire(NOON + 1), RejectReason.OFF_GRID, NOON + 1),
+        (wire(NOON + 1, confirm="0"), RejectReason.OFF_GRID, NOON + 1),
+        (wire(confirm="0"), RejectReason.OPEN, NOON),
+        (wire(confirm="2"), RejectReason.OPEN, NOON),
+        (wire(confirm=0), RejectReason.OPEN, NOON),
+        (wire(confirm=2), RejectReason.OPEN, NOON),
+        (wire(NOON + 60_000, confirm=1), RejectReason.OUTSIDE, NOON + 60_000),
+        (wire(confirm=True), RejectReason.SHAPE, NOON),
+        (wire(NOON + 60_000, confirm="0"), RejectReason.OPEN, NOON + 60_000),
+        (wire(NOON + 60_000), RejectReason.OUTSIDE, NOON + 60_000),
+        (wire(NOON + 60_000)[:8], RejectReason.OPEN, NOON + 60_000),
+        (wire()[:7], RejectReason.SHAPE, NOON),
+        (wire(confirm=None), RejectReason.SHAPE, NOON),
+        (wire(prices=("2", "3", "1", "two")), RejectReason.SHAPE, NOON),
+        (wire("soon"), RejectReason.SHAPE, None),
+        ([], RejectReason.SHAPE, None),
+        ({}, RejectReason.SHAPE, None),
+        (None, RejectReason.SHAPE, None),
     ],
 )
 def test_a_bad_row_says_why_and_when(row, reason, time):
     """What is no complete candle is told apart by reason, with its time where it can be read."""
     judged = parse(row)
-    assert isinstance(judged, BadRow)
+    assert isinstance(judged, RejectedRow)
     assert (judged.reason, judged.open_time) == (reason, time)
 
 
@@ -191,8 +193,8 @@ def test_confirm_is_a_text_or_a_number(confirm, complete):
 def test_no_bytes_make_a_row_raise(raw, bar):
     """Whatever comes is a candle or a bad row whose text fits a line."""
     judged = parse_row(raw, bar, NOON)
-    assert isinstance(judged, BadRow)
-    assert judged.reason is Reason.SHAPE
+    assert isinstance(judged, RejectedRow)
+    assert judged.reason is RejectReason.SHAPE
 
 
 @pytest.mark.parametrize(
@@ -208,9 +210,9 @@ def test_no_bytes_make_a_row_raise(raw, bar):
 )
 def test_hostile_bytes_are_bad_rows(raw):
     """Depth without end and text that is not UTF-8 are a matter of shape."""
-    judged = parse_row(raw, Bar.M1, NOON)
-    assert isinstance(judged, BadRow)
-    assert judged.reason is Reason.SHAPE
+    judged = parse_row(raw, Timeframe.M1, NOON)
+    assert isinstance(judged, RejectedRow)
+    assert judged.reason is RejectReason.SHAPE
 
 
 @given(st.binary(max_size=400))

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.candle import DAY, LATEST_MS, MINUTE, Bar, Source
+from blofin_agent.domain.candle import DAY, LATEST_MS, MINUTE, Source, Timeframe
 from blofin_agent.domain.candle_diff import by_source, checksum, compare, reach, spread, takable
 
 START = 1_790_000_000_000 // DAY * DAY
@@ -24,7 +24,7 @@ def row(minute=0, *, close=1.5, source="blofin_ws", **changes):
 @given(rows, rows)
 def test_equal_means_the_same_rows_and_nothing_else(ours, theirs):
     """Whatever the figures; and what is lacking is told whole."""
-    for day in compare(ours, theirs, Bar.M1):
+    for day in compare(ours, theirs, Timeframe.M1):
         span = range(day.start, day.start + DAY)
         mine = [one for one in ours if one[0] in span]
         other = {one[0]: one for one in theirs if one[0] in span}
@@ -38,7 +38,7 @@ def test_equal_means_the_same_rows_and_nothing_else(ours, theirs):
             one[0] for one in alike
         }
         assert day.renamed == sum(one[8] != other[one[0]][8] for one in alike)
-    assert {day.start for day in compare(ours, theirs, Bar.M1)} == {
+    assert {day.start for day in compare(ours, theirs, Timeframe.M1)} == {
         one[0] // DAY * DAY for one in ours
     }
 
@@ -66,22 +66,22 @@ def _other(value):
 
 def test_the_last_bit_counts_and_the_sign_of_zero_does_not():
     """0.1 + 0.2 is not 0.3; SQLite keeps no minus before a zero."""
-    (day,) = compare([row(close=0.1 + 0.2)], [row(close=0.3)], Bar.M1)
+    (day,) = compare([row(close=0.1 + 0.2)], [row(close=0.3)], Timeframe.M1)
     assert day.different == [(row(close=0.1 + 0.2), row(close=0.3))]
     assert checksum([row(close=-0.0)]) == checksum([row(close=0.0)])
-    (day,) = compare([row(close=-0.0)], [row(close=0.0)], Bar.M1)
+    (day,) = compare([row(close=-0.0)], [row(close=0.0)], Timeframe.M1)
     assert day.equal
-    (day,) = compare([row(close=math.nan)], [row(close=math.nan)], Bar.M1)
+    (day,) = compare([row(close=math.nan)], [row(close=math.nan)], Timeframe.M1)
     assert day.equal
-    (day,) = compare([row(close=math.nan), row(1)], [row(close=math.nan)], Bar.M1)
+    (day,) = compare([row(close=math.nan), row(1)], [row(close=math.nan)], Timeframe.M1)
     assert (day.different, day.lacking) == ([], [row(1)])
-    (day,) = compare([row(close=math.nan)], [row(close=1.0)], Bar.M1)
+    (day,) = compare([row(close=math.nan)], [row(close=1.0)], Timeframe.M1)
     assert len(day.different) == 1
 
 
 def test_the_same_figures_from_another_source_are_told_apart():
     """It is not equal, and no other candle."""
-    (day,) = compare([row()], [row(source="historical_fill")], Bar.M1)
+    (day,) = compare([row()], [row(source="historical_fill")], Timeframe.M1)
     assert (day.equal, day.renamed, day.different, day.lacking) == (False, 1, [], [])
 
 
@@ -90,9 +90,9 @@ def test_what_is_no_candle_has_no_checksum_and_equals_nothing():
     assert checksum([row(close="x")]) is None
     assert checksum([row(close=None)]) is None
     assert checksum([row(source=7)]) is None
-    (day,) = compare([row()], [row(close="x")], Bar.M1)
+    (day,) = compare([row()], [row(close="x")], Timeframe.M1)
     assert len(day.different) == 1
-    (day,) = compare([row(close="x")], [row(close="x")], Bar.M1)
+    (day,) = compare([row(close="x")], [row(close="x")], Timeframe.M1)
     assert (day.equal, day.different) == (False, [])
     assert checksum([]) == checksum([])
 
@@ -135,5 +135,5 @@ def test_each_source_has_its_candles():
 
 def test_a_stretch_begins_with_a_block():
     """Which for 1m bars is a UTC day."""
-    assert reach(START + 5 * MINUTE, Bar.M1, 2) == (START, START + 2 * DAY)
-    assert reach(0, Bar.H1, 1) == (0, 60 * DAY)
+    assert reach(START + 5 * MINUTE, Timeframe.M1, 2) == (START, START + 2 * DAY)
+    assert reach(0, Timeframe.H1, 1) == (0, 60 * DAY)

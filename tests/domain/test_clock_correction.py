@@ -8,8 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.domain import rate_limit
-from blofin_agent.domain.clock_correction import TOLERANCE, Entry, Hindsight, Moment
-from blofin_agent.domain.rate_limit import HORIZON, PROBE_PATIENCE, Limit, Refusal, Suspension
+from blofin_agent.domain.clock_correction import (
+    TOLERANCE,
+    ClockCorrection,
+    LedgerEntry,
+    WallAndMonotonic,
+)
+from blofin_agent.domain.rate_limit import (
+    HORIZON,
+    PROBE_PATIENCE,
+    Limit,
+    RateLimitResponse,
+    Suspension,
+)
 
 NOW = 1_767_225_600_000
 DAY = 86_400_000
@@ -27,19 +38,19 @@ class World:
         self.ahead = NOW
         self.rows: dict[int, int] = {}
         self.state = Suspension()
-        self.known = [Hindsight() for _ in range(processes)]
+        self.known = [ClockCorrection() for _ in range(processes)]
         self.went: list[int] = []
         self.ids = 0
         for process in range(processes):
             self.look(process)
 
     @property
-    def now(self) -> Moment:
-        return Moment(self.true + self.ahead, self.true)
+    def now(self) -> WallAndMonotonic:
+        return WallAndMonotonic(self.true + self.ahead, self.true)
 
     def look(self, process: int):
         """Do what a transaction does before it decides anything."""
-        entries = [Entry(*row) for row in sorted(self.rows.items())]
+        entries = [LedgerEntry(*row) for row in sorted(self.rows.items())]
         view = self.known[process].look(entries, self.state, self.now)
         self.rows |= dict(view.moved)
         told = [self.enter(started) for _, started in view.lost]
@@ -47,10 +58,10 @@ class World:
         self.state = view.suspension
         return view
 
-    def enter(self, started: int) -> Entry:
+    def enter(self, started: int) -> LedgerEntry:
         self.ids += 1
         self.rows[self.ids] = started
-        return Entry(self.ids, started)
+        return LedgerEntry(self.ids, started)
 
     def ask(self, process: int = 0) -> int:
         """Let a request go if it may; return how long (ms) it must wait."""
@@ -70,7 +81,7 @@ class World:
 
     def suspend(self, under: int = 0) -> None:
         self.look(0)
-        refusal = Refusal(under, "429", banned=False, retry_after=None)
+        refusal = RateLimitResponse(under, "429", banned=False, retry_after=None)
         self.state = rate_limit.suspend(self.state, [], refusal, self.now.wall)
         self.look(0)
 
@@ -120,7 +131,7 @@ def test_a_new_process_counts_the_future_as_now():
     for _ in range(3):
         world.ask()
     world.set_clock(-DAY)
-    world.known = [Hindsight()]
+    world.known = [ClockCorrection()]
     assert world.ask() == 61_000
     assert set(world.rows.values()) == {world.now.wall}
     world.true += 61_000
@@ -135,7 +146,7 @@ def test_who_saw_it_tells_the_others():
     world.true += 10_000
     world.set_clock(DAY)
     world.look(0)
-    world.known = [Hindsight()]
+    world.known = [ClockCorrection()]
     assert world.ask() == 51_000
 
 
@@ -160,7 +171,7 @@ def test_a_suspension_lasts_as_long_as_it_did_when_the_clock_is_set(step, new):
     world.set_clock(step)
     if not new:
         world.look(0)
-    world.known = [Hindsight()] if new else world.known
+    world.known = [ClockCorrection()] if new else world.known
     left = world.ask()
     if new and step > 0:
         # Nobody was there to see the clock being set: the one case without help.
@@ -213,7 +224,9 @@ def test_another_ledger_is_told_what_it_lacks_and_no_more():
         world.ask()
     started = world.now.wall
     world.rows = {71: started, 72: started - 5}
-    world.known[0] = world.known[0].elsewhere([Entry(71, started), Entry(72, started - 5)])
+    world.known[0] = world.known[0].elsewhere(
+        [LedgerEntry(71, started), LedgerEntry(72, started - 5)]
+    )
     view = world.look(0)
     assert view.starts == [started - 5, started, started, started]
     assert sorted(world.rows.values()) == view.starts

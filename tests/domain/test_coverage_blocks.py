@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import DAY, Bar
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import DAY, Timeframe
 from blofin_agent.domain.coverage_blocks import (
     BARS,
-    Block,
+    CoverageBlock,
     bits_of,
     join,
     length_ms,
@@ -15,9 +15,9 @@ from blofin_agent.domain.coverage_blocks import (
     starts,
     unpack,
 )
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.time_range import TimeRange
 
-bars = st.sampled_from(list(Bar))
+bars = st.sampled_from(list(Timeframe))
 numbers = st.sets(st.integers(0, 3 * BARS + 7))
 runs = st.tuples(st.integers(0, 3 * BARS), st.integers(1, 2 * BARS)).map(
     lambda run: set(range(run[0], run[0] + run[1]))
@@ -27,7 +27,7 @@ NOW = 1_790_000_000_000
 
 def times_of(bar, found):
     """The open times of some bars, counted from one near the start of a block."""
-    first = bar.floor(starts(bar, Span(NOW, NOW + 1))[0] + bar.ms - 1)
+    first = bar.floor(starts(bar, TimeRange(NOW, NOW + 1))[0] + bar.ms - 1)
     return {first + number * bar.ms for number in found}
 
 
@@ -36,7 +36,7 @@ def test_cut_and_joined_it_is_the_same_coverage(bar, found):
     """Whatever is held, in one piece or in many."""
     times = times_of(bar, found)
     joined = join(bar, bits_of(bar, times))
-    assert joined.spans() == Coverage.of(bar, times).spans()
+    assert joined.spans() == BarSet.of(bar, times).spans()
 
 
 @given(bars, numbers | runs)
@@ -53,7 +53,7 @@ def test_each_bit_stands_in_the_block_in_which_its_bar_opens(bar, found):
 @given(bars, st.integers(0, NOW), st.integers(1, NOW))
 def test_the_blocks_of_a_span_are_those_that_have_a_part_in_it(bar, start, length):
     """Without a hole between them, and none too many."""
-    span = Span(start, start + min(length, 100 * length_ms(bar)))
+    span = TimeRange(start, start + min(length, 100 * length_ms(bar)))
     found = starts(bar, span)
     assert found[0] <= span.start < found[0] + length_ms(bar)
     assert found[-1] < span.end <= found[-1] + length_ms(bar)
@@ -61,8 +61,8 @@ def test_the_blocks_of_a_span_are_those_that_have_a_part_in_it(bar, start, lengt
 
 def test_a_block_of_minutes_is_a_day():
     """Of UTC."""
-    assert length_ms(Bar.M1) == DAY
-    assert list(starts(Bar.M1, Span(DAY, 2 * DAY))) == [DAY]
+    assert length_ms(Timeframe.M1) == DAY
+    assert list(starts(Timeframe.M1, TimeRange(DAY, 2 * DAY))) == [DAY]
 
 
 @given(bars, numbers)
@@ -81,6 +81,6 @@ def test_packed_bits_come_back(bits):
 
 def test_what_is_stored_already_does_not_come_live_any_more():
     """A candle stays what it was."""
-    block = Block().entered(0b0011, live=False).entered(0b0110, live=True)
-    assert block == Block(0b0111, 0b0100)
-    assert block.entered(0b1111, live=False) == Block(0b1111, 0b0100)
+    block = CoverageBlock().entered(0b0011, live=False).entered(0b0110, live=True)
+    assert block == CoverageBlock(0b0111, 0b0100)
+    assert block.entered(0b1111, live=False) == CoverageBlock(0b1111, 0b0100)

@@ -3,23 +3,23 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.candle import MINUTE, Bar
-from blofin_agent.domain.forward_fill import Row, Walk
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.candle import MINUTE, Timeframe
+from blofin_agent.domain.forward_fill import FilledRow, ForwardFill
+from blofin_agent.domain.time_range import TimeRange
 
 T = 1_790_000_000_000 // MINUTE * MINUTE
 
 
 def span(first, last):
-    return Span(T + first * MINUTE, T + last * MINUTE)
+    return TimeRange(T + first * MINUTE, T + last * MINUTE)
 
 
 def row(minute, close=2.0):
-    return Row(T + minute * MINUTE, 1.0, 3.0, 0.5, close, 10.0, 0.1, 20.0, "blofin_ws")
+    return FilledRow(T + minute * MINUTE, 1.0, 3.0, 0.5, close, 10.0, 0.1, 20.0, "blofin_ws")
 
 
 def walk(expected, minutes, **how):
-    made = Walk(Bar.M1, expected, **how)
+    made = ForwardFill(Timeframe.M1, expected, **how)
     stored = [row(minute, close=minute + 100.0) for minute in sorted(minutes)]
     return made, [*made.over(iter(stored)), *made.end()]
 
@@ -57,7 +57,7 @@ def test_filled_every_bar_is_there_once_the_first_close_is_known(edges, minutes,
             assert one == row(minute, close=minute + 100.0)
             close = minute + 100.0
         elif edges[0] <= minute < edges[1] and close is not None:
-            assert one == Row(time, close, close, close, close, 0.0, 0.0, 0.0, None, True)
+            assert one == FilledRow(time, close, close, close, close, 0.0, 0.0, 0.0, None, True)
         else:
             assert one is None
     assert made.synthetic == sum(one.synthetic for one in rows)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.domain.candle import Candle
-from blofin_agent.domain.verification import Comparison, Difference, Doubts
+from blofin_agent.domain.verification import CandleDifference, Comparison, PendingMismatches
 
 MINE = Candle(0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 answers = st.lists(st.sampled_from(["equal", "nothing", 2.0, 3.0, None]), max_size=6)
@@ -16,13 +16,13 @@ def said(answer):
     if answer == "nothing":
         return Comparison([], [], [], [MINE])
     given_ = None if answer is None else MINE._replace(close=answer)
-    return Comparison([], [Difference(MINE, given_)], [], [])
+    return Comparison([], [CandleDifference(MINE, given_)], [], [])
 
 
 @given(answers)
 def test_a_difference_is_believed_when_the_last_two_that_spoke_say_the_same(several):
     """Equal settles it at once; what says nothing changes nothing."""
-    doubts, last = Doubts(), "nothing"
+    doubts, last = PendingMismatches(), "nothing"
     for answer in several:
         agreed = doubts.settle(said(answer))
         if answer == "nothing":

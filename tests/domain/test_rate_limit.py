@@ -14,7 +14,7 @@ from blofin_agent.domain.rate_limit import (
     LIMITS,
     PROBE_PATIENCE,
     Limit,
-    Refusal,
+    RateLimitResponse,
     Suspension,
     least_seconds,
     limits,
@@ -54,7 +54,7 @@ def most_in(times: list[int], window_ms: int) -> int:
 def stop(state=Suspension(), starts=(), *, under=None, now=NOW, banned=False, retry_after=None):  # noqa: B008 - it is frozen
     """Let a 429 or 403 come; `under`: the probe's, when not told otherwise."""
     under = state.strikes if under is None else under
-    return suspend(state, starts, Refusal(under, "stop", banned, retry_after), now)
+    return suspend(state, starts, RateLimitResponse(under, "stop", banned, retry_after), now)
 
 
 @given(attempts, spacings, st.data())

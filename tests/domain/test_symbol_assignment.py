@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from blofin_agent.domain import symbol_assignment
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.rate_limit import LIMITS
-from blofin_agent.domain.symbol_assignment import Member, load, share_out
+from blofin_agent.domain.symbol_assignment import AgentRecord, load, share_out
 from blofin_agent.domain.symbols import choose
 
 SYMBOLS = [f"SIM{number}-USDT" for number in range(40)] + ["BTC-USDC", "ETH-USDC"]
@@ -30,7 +30,7 @@ crews = st.dictionaries(
     st.tuples(egresses, wanted),
     min_size=1,
     max_size=6,
-).map(lambda found: [Member(service, *rest) for service, rest in found.items()])
+).map(lambda found: [AgentRecord(service, *rest) for service, rest in found.items()])
 
 
 def owners(members, listed=LISTED):
@@ -94,7 +94,7 @@ def test_when_one_goes_only_its_symbols_move(members, data):
 @given(crews, st.data())
 def test_when_one_comes_symbols_move_to_it_alone(members, data):
     """And, as the others behind its address may take less now, some from those; else none."""
-    comer = Member("new", data.draw(egresses), data.draw(wanted))
+    comer = AgentRecord("new", data.draw(egresses), data.draw(wanted))
     lighter = {one.service for one in members if one.egress == comer.egress}
     for giver, taker in moved(owners(members), owners([*members, comer])):
         assert taker == "new" or (giver in lighter and taker not in lighter)
@@ -116,7 +116,7 @@ def test_a_symbol_that_is_delisted_moves_no_other(members, symbol, state):
 @given(st.lists(st.text("abcdef0123456789", min_size=4), min_size=2, max_size=6, unique=True))
 def test_the_shares_are_fair(services):
     """Within six standard deviations of chance: no name is favoured."""
-    members = [Member(service, f"at {service}", ALL) for service in services]
+    members = [AgentRecord(service, f"at {service}", ALL) for service in services]
     many = {f"S{number}": Instrument(f"S{number}", None, "live") for number in range(600)}
     shares = Counter(owners(members, many).values())
     chance = 1 / len(services)
@@ -131,7 +131,7 @@ def test_those_behind_one_address_weigh_as_much_as_one_alone(crowds, seed):
     """The limits are per address, however many agents share it; among themselves they are equal."""
     number = count()
     members = [
-        Member(f"{seed}-{next(number)}", f"egress {place}", ALL)
+        AgentRecord(f"{seed}-{next(number)}", f"egress {place}", ALL)
         for place, crowd in enumerate(crowds)
         for _ in range(crowd)
     ]
@@ -150,7 +150,7 @@ def test_those_behind_one_address_weigh_as_much_as_one_alone(crowds, seed):
 
 def test_a_version_reckons_as_the_one_before():
     """Agents of several versions may share a store while they are upgraded one by one."""
-    members = [Member(f"host{n}:8780", f"host{n // 2}", ALL) for n in range(4)]
+    members = [AgentRecord(f"host{n}:8780", f"host{n // 2}", ALL) for n in range(4)]
     found = owners(members)
     assert [found[f"SIM{number}-USDT"][4] for number in range(12)] == list("233032021021")
 

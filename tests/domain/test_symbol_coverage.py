@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.candle import HOUR, Bar, Candle
-from blofin_agent.domain.symbol_coverage import Count, Health, History, health
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Holes, prove
+from blofin_agent.domain.candle import HOUR, Candle, Timeframe
+from blofin_agent.domain.symbol_coverage import CoverageCounts, Health, SymbolCoverage, health
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import PageHoles, prove
 
-STEP = Bar.M1.ms
+STEP = Timeframe.M1.ms
 START = 1_767_225_600_000
-WEEK = Span(START, START + 10_080 * STEP)
+WEEK = TimeRange(START, START + 10_080 * STEP)
 
 indices = st.sets(st.integers(0, 60), max_size=40)
 edges = st.tuples(st.integers(-5, 60), st.integers(0, 25)).map(lambda e: (e[0], e[0] + e[1]))
@@ -22,20 +22,20 @@ def at(index: int) -> int:
     return START + index * STEP
 
 
-def span(edge: tuple[int, int]) -> Span:
-    return Span(at(edge[0]), at(edge[1]))
+def span(edge: tuple[int, int]) -> TimeRange:
+    return TimeRange(at(edge[0]), at(edge[1]))
 
 
-def numbers(spans: list[Span]) -> set[int]:
+def numbers(spans: list[TimeRange]) -> set[int]:
     found = [(time - START) // STEP for one in spans for time in range(one.start, one.end, STEP)]
     assert len(found) == len(set(found)), "no bar is in two of the spans"
     return set(found)
 
 
-def history(held: set[int], proven: list[tuple[int, int]], list_time: int | None) -> History:
-    made = History("BTC-USDT", Bar.M1, list_time)
+def history(held: set[int], proven: list[tuple[int, int]], list_time: int | None) -> SymbolCoverage:
+    made = SymbolCoverage("BTC-USDT", Timeframe.M1, list_time)
     made.hold(map(at, held))
-    made.learn(Holes([span(edge) for edge in proven], []), START)
+    made.learn(PageHoles([span(edge) for edge in proven], []), START)
     return made
 
 
@@ -88,7 +88,7 @@ def test_a_stored_proof_does_not_count_what_is_held(held, hole):
     """Even if both come from the store, unavailable is a part of missing."""
     made = history(held, [], None)
     made.proofs = prove([], [span(hole)], START)
-    window = Span(at(-10), at(100))
+    window = TimeRange(at(-10), at(100))
     assert made.count(window).unavailable == len(set(range(*hole)) - held)
 
 
@@ -97,7 +97,7 @@ def test_held_bars_are_not_proven_missing(held, hole):
     """A hole over bars that are held proves only those that are not."""
     made = history(held, [], None)
     fresh = set(range(*hole)) - held
-    assert made.learn(Holes([span(hole)], []), START) == bool(fresh)
+    assert made.learn(PageHoles([span(hole)], []), START) == bool(fresh)
     assert numbers([proof.span for proof in made.proofs]) == fresh
 
 
@@ -112,7 +112,9 @@ def test_a_doubtful_hole_takes_a_second_page(held, pages):
     doubted, gone = set(), set()
     for sure, doubtful in pages:
         believed = set().union(*(range(*edge) for edge in sure | (doubtful & doubted))) - held
-        found = Holes([span(edge) for edge in sorted(sure)], [span(e) for e in sorted(doubtful)])
+        found = PageHoles(
+            [span(edge) for edge in sorted(sure)], [span(e) for e in sorted(doubtful)]
+        )
         assert made.learn(found, START) == bool(believed)
         doubted, gone = (doubted - sure) | doubtful, gone | believed
         assert numbers([proof.span for proof in made.proofs]) == gone
@@ -123,19 +125,19 @@ def test_each_further_page_that_was_due_checks_a_doubtful_hole(pages):
     """The first page only raises the doubt; each later one counts as a check of the proof."""
     made, now = history(set(), [], None), START
     for _ in range(pages):
-        made.learn(Holes([], [span((0, 20))]), now)
+        made.learn(PageHoles([], [span((0, 20))]), now)
         now = made.proofs[0].next_check if made.proofs else now
     assert [proof.checks for proof in made.proofs] == [pages - 1]
 
 
 def test_a_symbol_listed_five_hours_ago_has_300_bars():
     """Expected bars start at the time of listing, or at the first bar that opens after it."""
-    made = History("NEW-USDT", Bar.M1, WEEK.end - 5 * HOUR)
-    assert made.count(WEEK) == Count(300, 0, 300, 0)
+    made = SymbolCoverage("NEW-USDT", Timeframe.M1, WEEK.end - 5 * HOUR)
+    assert made.count(WEEK) == CoverageCounts(300, 0, 300, 0)
     made.list_time -= 1
     assert made.count(WEEK).expected == 300
     made.list_time = WEEK.end + STEP
-    assert made.count(WEEK) == Count(0, 0, 0, 0)
+    assert made.count(WEEK) == CoverageCounts(0, 0, 0, 0)
     assert made.count(WEEK).ratio == 1.0
     assert made.missing(WEEK) == []
 
@@ -144,7 +146,7 @@ def test_a_symbol_listed_five_hours_ago_has_300_bars():
 def test_the_ratio_is_present_by_expected(expected, present):
     """From 0 to 1, and 1 only when nothing is missing."""
     present = min(present, expected)
-    ratio = Count(expected, present, expected - present, 0).ratio
+    ratio = CoverageCounts(expected, present, expected - present, 0).ratio
     assert ratio == present / expected
     assert (ratio == 1.0) == (present == expected)
 
@@ -154,7 +156,7 @@ def test_health_changes_exactly_at_its_thresholds(scale):
     """GOOD from 99.5 % on, WARN from 97 % on, CRITICAL below, by one bar."""
 
     def of(present: int, expected: int) -> Health:
-        return health(Count(expected, present, expected - present, 0).ratio)
+        return health(CoverageCounts(expected, present, expected - present, 0).ratio)
 
     assert of(995 * scale, 1_000 * scale) is Health.GOOD
     assert of(995 * scale - 1, 1_000 * scale) is Health.WARN

@@ -3,20 +3,20 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.time_range import Span, shared
-from blofin_agent.domain.timeline import Cell, Cells, grid, strip
-from blofin_agent.domain.unavailability import Proof
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Timeframe
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange, shared
+from blofin_agent.domain.timeline import ColumnCounts, TimelineRun, grid, strip
+from blofin_agent.domain.unavailability import UnavailableRange
 
 START = 1_790_000_000_000 // DAY * DAY
 
 
 def history_of(held, *, listed=None, proven=()):
-    history = History("A", Bar.M1, listed)
-    history.held = Coverage.of(Bar.M1, held)
-    history.proofs = [Proof(span, 0, 1, 0) for span in proven]
+    history = SymbolCoverage("A", Timeframe.M1, listed)
+    history.held = BarSet.of(Timeframe.M1, held)
+    history.proofs = [UnavailableRange(span, 0, 1, 0) for span in proven]
     return history
 
 
@@ -27,7 +27,7 @@ def cells(history, window, most):
 
 
 @given(
-    bar=st.sampled_from(Bar),
+    bar=st.sampled_from(Timeframe),
     first=st.integers(0, 2_000_000),
     bars=st.integers(0, 20_000),
     most=st.integers(2, 500),
@@ -35,7 +35,7 @@ def cells(history, window, most):
 def test_columns_tile_the_window(bar, first, bars, most):
     """No more than asked for, on the bar's grid, none empty."""
     start = bar.floor(first * bar.ms)
-    window = Span(start, start + bars * bar.ms)
+    window = TimeRange(start, start + bars * bar.ms)
     over = grid(window, bar, most)
     columns = over.columns
     assert over.bars == [column.bars(bar) for column in columns]
@@ -50,18 +50,21 @@ def test_columns_tile_the_window(bar, first, bars, most):
 
 def test_a_week_of_minutes_reads_in_half_hours():
     """336 half hours, and one more while the window lies across them."""
-    week = Span(START, START + 7 * DAY)
-    assert grid(week, Bar.M1, 400).columns[1] == Span(START + HOUR // 2, START + HOUR)
-    later = Span(week.start + 7 * MINUTE, week.end + 7 * MINUTE)
-    columns = grid(later, Bar.M1, 400).columns
+    week = TimeRange(START, START + 7 * DAY)
+    assert grid(week, Timeframe.M1, 400).columns[1] == TimeRange(START + HOUR // 2, START + HOUR)
+    later = TimeRange(week.start + 7 * MINUTE, week.end + 7 * MINUTE)
+    columns = grid(later, Timeframe.M1, 400).columns
     assert len(columns) == 337
-    assert columns[1:-1] == grid(week, Bar.M1, 400).columns[1:]
+    assert columns[1:-1] == grid(week, Timeframe.M1, 400).columns[1:]
 
 
 def test_columns_longer_than_a_day_are_whole_days():
     """A year in 100 columns."""
-    assert grid(Span(START, START + 365 * DAY), Bar.H1, 100).columns[5].bars(Bar.D1) == 4
-    assert len(grid(Span(START, START + 365 * DAY), Bar.W1, 100).columns) <= 53
+    assert (
+        grid(TimeRange(START, START + 365 * DAY), Timeframe.H1, 100).columns[5].bars(Timeframe.D1)
+        == 4
+    )
+    assert len(grid(TimeRange(START, START + 365 * DAY), Timeframe.W1, 100).columns) <= 53
 
 
 times = st.sets(st.integers(0, 299).map(lambda n: START + n * MINUTE))
@@ -70,9 +73,9 @@ times = st.sets(st.integers(0, 299).map(lambda n: START + n * MINUTE))
 @given(held=times, listed=st.none() | st.integers(-10, 310), edges=times, most=st.integers(2, 400))
 def test_the_columns_add_up_to_the_count(held, listed, edges, most):
     """Column by column too: each bar is in one of the four."""
-    window = Span(START, START + 300 * MINUTE)
+    window = TimeRange(START, START + 300 * MINUTE)
     marks = sorted(edges)
-    proven = [Span(a, b) for a, b in zip(marks[::2], marks[1::2], strict=False)]
+    proven = [TimeRange(a, b) for a, b in zip(marks[::2], marks[1::2], strict=False)]
     history = history_of(
         held, listed=None if listed is None else START + listed * MINUTE, proven=proven
     )
@@ -85,28 +88,30 @@ def test_the_columns_add_up_to_the_count(held, listed, edges, most):
         count.unavailable,
         300 - count.expected,
     ]
-    for column, cell in zip(grid(window, Bar.M1, most).columns, found, strict=True):
+    for column, cell in zip(grid(window, Timeframe.M1, most).columns, found, strict=True):
         assert cell.held == history.held.count(column.meet(history.expected(window)))
-        assert sum(cell) == column.bars(Bar.M1)
+        assert sum(cell) == column.bars(Timeframe.M1)
         assert min(cell) >= 0
 
 
 def test_neighbours_of_one_content_are_joined():
     """A whole symbol is one entry, whatever the number of columns."""
-    window = Span(START, START + 2 * HOUR)
+    window = TimeRange(START, START + 2 * HOUR)
     whole = history_of(range(START, window.end, MINUTE))
-    over = grid(window, Bar.M1, 13)
-    assert strip(whole, over) == [Cells(0, 12, Cell(10, 0, 0, 0))]
-    whole.held = Coverage.of(Bar.M1, set(range(START, window.end, MINUTE)) - {START + 25 * MINUTE})
+    over = grid(window, Timeframe.M1, 13)
+    assert strip(whole, over) == [TimelineRun(0, 12, ColumnCounts(10, 0, 0, 0))]
+    whole.held = BarSet.of(
+        Timeframe.M1, set(range(START, window.end, MINUTE)) - {START + 25 * MINUTE}
+    )
     assert strip(whole, over) == [
-        Cells(0, 2, Cell(10, 0, 0, 0)),
-        Cells(2, 1, Cell(9, 1, 0, 0)),
-        Cells(3, 9, Cell(10, 0, 0, 0)),
+        TimelineRun(0, 2, ColumnCounts(10, 0, 0, 0)),
+        TimelineRun(2, 1, ColumnCounts(9, 1, 0, 0)),
+        TimelineRun(3, 9, ColumnCounts(10, 0, 0, 0)),
     ]
 
 
 spans = times.map(sorted).map(
-    lambda marks: [Span(a, b) for a, b in zip(marks[::2], marks[1::2], strict=False)]
+    lambda marks: [TimeRange(a, b) for a, b in zip(marks[::2], marks[1::2], strict=False)]
 )
 
 

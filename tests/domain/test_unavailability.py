@@ -5,17 +5,17 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Timeframe
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.domain.unavailability import holes, prove, refute
 
-bars = st.sampled_from(Bar)
+bars = st.sampled_from(Timeframe)
 rows = st.sets(st.integers(-50, 50), max_size=30)
 edges = st.tuples(st.integers(0, 30), st.integers(1, 15)).map(lambda e: (e[0], e[0] + e[1]))
 steps = st.lists(st.tuples(st.booleans(), edges, st.integers(1, 10**9)), max_size=12)
 
 
-def numbers(spans: list[Span], bar: Bar) -> list[int]:
+def numbers(spans: list[TimeRange], bar: Timeframe) -> list[int]:
     return [i for span in spans for i in range(span.start // bar.ms, span.end // bar.ms)]
 
 
@@ -38,18 +38,18 @@ def test_edges_prove_nothing_and_stray_rows_nothing_surely(bar, present, far):
     """Outside a page's rows nothing is shown; the way to a far row is one doubtful hole."""
     times = [i * bar.ms for i in present]
     inside = holes(times, bar)
-    ends = Span(min(times, default=0), max(times, default=0))
+    ends = TimeRange(min(times, default=0), max(times, default=0))
     assert all(ends.meet(hole) == hole for hole in inside.sure + inside.doubtful)
     stray = (min(present, default=0) - len(present) - 1 - far) * bar.ms
     found = holes([*times, stray], bar)
     assert not any(hole.start < ends.start for hole in found.sure)
-    way = [Span(stray + bar.ms, ends.start)] if present else []
+    way = [TimeRange(stray + bar.ms, ends.start)] if present else []
     assert [hole for hole in found.doubtful if hole.start < ends.start] == way
 
 
 def test_belief_grows_with_each_check():
     """A proof is asked again after 1 h, 6 h, 24 h, and weekly from then on."""
-    hole = Span(0, 60_000)
+    hole = TimeRange(0, 60_000)
     proofs, now, waits = [], 1_000, []
     for _ in range(6):
         proofs = prove(proofs, [hole], now)
@@ -62,7 +62,7 @@ def test_belief_grows_with_each_check():
 
 def test_to_be_seen_again_before_its_check_is_due_makes_no_proof_stronger():
     """A candle that comes late is missing in every page of those minutes."""
-    hole = Span(0, 60_000)
+    hole = TimeRange(0, 60_000)
     proofs = prove([], [hole], 1_000)
     for now in range(1_000, 1_000 + HOUR, MINUTE):
         assert prove(proofs, [hole], now) == proofs
@@ -76,7 +76,7 @@ def test_proofs_are_a_record_per_bar(bar, taken):
     proofs, model, now = [], {}, 0
     for proving, edge, later in taken:
         now += later
-        span = Span(edge[0] * bar.ms, edge[1] * bar.ms)
+        span = TimeRange(edge[0] * bar.ms, edge[1] * bar.ms)
         if proving:
             proofs = prove(proofs, [span], now)
             for i in range(*edge):
@@ -99,8 +99,8 @@ def test_proofs_are_a_record_per_bar(bar, taken):
 @given(st.lists(edges, max_size=5), st.lists(edges, max_size=5))
 def test_refuting_erases_exactly_the_rows_time(proven, held):
     """What is left is the time proven and not held."""
-    proofs = prove([], [Span(*edge) for edge in proven], 1)
-    left = refute(proofs, [Span(*edge) for edge in held])
+    proofs = prove([], [TimeRange(*edge) for edge in proven], 1)
+    left = refute(proofs, [TimeRange(*edge) for edge in held])
     time = {ms for edge in proven for ms in range(*edge)}
     erased = {ms for edge in held for ms in range(*edge)}
     assert [ms for proof in left for ms in range(*proof.span)] == sorted(time - erased)

@@ -6,12 +6,12 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.domain.verification import stretches, whole
 
-STEP = Bar.M1.ms
+STEP = Timeframe.M1.ms
 stored = st.sets(st.integers(0, 300), max_size=200).map(sorted)
 pages = st.integers(1, 9)
 sizes = st.integers(1, 50)
@@ -20,7 +20,7 @@ seeds = st.integers(0, 1 << 31)
 
 def drawn(minutes, size, number, seed):
     times = [minute * STEP for minute in minutes]
-    return stretches(times, Bar.M1, size, number, random.Random(seed).randint)
+    return stretches(times, Timeframe.M1, size, number, random.Random(seed).randint)
 
 
 @given(stored, sizes, pages, seeds)
@@ -28,7 +28,7 @@ def test_there_are_as_many_as_asked_for_and_none_is_longer_than_a_page(minutes, 
     """Fewer only where fewer candles are stored. Each ends in a stored candle; none overlap."""
     found = drawn(minutes, size, number, seed)
     assert len(found) == min(number, len(minutes))
-    assert all(0 < span.bars(Bar.M1) <= size for span in found)
+    assert all(0 < span.bars(Timeframe.M1) <= size for span in found)
     assert all(older.end <= newer.start for older, newer in pairwise(found))
     assert all(span.end // STEP - 1 in minutes for span in found)
 
@@ -49,7 +49,9 @@ def test_one_is_drawn_from_each_part_of_what_is_stored(minutes, size, number, se
 def test_a_store_without_gaps_gives_whole_pages(size, number, seed):
     """Each request brings all that a request can."""
     minutes = list(range(size * number + seed % 50))
-    assert [span.bars(Bar.M1) for span in drawn(minutes, size, number, seed)] == [size] * number
+    assert [span.bars(Timeframe.M1) for span in drawn(minutes, size, number, seed)] == [
+        size
+    ] * number
 
 
 @given(stored, sizes, pages, seeds)
@@ -74,8 +76,8 @@ def test_the_whole_is_all_that_is_stored_of_the_window_and_the_short_gaps_in_it(
     minutes, start, length, size
 ):
     """A gap of a page or longer is no part of it: there is nothing to verify there."""
-    held = Coverage.of(Bar.M1, [minute * STEP for minute in minutes])
-    window = Span(start * STEP, (start + length) * STEP)
+    held = BarSet.of(Timeframe.M1, [minute * STEP for minute in minutes])
+    window = TimeRange(start * STEP, (start + length) * STEP)
     found = whole(held, window, size)
     inside = {minute for minute in minutes if start <= minute < start + length}
     asked = {time // STEP for span in found for time in range(*span, STEP)}
@@ -83,6 +85,6 @@ def test_the_whole_is_all_that_is_stored_of_the_window_and_the_short_gaps_in_it(
     for span in found:
         assert held.has(span.start)
         assert held.has(span.end - STEP)
-        assert all(gap.bars(Bar.M1) < size for gap in held.gaps(span))
+        assert all(gap.bars(Timeframe.M1) < size for gap in held.gaps(span))
     for older, newer in pairwise(found):
-        assert Span(older.end, newer.start).bars(Bar.M1) >= size
+        assert TimeRange(older.end, newer.start).bars(Timeframe.M1) >= size

@@ -9,18 +9,18 @@ from functools import cache
 import pytest
 import trio
 
-from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Timeframe
 from blofin_agent.domain.errors import (
     Banned,
     ExchangeError,
-    Invalid,
+    InvalidResponse,
     RateLimited,
-    TimedOut,
+    RequestTimedOut,
     Unreachable,
 )
-from blofin_agent.domain.page_plan import Page
-from blofin_agent.domain.time_range import Span
-from blofin_agent.exchange.rest_client import MAX_BYTES, Rest, client
+from blofin_agent.domain.page_plan import PageRequest
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.exchange.rest_client import MAX_BYTES, RestClient, client
 
 NOW = 1_790_000_040_000
 AT = NOW // MINUTE * MINUTE
@@ -71,9 +71,11 @@ async def asked(answer, *, again=None, every_s=0.0, deadline_s=60.0):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, peer, [listener])
         async with client(f"http://127.0.0.1:{port}", "1") as http:
-            rest = Rest(http, lambda: NOW, deadline_s)
+            rest = RestClient(http, lambda: NOW, deadline_s)
             try:
-                came = await rest.candles("A-B", Bar.M1, Page(AT, 100), Span(0, AT), AT)
+                came = await rest.candles(
+                    "A-B", Timeframe.M1, PageRequest(AT, 100), TimeRange(0, AT), AT
+                )
             except ExchangeError as error:
                 came = error
         nursery.cancel_scope.cancel()
@@ -114,31 +116,35 @@ async def test_no_compressed_answer_fills_memory(body, lines):
         assert tracemalloc.get_traced_memory()[1] < 6 * MAX_BYTES
     finally:
         tracemalloc.stop()
-    assert isinstance(came, Invalid)
+    assert isinstance(came, InvalidResponse)
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, gzip", "x\x9b31m"])
 async def test_another_encoding_is_not_read(encoding):
     """It was not asked for."""
     came = await asked(head(200, f"Content-Encoding: {encoding}", length=len(GOOD)) + GOOD)
-    assert isinstance(came, Invalid)
+    assert isinstance(came, InvalidResponse)
 
 
 @pytest.mark.parametrize(
     ("answer", "again", "error"),
     [
-        (head(200, "Transfer-Encoding: chunked"), b"10000\r\n" + b" " * 65_536 + b"\r\n", Invalid),
-        (head(200), b" " * 65_536, Invalid),
-        (head(200, length=64 * MB), b"[" * 65_536, Invalid),
+        (
+            head(200, "Transfer-Encoding: chunked"),
+            b"10000\r\n" + b" " * 65_536 + b"\r\n",
+            InvalidResponse,
+        ),
+        (head(200), b" " * 65_536, InvalidResponse),
+        (head(200, length=64 * MB), b"[" * 65_536, InvalidResponse),
         (b"HTTP/1.1 200 OK\r\n", b"X-A: " + b"a" * 65_536, Unreachable),
         (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n" * 4_000, Unreachable),
         (b"", b"\x1b[31m\n\xff" * 5_000, Unreachable),
         (b"HTTP/1.1 200 OK\r\n\x1b[31m: " + b"\xff" * 5_000 + b"\r\n\r\n", None, Unreachable),
-        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 500, TimedOut),
-        (b"", b"HTTP/1.1 103 X\r\nLink: x\r\n\r\n" * 500, TimedOut),
-        (head(301, "Location: http://127.0.0.1:1/", length=0), None, Invalid),
-        (head(307, "Location: http://user:pass@127.0.0.1:1/", length=0), None, Invalid),
-        (head(200, "Content-Type: text/html", length=6) + b"<html>", None, Invalid),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 500, RequestTimedOut),
+        (b"", b"HTTP/1.1 103 X\r\nLink: x\r\n\r\n" * 500, RequestTimedOut),
+        (head(301, "Location: http://127.0.0.1:1/", length=0), None, InvalidResponse),
+        (head(307, "Location: http://user:pass@127.0.0.1:1/", length=0), None, InvalidResponse),
+        (head(200, "Content-Type: text/html", length=6) + b"<html>", None, InvalidResponse),
         (head(200, "Content-Length: -5"), None, Unreachable),
         (head(200, length="9" * 5_000), None, Unreachable),
     ],
@@ -146,7 +152,7 @@ async def test_another_encoding_is_not_read(encoding):
 async def test_floods_and_nonsense_are_given_up(answer, again, error):
     """Bodies, headers and interim answers without end; redirects, which are not followed."""
     # What is refused is so however slow the machine is; what times out need not take long.
-    came = await asked(answer, again=again, deadline_s=1 if error is TimedOut else 60)
+    came = await asked(answer, again=again, deadline_s=1 if error is RequestTimedOut else 60)
     assert isinstance(came, error)
 
 
@@ -155,7 +161,7 @@ async def test_dripping_bytes_do_not_hold_it_up():
     for begin in (b"HTTP/1.1 200 OK\r\n", head(200, length=99)):
         begun = trio.current_time()
         came = await asked(begin, again=b"a", every_s=0.1, deadline_s=1)
-        assert isinstance(came, TimedOut)
+        assert isinstance(came, RequestTimedOut)
         assert trio.current_time() - begun < 3
 
 

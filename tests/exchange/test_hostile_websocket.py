@@ -8,10 +8,10 @@ import tracemalloc
 import pytest
 import trio
 
-from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
+from blofin_agent.exchange.websocket_session import FeedDisconnected, SessionTiming, session
 from blofin_agent.protocol.subscriptions import Subscriptions
 
-QUICK = Timing(
+QUICK = SessionTiming(
     connect_s=1.0, ping_every_s=0.5, pong_within_s=0.5, send_s=0.5, tick_s=0.1, leave_s=0.2
 )
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -67,7 +67,7 @@ async def lost(answer, again=None, *, opened=False, seconds=2, then=None):
     url = f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/ws/public"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, peer, [listener])
-        with trio.fail_after(20), pytest.raises(FeedLost) as caught:
+        with trio.fail_after(20), pytest.raises(FeedDisconnected) as caught:
             await session(
                 url,
                 "candle1m",

@@ -13,21 +13,21 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Timeframe
 from blofin_agent.domain.errors import (
     Banned,
     ExchangeError,
-    Invalid,
+    InvalidResponse,
     RateLimited,
-    Refused,
-    ServerFault,
-    TimedOut,
+    RequestRejected,
+    RequestTimedOut,
+    ServerError,
     Unreachable,
 )
-from blofin_agent.domain.page_plan import Page
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.page_plan import PageRequest
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.exchange import rest_client as rest_module
-from blofin_agent.exchange.rest_client import Rest, client
+from blofin_agent.exchange.rest_client import RestClient, client
 
 NOW = 1_790_000_000_000
 AT = NOW // MINUTE * MINUTE
@@ -39,7 +39,7 @@ URL = "https://blofin.test"
 def scripted(handler, deadline_s=20.0):
     """Return a Rest whose BloFin is a function from request to response."""
     inner = httpx.AsyncClient(base_url=URL, transport=httpx.MockTransport(handler))
-    return Rest(inner, lambda: NOW, deadline_s)
+    return RestClient(inner, lambda: NOW, deadline_s)
 
 
 def unread(status, *, json=None, html=None, content=b"", headers=None):
@@ -64,7 +64,7 @@ def answering(*, status=200, **how):
 
 
 async def page(rest):
-    return await rest.candles("BTC-USDT", Bar.M1, Page(AT, 100), Span(0, AT), AT)
+    return await rest.candles("BTC-USDT", Timeframe.M1, PageRequest(AT, 100), TimeRange(0, AT), AT)
 
 
 async def test_a_page_is_asked_for_as_documented():
@@ -111,32 +111,35 @@ async def test_instruments_are_asked_for_as_documented():
         ({"status": 429, "html": "<h1>Too Many Requests</h1>"}, RateLimited),
         ({"status": 403}, Banned),
         ({"status": 403, "html": "<h1>Forbidden</h1>"}, Banned),
-        ({"status": 500}, ServerFault),
-        ({"status": 502, "html": "<h1>Bad Gateway</h1>"}, ServerFault),
-        ({"status": 503, "json": GOOD}, ServerFault),
-        ({"status": 400, "json": {"code": "152002", "msg": "Parameter limit error"}}, Refused),
-        ({"status": 404, "html": "<h1>Not Found</h1>"}, Refused),
-        ({"status": 401, "json": {"code": "500", "msg": "internal"}}, ServerFault),
-        ({"status": 400, "json": GOOD}, Invalid),
-        ({"status": 301, "headers": {"Location": "https://elsewhere.test"}}, Invalid),
-        ({"status": 302}, Invalid),
-        ({"status": 204}, Invalid),
-        ({"status": 201, "json": GOOD}, Invalid),
-        ({"json": {"code": "152014", "msg": "Instrument does not exist"}}, Refused),
-        ({"json": {"code": 500, "msg": "internal"}}, ServerFault),
+        ({"status": 500}, ServerError),
+        ({"status": 502, "html": "<h1>Bad Gateway</h1>"}, ServerError),
+        ({"status": 503, "json": GOOD}, ServerError),
+        (
+            {"status": 400, "json": {"code": "152002", "msg": "Parameter limit error"}},
+            RequestRejected,
+        ),
+        ({"status": 404, "html": "<h1>Not Found</h1>"}, RequestRejected),
+        ({"status": 401, "json": {"code": "500", "msg": "internal"}}, ServerError),
+        ({"status": 400, "json": GOOD}, InvalidResponse),
+        ({"status": 301, "headers": {"Location": "https://elsewhere.test"}}, InvalidResponse),
+        ({"status": 302}, InvalidResponse),
+        ({"status": 204}, InvalidResponse),
+        ({"status": 201, "json": GOOD}, InvalidResponse),
+        ({"json": {"code": "152014", "msg": "Instrument does not exist"}}, RequestRejected),
+        ({"json": {"code": 500, "msg": "internal"}}, ServerError),
         ({"json": {"code": "429", "msg": "too many"}}, RateLimited),
         ({"json": {"code": "403", "msg": "firewall"}}, Banned),
-        ({"html": "<html>maintenance</html>"}, Invalid),
-        ({"content": b""}, Invalid),
-        ({"content": json.dumps(GOOD).encode()[:-9]}, Invalid),
-        ({"content": b"\xff\xfe\x00"}, Invalid),
-        ({"json": []}, Invalid),
-        ({"json": {"code": "0", "data": "none"}}, Invalid),
-        ({"json": {"msg": "success", "data": [ROW]}}, Invalid),
-        ({"content": b"junk", "headers": {"Content-Encoding": "gzip"}}, Invalid),
+        ({"html": "<html>maintenance</html>"}, InvalidResponse),
+        ({"content": b""}, InvalidResponse),
+        ({"content": json.dumps(GOOD).encode()[:-9]}, InvalidResponse),
+        ({"content": b"\xff\xfe\x00"}, InvalidResponse),
+        ({"json": []}, InvalidResponse),
+        ({"json": {"code": "0", "data": "none"}}, InvalidResponse),
+        ({"json": {"msg": "success", "data": [ROW]}}, InvalidResponse),
+        ({"content": b"junk", "headers": {"Content-Encoding": "gzip"}}, InvalidResponse),
         (
             {"content": gzip.compress(b"x" * 999)[:40], "headers": {"Content-Encoding": "gzip"}},
-            Invalid,
+            InvalidResponse,
         ),
     ],
 )
@@ -150,10 +153,10 @@ async def test_every_answer_that_is_no_page_has_its_name(how, error):
 
 async def test_a_refusal_carries_blofins_code():
     """With HTTP 200, 400, or none of BloFin's own."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRejected) as caught:
         await page(answering(status=400, json={"code": "152002", "msg": "Parameter error"}))
     assert caught.value.code == "152002"
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRejected) as caught:
         await page(answering(status=404))
     assert (caught.value.code, str(caught.value)) == (
         "404",
@@ -211,10 +214,10 @@ def test_no_retry_after_raises_anything_else(header):
         (httpx.RemoteProtocolError("half an answer"), Unreachable),
         (httpx.ProxyError("no proxy"), Unreachable),
         (httpx.UnsupportedProtocol("ftp"), Unreachable),
-        (httpx.ConnectTimeout("slow"), TimedOut),
-        (httpx.ReadTimeout("slow"), TimedOut),
-        (httpx.PoolTimeout("slow"), TimedOut),
-        (httpx.DecodingError("no gzip"), Invalid),
+        (httpx.ConnectTimeout("slow"), RequestTimedOut),
+        (httpx.ReadTimeout("slow"), RequestTimedOut),
+        (httpx.PoolTimeout("slow"), RequestTimedOut),
+        (httpx.DecodingError("no gzip"), InvalidResponse),
     ],
 )
 async def test_no_exception_of_httpx_crosses(error, ours):
@@ -240,7 +243,7 @@ async def test_an_answer_without_end_is_given_up(autojump_clock):
             yield b" "
 
     begun = trio.current_time()
-    with pytest.raises(TimedOut) as caught:
+    with pytest.raises(RequestTimedOut) as caught:
         await page(answering(content=drips()))
     assert trio.current_time() - begun == 20
     assert str(caught.value) == "BloFin did not answer within 20 s"
@@ -256,7 +259,7 @@ async def test_an_answer_that_is_too_long_is_given_up(monkeypatch):
         while True:
             yield b"x" * 600
 
-    with pytest.raises(Invalid, match="longer than 1000 bytes"):
+    with pytest.raises(InvalidResponse, match="longer than 1000 bytes"):
         await page(answering(content=floods()))
 
 
@@ -274,11 +277,11 @@ async def test_a_real_peer_that_closes_early_is_unreachable(nursery):
         inner.start_soon(trio.serve_listeners, peer, [listener])
         async with client(f"http://127.0.0.1:{port}", "1") as http:
             with pytest.raises(Unreachable):
-                await page(Rest(http, lambda: NOW))
+                await page(RestClient(http, lambda: NOW))
         inner.cancel_scope.cancel()
     async with client(f"http://127.0.0.1:{port}", "1") as http:
         with pytest.raises(Unreachable):
-            await page(Rest(http, lambda: NOW))
+            await page(RestClient(http, lambda: NOW))
 
 
 async def test_the_moment_of_sending_is_noted(nursery):
@@ -295,7 +298,7 @@ async def test_the_moment_of_sending_is_noted(nursery):
     async with trio.open_nursery() as inner:
         inner.start_soon(trio.serve_listeners, peer, [listener])
         async with client(f"http://127.0.0.1:{port}", "1.2.3") as http:
-            rest = Rest(http, lambda: NOW)
+            rest = RestClient(http, lambda: NOW)
             assert rest.last_sent == -1
             before = trio.current_time()
             assert (await page(rest)).rows == 1

@@ -7,9 +7,15 @@ import pytest
 import trio
 from trio_websocket import serve_websocket
 
-from blofin_agent.exchange.websocket_session import FeedLost, Timing, session
+from blofin_agent.exchange.websocket_session import FeedDisconnected, SessionTiming, session
 from blofin_agent.protocol.subscriptions import Subscriptions
-from blofin_agent.protocol.websocket import Acked, Garbled, Ponged, Push, Rejected
+from blofin_agent.protocol.websocket import (
+    MalformedMessage,
+    Pong,
+    Push,
+    Subscribed,
+    SubscriptionError,
+)
 
 URL = "ws://blofin.test/ws/public?x=1"
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "SOL-USDT")
@@ -26,7 +32,7 @@ class Watcher:
     def handle(self, frame, now):
         assert now <= trio.current_time()
         self.frames.append(frame)
-        if isinstance(frame, Acked):
+        if isinstance(frame, Subscribed):
             self.subscriptions.acked(frame.symbol, now)
         elif isinstance(frame, Push):
             self.subscriptions.pushed(frame.symbol, now)
@@ -39,13 +45,13 @@ class Watcher:
             opened=lambda: self.opened.append(trio.current_time()),
             handle=self.handle,
             per_message=per_message,
-            timing=timing or Timing(),
+            timing=timing or SessionTiming(),
         )
 
     async def lost(self, **how):
         """Run a session until it is lost; return why and when."""
         begun = trio.current_time()
-        with pytest.raises(FeedLost) as caught:
+        with pytest.raises(FeedDisconnected) as caught:
             await self.watch(**how)
         return caught.value, trio.current_time() - begun
 
@@ -68,11 +74,11 @@ async def test_it_subscribes_in_small_messages_and_hands_frames_over(autojump_cl
     lost, _ = await watcher.lost()
     assert [symbols for _, symbols in peer.subscribed()] == [["BTC-USDT", "ETH-USDT"], ["SOL-USDT"]]
     assert watcher.frames == [
-        *[Acked(symbol, "candle1m") for symbol in SYMBOLS],
+        *[Subscribed(symbol, "candle1m") for symbol in SYMBOLS],
         Push("BTC-USDT", "candle1m", []),
-        Rejected("60012", "no"),
-        Ponged(),
-        Garbled("what?"),
+        SubscriptionError("60012", "no"),
+        Pong(),
+        MalformedMessage("what?"),
     ]
     assert (lost.reason, lost.status) == ("closed", None)
     assert "1001 going away" in str(lost)
@@ -87,7 +93,7 @@ async def test_a_quiet_line_is_pinged_and_stays_while_it_answers(autojump_clock,
     with trio.move_on_after(50):
         await watcher.watch()
     assert peer.pings() == [15, 30, 45]
-    assert watcher.frames.count(Ponged()) == 3
+    assert watcher.frames.count(Pong()) == 3
 
 
 async def test_a_busy_line_is_pinged_too(autojump_clock, peer):
@@ -187,7 +193,7 @@ async def test_a_peer_that_does_not_read_is_silent(autojump_clock, peer, after):
     peer.script = [plugged]
     symbols = 1 if after else 3
     lost, seconds = await Watcher(*SYMBOLS[:symbols]).lost(
-        per_message=1, timing=Timing(ping_every_s=5, pong_within_s=30)
+        per_message=1, timing=SessionTiming(ping_every_s=5, pong_within_s=30)
     )
     assert (lost.reason, str(lost)) == ("silent", "a message could not be sent")
     assert seconds <= 5 + 10 + 2
@@ -253,7 +259,7 @@ async def test_a_peer_that_never_answers_the_handshake_is_a_timeout(scheme):
     port = listener.socket.getsockname()[1]
     try:
         lost, seconds = await Watcher().lost(
-            url=f"{scheme}://127.0.0.1:{port}/ws", timing=Timing(connect_s=0.1)
+            url=f"{scheme}://127.0.0.1:{port}/ws", timing=SessionTiming(connect_s=0.1)
         )
     finally:
         await listener.aclose()

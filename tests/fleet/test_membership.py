@@ -8,16 +8,16 @@ import pytest
 import sqlalchemy as sa
 import trio
 
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.rate_limit import LIMITS
 from blofin_agent.domain.symbol_assignment import share_out
-from blofin_agent.fleet.membership import Fleet
-from blofin_agent.fleet.status import Crew as Told
+from blofin_agent.fleet.membership import FleetMembership
+from blofin_agent.fleet.status import FleetStatus as Told
 from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import fleet as stored
-from blofin_agent.store.tables.fleet import Me
+from blofin_agent.store.tables.fleet import AgentIdentity
 from blofin_agent.store.timing import DEFAULT
 from tests.conftest import NOW
 
@@ -63,8 +63,10 @@ class One:
 
     def __init__(self, service, store, listed, *, egress="", wanted=("all",)):
         self.line = Line(store)
-        me = Me(service, NOW, "a test", egress or service, Bar.M1, wanted, f"http://{service}")
-        self.fleet = Fleet(self.line, me, Listed(listed))
+        me = AgentIdentity(
+            service, NOW, "a test", egress or service, Timeframe.M1, wanted, f"http://{service}"
+        )
+        self.fleet = FleetMembership(self.line, me, Listed(listed))
         self.kept = []
         """When it was told to keep what."""
         self.has = frozenset()

@@ -2,11 +2,11 @@
 
 from blofin_agent.cli.progress import page_line
 from blofin_agent.domain import unavailability
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.errors import ExchangeError
-from blofin_agent.domain.page_plan import Page
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.page_plan import PageRequest
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.protocol.instruments import parse_instruments
 from blofin_agent.protocol.rest import open_envelope, parse_page
 from tests.fuzz import laws
@@ -43,9 +43,9 @@ def _instruments(data: bytes) -> None:
         laws.is_rejected_with_a_reason(row)
 
 
-def _page(bar: Bar):
+def _page(bar: Timeframe):
     end = bar.floor(laws.NOW)
-    wanted = Span(end - 1_000 * bar.ms, end)
+    wanted = TimeRange(end - 1_000 * bar.ms, end)
 
     def read(data: bytes) -> None:
         answer = parse_page(data, bar, wanted, end)
@@ -56,9 +56,9 @@ def _page(bar: Bar):
         laws.are_candles(answer.candles, bar, end)
         for row in answer.bad:
             laws.is_rejected_with_a_reason(row)
-        laws.is_said_in_one_line(page_line("BTC-USDT", Page(end, 100), answer))
+        laws.is_said_in_one_line(page_line("BTC-USDT", PageRequest(end, 100), answer))
         if answer.clean:
-            history = History("BTC-USDT", bar)
+            history = SymbolCoverage("BTC-USDT", bar)
             for _ in range(2):
                 history.learn(unavailability.holes(answer.times, bar), laws.NOW)
             laws.are_proofs(history.proofs, bar)

@@ -11,7 +11,7 @@ from unittest import mock
 from click.testing import CliRunner
 
 from blofin_agent.cli.main import main
-from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Rows, Source
+from blofin_agent.domain.candle import DAY, MINUTE, Candle, CandleBatch, Source, Timeframe
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.jobs.backfill import job
 from blofin_agent.store.database import open_store
@@ -49,7 +49,7 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     listed = [Instrument(name, now - DAY, "live") for name in ("BTC-USDT", "ETH-USDT")]
     with store.engine.begin() as connection:
         instruments.save_instruments(connection, listed, now)
-        candles.insert(connection, Bar.M1, [Rows("BTC-USDT", Source.LIVE, held)])
+        candles.insert(connection, Timeframe.M1, [CandleBatch("BTC-USDT", Source.LIVE, held)])
     store.close()
     return folder
 

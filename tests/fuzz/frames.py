@@ -1,8 +1,14 @@
 """Frames: whatever a websocket peer may say, as text or as bytes."""
 
-from blofin_agent.domain.candle import BadRow
+from blofin_agent.domain.candle import RejectedRow
 from blofin_agent.protocol.trades import judge_trades
-from blofin_agent.protocol.websocket import Garbled, Push, Rejected, decode_frame, judge_push
+from blofin_agent.protocol.websocket import (
+    MalformedMessage,
+    Push,
+    SubscriptionError,
+    decode_frame,
+    judge_push,
+)
 from tests.fuzz import laws
 
 SEEDS = (
@@ -24,12 +30,12 @@ def frames(data: bytes) -> None:
         as_text = decode_frame(data.decode())
         assert type(as_text) is type(frame)
         # Garbled text is cut by its letters, garbled bytes by their number.
-        assert isinstance(frame, Garbled) or repr(as_text) == repr(frame)
+        assert isinstance(frame, MalformedMessage) or repr(as_text) == repr(frame)
     except UnicodeDecodeError:
         decode_frame(data.decode("utf-8", "surrogateescape"))
-    if isinstance(frame, Garbled):
+    if isinstance(frame, MalformedMessage):
         laws.is_said_in_one_line(frame.text)
-    elif isinstance(frame, Rejected):
+    elif isinstance(frame, SubscriptionError):
         laws.is_said_in_one_line(frame.code, 250)
         assert set(frame.names(["BTC-USDT", "ETH-USDT"])) <= {"BTC-USDT", "ETH-USDT"}
     elif isinstance(frame, Push):
@@ -40,13 +46,13 @@ def _judge(push: Push) -> None:
     for bar in laws.BARS:
         before = bar.floor(laws.NOW)
         judged = judge_push(push, bar, before)
-        bad = [row for row in judged if isinstance(row, BadRow)]
+        bad = [row for row in judged if isinstance(row, RejectedRow)]
         for row in bad:
             laws.is_rejected_with_a_reason(row)
-        laws.are_candles([row for row in judged if not isinstance(row, BadRow)], bar, before)
+        laws.are_candles([row for row in judged if not isinstance(row, RejectedRow)], bar, before)
     trades = judge_trades(push, laws.NOW)
     assert len(trades) == len(push.rows)
     for row in trades:
-        if isinstance(row, BadRow):
+        if isinstance(row, RejectedRow):
             laws.is_rejected_with_a_reason(row)
-    laws.are_ticks([row for row in trades if not isinstance(row, BadRow)])
+    laws.are_ticks([row for row in trades if not isinstance(row, RejectedRow)])

@@ -4,13 +4,21 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import LATEST_MS, BadRow, Bar, Candle, Reason, Rows, Source
+from blofin_agent.domain.candle import (
+    LATEST_MS,
+    Candle,
+    CandleBatch,
+    RejectedRow,
+    RejectReason,
+    Source,
+    Timeframe,
+)
 from blofin_agent.domain.errors import OUTCOMES
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.symbols import is_symbol
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.trade import Tick
-from blofin_agent.domain.unavailability import Proof
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.trade import Trade
+from blofin_agent.domain.unavailability import UnavailableRange
 from blofin_agent.runtime.format import clock_text
 from blofin_agent.store.schema import metadata
 from blofin_agent.store.tables import candles, instruments, trades, unavailable
@@ -48,8 +56,8 @@ def is_an_error_of_ours(error):
 
 
 def is_rejected_with_a_reason(row):
-    assert isinstance(row, BadRow)
-    assert row.reason in Reason
+    assert isinstance(row, RejectedRow)
+    assert row.reason in RejectReason
     is_said_in_one_line(row.text)
 
 
@@ -65,8 +73,8 @@ def are_candles(found, bar, before):
     unique = {candle.open_time: candle for candle in reversed(found)}
     if not unique:
         return
-    rows = Rows("BTC-USDT", Source.LIVE, found)
-    whole = Span(0, SQLITE - 1)
+    rows = CandleBatch("BTC-USDT", Source.LIVE, found)
+    whole = TimeRange(0, SQLITE - 1)
 
     def store_and_read(connection):
         assert candles.insert(connection, bar, [rows]) == [len(unique)]
@@ -78,7 +86,7 @@ def are_candles(found, bar, before):
 
 def are_ticks(found):
     for tick in found:
-        assert isinstance(tick, Tick)
+        assert isinstance(tick, Trade)
         is_said_in_one_line(tick.trade_id, 64)
         assert 0 < tick.ts <= NOW + 60_000
         assert 0 < tick.price < INFINITE
@@ -114,7 +122,7 @@ def are_instruments(found):
 def are_proofs(proofs, bar):
     """What a page proves can be stored, and read again."""
     for proof in proofs:
-        assert isinstance(proof, Proof)
+        assert isinstance(proof, UnavailableRange)
         assert 0 <= proof.span.start < proof.span.end < SQLITE
 
     def store_and_read(connection):
@@ -124,4 +132,4 @@ def are_proofs(proofs, bar):
     assert _kept(store_and_read) == list(proofs)
 
 
-BARS = tuple(Bar)
+BARS = tuple(Timeframe)

@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 from blofin_agent.config import Settings, SettingsError, bare_url, load
-from blofin_agent.coverage.tracker import Watch
+from blofin_agent.coverage.tracker import CoverageTracker
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.symbols import choose, complain, may_be_wanted
 from blofin_agent.domain.time_range import window
@@ -72,7 +72,7 @@ def _are_sound(found: Settings) -> None:
     settle = int(found.coverage_settle_seconds * 1000)
     bar, hours = found.backfill_timeframe, found.backfill_lookback_hours
     assert 1 <= window(laws.NOW, bar, hours, settle).bars(bar) <= 6_000_000
-    Watch(bar, hours, settle, lambda: laws.NOW).counts()
+    CoverageTracker(bar, hours, settle, lambda: laws.NOW).counts()
     for url in (found.blofin_rest_url, found.blofin_ws_url):
         laws.is_said_in_one_line(bare_url(url), 2_100)
         assert "@" not in bare_url(url)

@@ -5,7 +5,7 @@ import os
 from blofin_agent.config import bare_url, split_url
 from blofin_agent.observability import pushgateway
 from blofin_agent.store.database import describe, open_store
-from blofin_agent.store.errors import StoreError, WrongUrl
+from blofin_agent.store.errors import InvalidDatabaseUrl, StoreError
 from blofin_agent.store.url import parse
 from tests.fuzz import laws
 
@@ -47,7 +47,7 @@ def _nobody_is_told(url: str) -> None:
     told = []
     try:
         told.append(describe(parse(url)))
-    except WrongUrl as error:
+    except InvalidDatabaseUrl as error:
         told.append(str(error))
     if not url.startswith("postgresql"):
         told.append(_opened(url))

@@ -16,9 +16,9 @@ import urllib.request
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import MINUTE, Bar
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import MINUTE, Timeframe
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.store.database import open_store
 from blofin_agent.store.url import describe, parse
 from tests.pace import clock_s
@@ -51,7 +51,7 @@ def test_a_day_in_the_life(place, simulate, run_agent):
         assert samples[f'blofin_candles_expected{{symbol="{symbol}"}}'] == 1_440
         assert samples[f'blofin_feed_subscribed{{symbol="{symbol}"}}'] == 1
         for candle in place.stored(symbol):
-            assert candle == simulator.market.candle(symbol, Bar.M1, candle.open_time)
+            assert candle == simulator.market.candle(symbol, Timeframe.M1, candle.open_time)
     assert samples['blofin_feed_connected{connection="1"}'] == 1
     assert samples['blofin_health{blofin_health="good"}'] == 1
     assert "BTC-USDT" in agent.get("/")
@@ -210,13 +210,14 @@ def test_kill_at_any_moment_loses_nothing(place, simulate, ended):
     report = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
     assert report["rows_inserted"] <= 4 * 2_880 - before + 4 * 10
-    window = Span(report["window"]["start"], report["window"]["end"])
+    window = TimeRange(report["window"]["start"], report["window"]["end"])
     for symbol in simulator.market.symbols:
         stored = place.stored(symbol)
         assert all(
-            candle == simulator.market.candle(symbol, Bar.M1, candle.open_time) for candle in stored
+            candle == simulator.market.candle(symbol, Timeframe.M1, candle.open_time)
+            for candle in stored
         )
-        held = Coverage.of(Bar.M1, (candle.open_time for candle in stored))
+        held = BarSet.of(Timeframe.M1, (candle.open_time for candle in stored))
         assert held.gaps(window) == []
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Timeframe
 from tests.processes import until
 
 pytestmark = pytest.mark.slow("real processes, and the deadlines they wait for")
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow("real processes, and the deadlines they wait for")
 WEEK = 10_080
 
 
-def truth(simulator, symbol, window, bar=Bar.M1):
+def truth(simulator, symbol, window, bar=Timeframe.M1):
     """Return what the exchange has of a window."""
     times = range(window["start"], window["end"], bar.ms)
     found = (simulator.market.candle(symbol, bar, time) for time in times)
@@ -102,7 +102,7 @@ def test_real_holes_end_in_three_and_are_named(place, simulate):
     assert "BloFin has no such candles" in symbol["note"]
     for start, end in place.query('SELECT start, "end" FROM unavailable'):
         for at in range(start, end, MINUTE):
-            assert simulator.market.candle("BTC-USDT", Bar.M1, at) is None
+            assert simulator.market.candle("BTC-USDT", Timeframe.M1, at) is None
     # A second run asks at most for holes at the edge, the third for nothing any more.
     place.run("backfill", *day)
     before = simulator.pages()
@@ -127,8 +127,8 @@ def test_other_bars(place, simulate):
     done = place.run("backfill", "--symbols", "BTC-USDT", "--json", BACKFILL_TIMEFRAME="15m")
     report = json.loads(done.stdout)
     assert (done.returncode, report["requests"], report["rows_inserted"]) == (0, 1, 672)
-    assert place.stored("BTC-USDT", Bar.M15) == truth(
-        simulator, "BTC-USDT", report["window"], Bar.M15
+    assert place.stored("BTC-USDT", Timeframe.M15) == truth(
+        simulator, "BTC-USDT", report["window"], Timeframe.M15
     )
 
 

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.simulator.ticker import trade
 from tests.processes import DATABASE_AWAY, until
 
@@ -61,7 +61,7 @@ def test_ticks_are_those_of_the_exchange_and_candles_are_complete(place, simulat
             assert rows == [told(simulator, symbol, ts) for _, ts, *_ in rows]
             assert samples[f'blofin_candles_missing{{symbol="{symbol}"}}'] <= 1
             for candle in place.stored(symbol):
-                assert candle == simulator.market.candle(symbol, Bar.M1, candle.open_time)
+                assert candle == simulator.market.candle(symbol, Timeframe.M1, candle.open_time)
             before[number] = len(rows)
     assert simulator.stats()["limits"]["connections_refused"] == 0
     assert "Traceback" not in (place.folder / "err").read_text()

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from blofin_agent.domain.candle import MINUTE, Bar, Candle
+from blofin_agent.domain.candle import MINUTE, Candle, Timeframe
 from blofin_agent.store.database import open_store
 from tests.gateway import figures, gateway
 from tests.processes import until
@@ -29,7 +29,7 @@ def tamper(place, *statements):
 
 
 def truth(simulator, symbol):
-    found = (simulator.market.candle(symbol, Bar.M1, START + n * MINUTE) for n in range(BARS))
+    found = (simulator.market.candle(symbol, Timeframe.M1, START + n * MINUTE) for n in range(BARS))
     return [candle for candle in found if candle]
 
 
@@ -343,7 +343,7 @@ def test_the_agent_beside_it_shows_the_figures(place, simulate, run_agent):
     done = place.run("verify", "--lookback-hours", "4", "--repair", **env)
     assert done.returncode == 0, done.stdout
     (good,) = (one for one in place.stored("BTC-USDT") if one.open_time == time)
-    assert good == simulator.market.candle("BTC-USDT", Bar.M1, time)
+    assert good == simulator.market.candle("BTC-USDT", Timeframe.M1, time)
     until(lambda: agent.samples()[name] == 1, within_s=40)
     shown = agent.samples()
     assert shown['blofin_verify_repaired_total{symbol="BTC-USDT"}'] == 1

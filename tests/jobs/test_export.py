@@ -16,10 +16,10 @@ from click.testing import CliRunner
 
 from blofin_agent.cli import export
 from blofin_agent.cli.main import main
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Candle, CandleBatch, Source, Timeframe
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Proof
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import UnavailableRange
 from blofin_agent.jobs.export import exporter as engine
 from blofin_agent.jobs.export import file_formats
 from blofin_agent.store.tables import candles, instruments, unavailable
@@ -46,14 +46,16 @@ def run(store, database, monkeypatch, tmp_path):
     monkeypatch.setattr(export, "wall_ms", lambda: NOW)
     listed = [Instrument(name, NOW - 90 * DAY, "live") for name in ("A-USDT", "B-USDT")]
     listed.append(Instrument("NEW-USDT", START + 20 * MINUTE, "live"))
-    proof = Proof(Span(START + 10 * MINUTE, START + 11 * MINUTE), NOW, 1, NOW + HOUR)
+    proof = UnavailableRange(
+        TimeRange(START + 10 * MINUTE, START + 11 * MINUTE), NOW, 1, NOW + HOUR
+    )
     with store.engine.begin() as connection:
         instruments.save_instruments(connection, listed, NOW)
         for symbol, holes in HOLES.items():
             held = [made(n) for n in range(60) if n not in holes]
-            candles.insert(connection, Bar.M1, [Rows(symbol, Source.FILL, held[:30])])
-            candles.insert(connection, Bar.M1, [Rows(symbol, Source.LIVE, held[30:])])
-        unavailable.save_proofs(connection, "B-USDT", Bar.M1, [proof], 0)
+            candles.insert(connection, Timeframe.M1, [CandleBatch(symbol, Source.FILL, held[:30])])
+            candles.insert(connection, Timeframe.M1, [CandleBatch(symbol, Source.LIVE, held[30:])])
+        unavailable.save_proofs(connection, "B-USDT", Timeframe.M1, [proof], 0)
     monkeypatch.chdir(tmp_path)
     runner = CliRunner()
     return lambda *words: runner.invoke(main, ["export", *words], catch_exceptions=False)
@@ -260,7 +262,7 @@ def test_an_export_that_breaks_off_leaves_no_half_file(run, monkeypatch):
         if len(writes) == 2:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(file_formats.CsvSheet, "write", full)
+    monkeypatch.setattr(file_formats.CsvWriter, "write", full)
     done = run("--symbols", "A-USDT")
     assert done.exit_code == 1
     assert "No space left on device" in done.stderr
@@ -277,7 +279,7 @@ def test_a_signal_ends_it_cleanly(request, run, monkeypatch, number):
     def interrupted(self, *_):
         signal.raise_signal(number)  # in this thread, at once
 
-    monkeypatch.setattr(file_formats.CsvSheet, "write", interrupted)
+    monkeypatch.setattr(file_formats.CsvWriter, "write", interrupted)
     done = run("--symbols", "A-USDT")
     assert done.exit_code == 1
     assert "stopped before the end" in done.stderr
@@ -287,7 +289,7 @@ def test_a_signal_ends_it_cleanly(request, run, monkeypatch, number):
 def test_rows_written_meanwhile_do_not_come_in(run, store, monkeypatch):
     """A symbol is one snapshot: its rows and its manifest agree, whatever the agent does."""
     monkeypatch.setattr(engine, "PART_ROWS", 10)
-    real = engine.Walk.over
+    real = engine.ForwardFill.over
 
     def over(self, rows):
         for number, row in enumerate(real(self, rows)):
@@ -299,11 +301,11 @@ def test_rows_written_meanwhile_do_not_come_in(run, store, monkeypatch):
                     )
             yield row
 
-    monkeypatch.setattr(engine.Walk, "over", over)
+    monkeypatch.setattr(engine.ForwardFill, "over", over)
     run("--symbols", "B-USDT")
     found = entry("B-USDT")
     assert (found["rows"], found["missing"]) == (57, 3)
-    monkeypatch.setattr(engine.Walk, "over", real)
+    monkeypatch.setattr(engine.ForwardFill, "over", real)
     run("--symbols", "B-USDT")
     assert entry("B-USDT")["missing"] == 2
 
@@ -315,19 +317,19 @@ def test_memory_does_not_grow_with_the_rows(store, database, tmp_path):
     times = range(END - 10 * step * MINUTE, END, MINUTE)
     with store.engine.begin() as connection:
         held = [made(0)._replace(open_time=time) for time in times]
-        candles.insert(connection, Bar.M1, [Rows("A-USDT", Source.FILL, held)])
+        candles.insert(connection, Timeframe.M1, [CandleBatch("A-USDT", Source.FILL, held)])
     script = """
 import sys, tracemalloc
 from pathlib import Path
 from blofin_agent.jobs.export import exporter as engine
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.store.database import open_store
 engine.PART_ROWS = 1_250
 store = open_store(sys.argv[1], read_only=True)
-span = Span(int(sys.argv[3]), int(sys.argv[4]))
+span = TimeRange(int(sys.argv[3]), int(sys.argv[4]))
 work = lambda db: engine.to_folder(
-    db, engine.Wanted(Bar.M1, span), "A-USDT", Path(sys.argv[2]), lambda rows: None
+    db, engine.ExportRequest(Timeframe.M1, span), "A-USDT", Path(sys.argv[2]), lambda rows: None
 )
 tracemalloc.start()
 print(store.read_here(work).rows, tracemalloc.get_traced_memory()[1])

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 
 from blofin_agent.cli import legacy_import
 from blofin_agent.cli.main import main
-from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Rows, Source
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Proof
+from blofin_agent.domain.candle import DAY, MINUTE, Candle, CandleBatch, Source, Timeframe
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import UnavailableRange
 from blofin_agent.jobs.legacy_import import row_parsing
 from blofin_agent.store.bulk_copy import candle_copy
 from blofin_agent.store.database import open_store
@@ -128,7 +128,9 @@ def put(url, *works):
 
 def held(symbol, minutes, close=100.0):
     found = [Candle(START + n * MINUTE, 50.0, 200.0, 1.0, close, 1.0, 2.0, 3.0) for n in minutes]
-    return partial(candles.insert, bar=Bar.M1, batches=[Rows(symbol, Source.FILL, found)])
+    return partial(
+        candles.insert, bar=Timeframe.M1, batches=[CandleBatch(symbol, Source.FILL, found)]
+    )
 
 
 def price(minute, symbol="BTC-USDT", close=100.0, source=FILL, seconds=0):
@@ -364,11 +366,13 @@ def test_runs_that_do_not_say_all_are_left(old, database_file, monkeypatch):
 def test_minutes_that_blofin_does_not_have_are_told_apart(old, database_file, monkeypatch):
     """A backfill need not ask for them."""
     monkeypatch.setenv("BLOFIN_DATABASE_URL", database_file)
-    proof = Proof(Span(START + 5 * MINUTE, START + 9 * MINUTE), START, 1, NOW + DAY)
+    proof = UnavailableRange(TimeRange(START + 5 * MINUTE, START + 9 * MINUTE), START, 1, NOW + DAY)
     put(
         database_file,
         held("BTC-USDT", [0, 1, 2, 3, 4]),
-        partial(unavailable.save_proofs, symbol="BTC-USDT", bar=Bar.M1, proofs=[proof], since=0),
+        partial(
+            unavailable.save_proofs, symbol="BTC-USDT", bar=Timeframe.M1, proofs=[proof], since=0
+        ),
     )
     path = old([price(n, source="ws") for n in range(7)])
     (found,) = told(path)["symbols"]
@@ -519,10 +523,12 @@ def test_blocks_say_what_was_stored(old, target):
     """As after any other way into the store."""
     told(old([whole(n) for n in range(2_000)]))
     store = open_store(target, read_only=True)
-    span, days = Span(START, START + 2 * DAY), [START, START + DAY]
-    rows = store.read_here(partial(candle_copy.read, symbol="BTC-USDT", bar=Bar.M1, span=span))
+    span, days = TimeRange(START, START + 2 * DAY), [START, START + DAY]
+    rows = store.read_here(
+        partial(candle_copy.read, symbol="BTC-USDT", bar=Timeframe.M1, span=span)
+    )
     wrong = store.read_here(
-        partial(coverage_blocks.wrong, bar=Bar.M1, symbol="BTC-USDT", these=days)
+        partial(coverage_blocks.wrong, bar=Timeframe.M1, symbol="BTC-USDT", these=days)
     )
     store.close()
     assert len(rows) == 2_000

@@ -18,16 +18,16 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from blofin_agent.cli.main import main
-from blofin_agent.domain.backfill_run import Run, Trigger
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
+from blofin_agent.domain.backfill_run import BackfillRun, RunTrigger
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Candle, CandleBatch, Source, Timeframe
 from blofin_agent.domain.candle_diff import checksum
-from blofin_agent.domain.clock_correction import Moment
+from blofin_agent.domain.clock_correction import WallAndMonotonic
 from blofin_agent.domain.coverage_blocks import length_ms, starts
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.rate_limit import HORIZON, Suspension
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.trade import Tick
-from blofin_agent.domain.unavailability import Proof
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.trade import Trade
+from blofin_agent.domain.unavailability import UnavailableRange
 from blofin_agent.jobs.store_copy import candle_copier
 from blofin_agent.store.bulk_copy import candle_copy, table_copy
 from blofin_agent.store.database import open_store
@@ -110,25 +110,31 @@ def series(count, first=START, step=MINUTE, close=100.0):
     ]
 
 
-def put(symbol, found, source=Source.FILL, bar=Bar.M1):
-    return partial(candles.insert, bar=bar, batches=[Rows(symbol, source, found)])
+def put(symbol, found, source=Source.FILL, bar=Timeframe.M1):
+    return partial(candles.insert, bar=bar, batches=[CandleBatch(symbol, source, found)])
 
 
 def fill(url, days=3):
     """Fill a store with all that an agent stores: two symbols, holes, both sources, three bars."""
     stretch = series(days * 1_440)
-    ran = Run(
-        "A-USDT", "1m", Trigger.PERIODIC, START, START + 5, 7, first_gap=3, note="it's; a note"
+    ran = BackfillRun(
+        "A-USDT", "1m", RunTrigger.PERIODIC, START, START + 5, 7, first_gap=3, note="it's; a note"
     )
-    proof = Proof(Span(START + 10 * MINUTE, START + 12 * MINUTE), START, 1, START + HOUR)
+    proof = UnavailableRange(
+        TimeRange(START + 10 * MINUTE, START + 12 * MINUTE), START, 1, START + HOUR
+    )
     odd = Candle(START, math.inf, math.inf, -math.inf, 0.1 + 0.2, 0.0, 1e-300, 123456789.123456)
     change(
         url,
         put("A-USDT", stretch[:10] + stretch[12:]),
         put("B-USDT", stretch[: days * 720], Source.LIVE),
         put("B-USDT", stretch[days * 720 :]),
-        put("B-USDT", series(20, START - 400 * DAY, 5 * MINUTE), bar=Bar.M5),
-        put("B-USDT", series(30, START // Bar.D1.ms * Bar.D1.ms - 900 * DAY, DAY), bar=Bar.D1),
+        put("B-USDT", series(20, START - 400 * DAY, 5 * MINUTE), bar=Timeframe.M5),
+        put(
+            "B-USDT",
+            series(30, START // Timeframe.D1.ms * Timeframe.D1.ms - 900 * DAY, DAY),
+            bar=Timeframe.D1,
+        ),
         put("ODD-USDT", [odd]),
         *(
             partial(backfill_runs.record, run=replace(ran, started=START + n, symbol=of))
@@ -143,21 +149,27 @@ def fill(url, days=3):
         partial(
             verifications.repair,
             symbol="A-USDT",
-            bar=Bar.M1,
-            differences=[verifications.Difference(stretch[3], stretch[3]._replace(close=9.0))],
+            bar=Timeframe.M1,
+            differences=[
+                verifications.CandleDifference(stretch[3], stretch[3]._replace(close=9.0))
+            ],
             missing=[],
             now_ms=START,
         ),
         # As the audit after an agent's start would.
-        partial(coverage_blocks.mend, bar=Bar.M1, symbol="A-USDT", these=[START]),
-        partial(unavailable.save_proofs, symbol="A-USDT", bar=Bar.M1, proofs=[proof], since=0),
+        partial(coverage_blocks.mend, bar=Timeframe.M1, symbol="A-USDT", these=[START]),
+        partial(
+            unavailable.save_proofs, symbol="A-USDT", bar=Timeframe.M1, proofs=[proof], since=0
+        ),
         partial(
             instruments.save_instruments, found=[Instrument("A-USDT", 5, "live")], now_ms=START
         ),
-        partial(heartbeats.beat, service="backfill", started=1, now_ms=START, note="a pass"),
+        partial(
+            heartbeats.record_heartbeat, service="backfill", started=1, now_ms=START, note="a pass"
+        ),
         partial(
             trades.insert,
-            found=[("A-USDT", Tick(str(n), START, 0.1, 2.0, "buy")) for n in range(50)],
+            found=[("A-USDT", Trade(str(n), START, 0.1, 2.0, "buy")) for n in range(50)],
         ),
     )
 
@@ -181,7 +193,7 @@ def sums(url):
         found, after = {}, None
         while one := next_series(db, after):
             after = one.symbol, one.bar
-            bar, whole = Bar(one.bar), Span(one.first, one.last + 1)
+            bar, whole = Timeframe(one.bar), TimeRange(one.first, one.last + 1)
             rows = candle_copy.read(db, one.symbol, bar, whole)
             found[after] = len(rows), checksum(rows)
             assert coverage_blocks.wrong(db, bar, one.symbol, list(starts(bar, whole))) == []
@@ -253,7 +265,7 @@ def test_a_run_that_comes_afterwards_has_the_next_number(new):
     """The numbers are the target's own, and it goes on counting."""
     here, there = new("sqlite"), new("postgresql")
     fill(here)
-    later = Run("A-USDT", "1m", Trigger.HEAL, START + DAY)
+    later = BackfillRun("A-USDT", "1m", RunTrigger.HEAL, START + DAY)
     change(there, partial(backfill_runs.record, run=later))
     copy(here, there)
     change(there, partial(backfill_runs.record, run=later))
@@ -306,7 +318,10 @@ def test_what_the_target_has_otherwise_is_kept_and_told(new, target):
     assert "close 100.0, there 7.0 (kept)" in said
     assert "incomplete" in said
     kept = ask(
-        there, partial(candle_copy.read, symbol="A-USDT", bar=Bar.M1, span=Span(START, START + 1))
+        there,
+        partial(
+            candle_copy.read, symbol="A-USDT", bar=Timeframe.M1, span=TimeRange(START, START + 1)
+        ),
     )
     assert kept[0][:8] == tuple(mine)
     assert sums(there)["A-USDT", "1m"][0] == 105
@@ -478,52 +493,61 @@ def test_a_ban_and_used_budget_are_not_forgotten(new):
 
 
 def spend(connection, egress, at, ban):
-    rate_limit.correct(connection, rate_limit.Known(suspension=ban, egress=egress), moment())
+    rate_limit.correct(connection, rate_limit.LocalBudget(suspension=ban, egress=egress), moment())
     for started in at:
         rate_limit._enter(connection, "candles", started, egress)
 
 
 def look(connection, egress):
-    return rate_limit.look(connection, rate_limit.Known(egress=egress), moment())
+    return rate_limit.look(connection, rate_limit.LocalBudget(egress=egress), moment())
 
 
 def moment():
-    return Moment(int(time.time() * 1000), 0)
+    return WallAndMonotonic(int(time.time() * 1000), 0)
 
 
 def test_what_is_known_better_is_left(new):
     """Of proofs, the list of instruments and the last success: nothing older takes their place."""
     here, there = new("sqlite"), new("postgresql")
     proofs = [
-        Proof(Span(START + n * MINUTE, START + (n + 3) * MINUTE), START, 1, 9) for n in (0, 10)
+        UnavailableRange(TimeRange(START + n * MINUTE, START + (n + 3) * MINUTE), START, 1, 9)
+        for n in (0, 10)
     ]
-    mine = [Proof(Span(START + 2 * MINUTE, START + 5 * MINUTE), START, 4, 99)]
+    mine = [UnavailableRange(TimeRange(START + 2 * MINUTE, START + 5 * MINUTE), START, 4, 99)]
     for url, proven, seen in ((here, proofs, START), (there, mine, START + 1)):
         listed = [Instrument(f"S{seen}-USDT", None, "live")]
         change(
             url,
-            partial(unavailable.save_proofs, symbol="A-USDT", bar=Bar.M1, proofs=proven, since=0),
+            partial(
+                unavailable.save_proofs, symbol="A-USDT", bar=Timeframe.M1, proofs=proven, since=0
+            ),
             partial(instruments.save_instruments, found=listed, now_ms=seen),
-            partial(heartbeats.beat, service="backfill", started=1, now_ms=seen, note="a pass"),
+            partial(
+                heartbeats.record_heartbeat,
+                service="backfill",
+                started=1,
+                now_ms=seen,
+                note="a pass",
+            ),
         )
     told = {one["table"]: one for one in copied(here, there)["tables"]}
     assert (told["unavailable"]["copied"], told["unavailable"]["kept"]) == (1, 1)
-    assert ask(there, partial(unavailable.load_proofs, bar=Bar.M1, since=0))["A-USDT"] == [
+    assert ask(there, partial(unavailable.load_proofs, bar=Timeframe.M1, since=0))["A-USDT"] == [
         mine[0],
         proofs[1],
     ]
     assert ask(there, instruments.load_instruments).seen == START + 1
-    assert ask(there, partial(heartbeats.last_beat, service="backfill")) == START + 1
+    assert ask(there, partial(heartbeats.last_heartbeat, service="backfill")) == START + 1
     copy(there, here)
     assert ask(here, instruments.load_instruments).seen == START + 1
-    assert ask(here, partial(heartbeats.last_beat, service="backfill")) == START + 1
+    assert ask(here, partial(heartbeats.last_heartbeat, service="backfill")) == START + 1
 
 
 def test_rows_that_are_alike_are_copied_as_often_as_they_are_there(new, monkeypatch):
     """Two runs may be the same to the millisecond, in one part of the table or in two."""
     monkeypatch.setattr("blofin_agent.jobs.store_copy.table_copier.ROWS", 2)
     here, there = new("sqlite"), new("postgresql")
-    one, two = (Run("A-USDT", "1m", Trigger.HEAL, START + n) for n in (0, 1))
+    one, two = (BackfillRun("A-USDT", "1m", RunTrigger.HEAL, START + n) for n in (0, 1))
     change(here, *(partial(backfill_runs.record, run=run) for run in (one, one, one, two, one)))
     change(there, partial(backfill_runs.record, run=one))
     told = copied(here, there)["tables"][0]
@@ -536,7 +560,9 @@ def test_a_tick_that_the_target_has_otherwise_is_kept_and_told(new):
     """It goes by its number alone."""
     here, there = new("sqlite"), new("postgresql")
     for url, price in ((here, 1.0), (there, 2.0)):
-        change(url, partial(trades.insert, found=[("A-USDT", Tick("7", START, price, 1.0, "buy"))]))
+        change(
+            url, partial(trades.insert, found=[("A-USDT", Trade("7", START, price, 1.0, "buy"))])
+        )
     told = next(one for one in copied(here, there, code=3)["tables"] if one["table"] == "ticks")
     assert (told["rows"], told["copied"], told["different"]) == (1, 0, 1)
     assert "2.0" in all_of(there, "ticks")[0]
@@ -650,7 +676,7 @@ def test_empty_years_cost_nothing(new, monkeypatch):
 def test_long_bars_take_several_transactions(new, monkeypatch):
     """Each week is a table on PostgreSQL, and a transaction locks those that it writes to."""
     here, there = new("sqlite"), new("postgresql")
-    change(here, put("A-USDT", series(1_200, START - 1_300 * DAY, DAY), bar=Bar.D1))
+    change(here, put("A-USDT", series(1_200, START - 1_300 * DAY, DAY), bar=Timeframe.D1))
     took = []
     insert = candles.insert
 
@@ -662,7 +688,7 @@ def test_long_bars_take_several_transactions(new, monkeypatch):
     assert copied(here, there)["complete"]
     assert sum(took) == 1_200
     assert max(took) <= candle_copier.LONGEST_MS // DAY
-    assert length_ms(Bar.D1) > candle_copier.LONGEST_MS
+    assert length_ms(Timeframe.D1) > candle_copier.LONGEST_MS
     assert sums(here) == sums(there)
 
 
@@ -720,7 +746,7 @@ def test_a_word_that_can_be_no_symbol_is_wrong_use(new):
 def test_rows_with_nan_are_known_again(new):
     """On PostgreSQL alone there can be any."""
     one, other = new("postgresql"), new("postgresql")
-    odd = Run("A-USDT", "1m", Trigger.HEAL, START, coverage_before=math.nan)
+    odd = BackfillRun("A-USDT", "1m", RunTrigger.HEAL, START, coverage_before=math.nan)
     change(one, partial(backfill_runs.record, run=odd), partial(backfill_runs.record, run=odd))
     assert copied(one, other)["tables"][0]["copied"] == 2
     assert copied(one, other)["tables"][0]["copied"] == 0

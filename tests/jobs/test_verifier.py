@@ -6,17 +6,17 @@ import pytest
 import trio
 
 from blofin_agent.coverage.reconciler import UNTOLD_S
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Candle, Rows, Source
-from blofin_agent.domain.errors import RateLimited, Refused, ServerFault, Unreachable
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Proof
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import HOUR, MINUTE, Candle, CandleBatch, Source, Timeframe
+from blofin_agent.domain.errors import RateLimited, RequestRejected, ServerError, Unreachable
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import UnavailableRange
 from blofin_agent.domain.verification import whole
-from blofin_agent.jobs.verify.report import Found, Telling
-from blofin_agent.jobs.verify.verifier import Verifier, Work
+from blofin_agent.jobs.verify.report import SymbolVerification, VerifyProgress
+from blofin_agent.jobs.verify.verifier import SymbolWork, Verifier
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import candles
-from blofin_agent.store.tables.verifications import Outcome, Verification
+from blofin_agent.store.tables.verifications import Verification, VerificationOutcome
 
 WEEK = 7 * 24 * 60
 FIGURES = (2.5, 3.0, 1.0, 2.0, 10.0, 0.5, 20.0)
@@ -35,8 +35,8 @@ def shelf(house, end):
             Candle(time, *changed.get(time, FIGURES)) for time in [*times, *more] if time not in but
         ]
         with place.store.engine.begin() as connection:
-            candles.insert(connection, Bar.M1, [Rows("BTC-USDT", Source.LIVE, held)])
-        place.watch.histories["BTC-USDT"].held = Coverage.of(Bar.M1, {*times, *more} - set(but))
+            candles.insert(connection, Timeframe.M1, [CandleBatch("BTC-USDT", Source.LIVE, held)])
+        place.watch.histories["BTC-USDT"].held = BarSet.of(Timeframe.M1, {*times, *more} - set(but))
         return place
 
     return fill
@@ -45,7 +45,7 @@ def shelf(house, end):
 async def verify(place, *, repair=False, targets=None, sample=None, tell=None):
     history, window = place.watch.histories["BTC-USDT"], place.watch.window()
     told = Verification("BTC-USDT", "1m", place.wall(), *window, sample=sample)
-    work = Work(history, window.end, Found(told), tell or Telling())
+    work = SymbolWork(history, window.end, SymbolVerification(told), tell or VerifyProgress())
     verifier = Verifier(
         place.pager,
         place.store,
@@ -75,7 +75,11 @@ async def test_a_week_that_is_equal_costs_the_fewest_pages(shelf, exchange, long
     before = stored(place)
     found = await verify(place, repair=True)
     told = found.verification
-    assert (told.requests, told.compared, told.status) == (requests, WEEK, Outcome.EQUAL)
+    assert (told.requests, told.compared, told.status) == (
+        requests,
+        WEEK,
+        VerificationOutcome.EQUAL,
+    )
     assert (found.mismatches, found.missing, told.note) == ([], [], "")
     assert stored(place) == before
 
@@ -112,7 +116,7 @@ async def test_each_field_is_compared(shelf, end, field):
     assert (one.difference.open_time, one.repaired) == (end - 30 * MINUTE, False)
     told = found.verification
     assert (told.requests, told.compared, told.different) == (2, 60, 1)
-    assert told.status is Outcome.DIFFERENT
+    assert told.status is VerificationOutcome.DIFFERENT
     assert stored(place) == before
 
 
@@ -121,7 +125,7 @@ async def test_a_repair_makes_the_store_as_blofin_has_it(shelf, end):
     bad, gone = end - 30 * MINUTE, end - 20 * MINUTE
     place = shelf(changed={bad: (9.0,) * 7}, but=[gone])
     place.watch.histories["BTC-USDT"].proofs = [
-        Proof(Span(gone, gone + MINUTE), end, 1, end + HOUR)
+        UnavailableRange(TimeRange(gone, gone + MINUTE), end, 1, end + HOUR)
     ]
     await place.writer.save_proofs("BTC-USDT")
     found = await verify(place, repair=True)
@@ -137,9 +141,12 @@ async def test_a_repair_makes_the_store_as_blofin_has_it(shelf, end):
         (1, "BTC-USDT", "1m", bad, *[9.0] * 7, "blofin_ws", place.wall())
     ]
     assert place.rows("SELECT * FROM unavailable") == []
-    assert found.verification.status is Outcome.REPAIRED
+    assert found.verification.status is VerificationOutcome.REPAIRED
     again = await verify(place)
-    assert (again.verification.status, again.verification.compared) == (Outcome.EQUAL, 60)
+    assert (again.verification.status, again.verification.compared) == (
+        VerificationOutcome.EQUAL,
+        60,
+    )
 
 
 def garbled_price(rows):
@@ -173,7 +180,7 @@ async def test_one_garbled_answer_is_no_mismatch_and_no_repair(shelf, exchange, 
     found = await verify(place, repair=True)
     assert found.mismatches == []
     told = found.verification
-    assert (told.requests, told.compared, told.status) == (2, 60, Outcome.EQUAL)
+    assert (told.requests, told.compared, told.status) == (2, 60, VerificationOutcome.EQUAL)
     assert stored(place) == before
     assert place.rows("SELECT * FROM replaced_candles") == []
 
@@ -189,7 +196,7 @@ async def test_answers_that_disagree_are_believed_by_nobody(shelf, exchange, end
     found = await verify(place, repair=True)
     told = found.verification
     # The first spoke of all, and the others of what it made doubtful.
-    assert (told.requests, told.unanswered, told.status) == (4, 1, Outcome.PARTIAL)
+    assert (told.requests, told.unanswered, told.status) == (4, 1, VerificationOutcome.PARTIAL)
     assert told.note == (
         "1 not compared: BloFin's answers did not hold them, were garbled or disagreed"
     )
@@ -202,7 +209,7 @@ async def test_what_blofin_does_not_have_is_told_and_kept(shelf, exchange, end, 
     place = shelf(hours=2)
     history = place.watch.histories["BTC-USDT"]
     exchange.holes["BTC-USDT"] = {end - back * MINUTE}
-    targets = [Span(end - HOUR, end)]
+    targets = [TimeRange(end - HOUR, end)]
     before = stored(place)
     place.wall.ahead_ms = 5 * MINUTE
     history.held = history.held.since(end - HOUR)
@@ -210,7 +217,7 @@ async def test_what_blofin_does_not_have_is_told_and_kept(shelf, exchange, end, 
     (one,) = found.mismatches
     assert (one.difference.open_time, one.difference.given) == (end - back * MINUTE, None)
     told = found.verification
-    assert (told.compared, told.absent, told.status) == (59, 1, Outcome.DIFFERENT)
+    assert (told.compared, told.absent, told.status) == (59, 1, VerificationOutcome.DIFFERENT)
     assert told.note == "1 stored that BloFin does not have (kept)"
     assert stored(place) == before
 
@@ -223,7 +230,7 @@ async def test_what_blofin_lacks_at_the_very_edge_is_not_answered(shelf, exchang
     found = await verify(place, repair=True)
     told = found.verification
     assert (told.compared, told.absent, told.unanswered) == (57, 0, 3)
-    assert told.status is Outcome.PARTIAL
+    assert told.status is VerificationOutcome.PARTIAL
     assert found.mismatches == []
 
 
@@ -233,7 +240,7 @@ async def test_an_empty_page_answers_nothing(shelf, exchange):
     place = shelf()
     told = (await verify(place)).verification
     assert (told.requests, told.compared, told.unanswered) == (2, 0, 60)
-    assert told.status is Outcome.PARTIAL
+    assert told.status is VerificationOutcome.PARTIAL
 
 
 async def test_a_missing_candle_is_counted_apart_even_between_two_pages(shelf, exchange, end):
@@ -244,7 +251,12 @@ async def test_a_missing_candle_is_counted_apart_even_between_two_pages(shelf, e
     found = await verify(place)
     told = found.verification
     assert sorted(found.missing) == sorted(gone)
-    assert (told.compared, told.missing, told.added, told.status) == (57, 3, 0, Outcome.EQUAL)
+    assert (told.compared, told.missing, told.added, told.status) == (
+        57,
+        3,
+        0,
+        VerificationOutcome.EQUAL,
+    )
     assert len(stored(place)) == 57
 
 
@@ -255,26 +267,26 @@ async def test_a_sample_is_one_page_of_each_stretch(shelf, exchange, end):
     """
     exchange.longest = 100
     place = shelf(hours=168)
-    targets = [Span(end - n * HOUR - 10 * HOUR, end - n * HOUR) for n in (150, 100, 50)]
+    targets = [TimeRange(end - n * HOUR - 10 * HOUR, end - n * HOUR) for n in (150, 100, 50)]
     told = (await verify(place, targets=targets, sample=3)).verification
-    assert (told.requests, told.compared, told.status) == (3, 299, Outcome.EQUAL)
+    assert (told.requests, told.compared, told.status) == (3, 299, VerificationOutcome.EQUAL)
 
 
 async def test_stretches_that_touch_are_a_page_each_too(shelf, exchange, end):
     """Where little is stored and BloFin's pages are short."""
     exchange.longest = 50
     place = shelf(hours=9)
-    targets = [Span(end - n * HOUR - 3 * HOUR, end - n * HOUR) for n in (6, 3, 0)]
+    targets = [TimeRange(end - n * HOUR - 3 * HOUR, end - n * HOUR) for n in (6, 3, 0)]
     told = (await verify(place, targets=targets, sample=3)).verification
-    assert (told.requests, told.compared, told.status) == (3, 150, Outcome.EQUAL)
+    assert (told.requests, told.compared, told.status) == (3, 150, VerificationOutcome.EQUAL)
 
 
 async def test_stretches_that_one_page_holds_cost_one(shelf, exchange, end):
     """A sample costs no more requests than it needs."""
     place = shelf(hours=9)
-    targets = [Span(end - n * HOUR - 3 * HOUR, end - n * HOUR) for n in (6, 3, 0)]
+    targets = [TimeRange(end - n * HOUR - 3 * HOUR, end - n * HOUR) for n in (6, 3, 0)]
     told = (await verify(place, targets=targets, sample=3)).verification
-    assert (told.requests, told.compared, told.status) == (1, 9 * 60, Outcome.EQUAL)
+    assert (told.requests, told.compared, told.status) == (1, 9 * 60, VerificationOutcome.EQUAL)
 
 
 async def test_when_blofin_is_away_it_fails_and_says_so(shelf, exchange):
@@ -283,21 +295,25 @@ async def test_when_blofin_is_away_it_fails_and_says_so(shelf, exchange):
     exchange.script = [None, *[Unreachable("cannot reach BloFin")] * 3]
     found = await verify(place)
     told = found.verification
-    assert (told.status, told.note, told.compared) == (Outcome.FAILED, "cannot reach BloFin", 1_440)
+    assert (told.status, told.note, told.compared) == (
+        VerificationOutcome.FAILED,
+        "cannot reach BloFin",
+        1_440,
+    )
     assert found.away
     assert place.rows("SELECT status FROM verifications") == [("failed",)]
 
 
 async def test_a_fault_that_passes_costs_nothing(shelf, exchange):
     """It is asked for again, as in a backfill."""
-    exchange.script = [ServerFault("oops"), ServerFault("oops")]
+    exchange.script = [ServerError("oops"), ServerError("oops")]
     told = (await verify(shelf())).verification
-    assert (told.status, told.requests) == (Outcome.EQUAL, 3)
+    assert (told.status, told.requests) == (VerificationOutcome.EQUAL, 3)
 
 
 async def test_a_symbol_that_blofin_does_not_know_fails_alone(shelf, exchange):
     """The others are not concerned."""
-    exchange.script = [Refused("152014", "Instrument does not exist")]
+    exchange.script = [RequestRejected("152014", "Instrument does not exist")]
     found = await verify(shelf())
     assert found.verification.note == "BTC-USDT is not a BloFin instrument"
     assert not found.away
@@ -315,7 +331,7 @@ async def test_what_is_cancelled_writes_down_what_it_did(shelf, exchange, end):
             scope.cancel()
 
     with trio.CancelScope() as scope:
-        await verify(place, repair=True, tell=Telling(fetched=stop))
+        await verify(place, repair=True, tell=VerifyProgress(fetched=stop))
     assert scope.cancelled_caught
     assert place.rows("SELECT status, note, added, compared FROM verifications") == [
         ("failed", "stopped before its end", 1, 1_439)
@@ -340,9 +356,9 @@ async def test_a_locked_database_is_waited_for(locker, shelf, end, nursery):
         await trio.sleep(10)
         locker.execute("ROLLBACK")
 
-    found = await verify(place, repair=True, tell=Telling(fetched=lock))
+    found = await verify(place, repair=True, tell=VerifyProgress(fetched=lock))
     assert place.figure("blofin_store_errors_total", operation="insert") > 1
-    assert found.verification.status is Outcome.REPAIRED
+    assert found.verification.status is VerificationOutcome.REPAIRED
 
 
 @pytest.mark.sqlite
@@ -358,7 +374,7 @@ async def test_a_database_that_stays_locked_ends_it(locker, shelf, end):
             locker.execute("BEGIN IMMEDIATE")
 
     with pytest.raises(StoreUnavailable, match="another program keeps it locked"):
-        await verify(place, repair=True, tell=Telling(fetched=lock))
+        await verify(place, repair=True, tell=VerifyProgress(fetched=lock))
     locker.execute("ROLLBACK")
     assert place.rows("SELECT * FROM replaced_candles") == []
 

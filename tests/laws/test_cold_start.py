@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from blofin_agent.config import Settings
 from blofin_agent.domain.candle import MINUTE
-from blofin_agent.simulator.server import Options
+from blofin_agent.simulator.server import SimulatorOptions
 from tests.laws.world import world
 
 SYMBOLS = 500
@@ -27,7 +27,7 @@ def test_a_cold_start_passes_no_limit_and_loses_no_live_candle(store, monkeypatc
         blofin_rest_url="http://exchange",
         blofin_ws_url="ws://exchange/ws/public",
     )
-    options = Options(symbols=SYMBOLS, push_interval=5, hole_rate=0)
+    options = SimulatorOptions(symbols=SYMBOLS, push_interval=5, hole_rate=0)
 
     async def main():
         async with world(store, settings, options, monkeypatch) as place:

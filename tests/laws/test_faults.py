@@ -9,9 +9,9 @@ import trio
 from trio.testing import MockClock
 
 from blofin_agent.config import Settings
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.time_range import window
-from blofin_agent.simulator.server import Options
+from blofin_agent.simulator.server import SimulatorOptions
 from tests.laws.faults import CLOCKS, FEED, GOES_ON, LEAST, RECONNECTED, REST, matches
 from tests.laws.world import world
 
@@ -67,14 +67,14 @@ class Scene:
 
     def is_whole(self):
         """Return whether every row that the exchange has is stored, and no other."""
-        span = window(self.place.wall.true() - SETTLE_MS, Bar.M1, 3, 0)
+        span = window(self.place.wall.true() - SETTLE_MS, Timeframe.M1, 3, 0)
         for symbol in SYMBOLS:
             stored = self.place.stored(symbol)
-            truth = self.place.truth(symbol, span.start + Bar.M1.ms, span.end)
+            truth = self.place.truth(symbol, span.start + Timeframe.M1.ms, span.end)
             if any(stored.get(at) != candle for at, candle in truth.items()):
                 return False
             market = self.place.simulator.market
-            assert all(market.candle(symbol, Bar.M1, at) for at in stored)
+            assert all(market.candle(symbol, Timeframe.M1, at) for at in stored)
         return True
 
 
@@ -84,7 +84,7 @@ def play(store, monkeypatch):
 
     def run(story):
         async def main():
-            options = Options(symbols=SYMBOLS, hole_rate=0.01)
+            options = SimulatorOptions(symbols=SYMBOLS, hole_rate=0.01)
             async with world(store, SETTINGS, options, monkeypatch) as place:
                 scene = Scene(place)
                 await until(scene.is_whole)

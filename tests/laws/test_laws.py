@@ -18,10 +18,10 @@ import trio
 from trio.testing import MockClock
 
 from blofin_agent.config import Settings
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.rate_limit import RESERVE
 from blofin_agent.simulator.rate_limits import RULES
-from blofin_agent.simulator.server import Options
+from blofin_agent.simulator.server import SimulatorOptions
 from tests.laws.world import world
 from tests.pace import REAL
 
@@ -124,7 +124,9 @@ def laws(place):
         stored = place.stored(symbol)
         window = place.parts.watch.window()
         own = place.simulator.market
-        wrong = [time for time, row in stored.items() if own.candle(symbol, Bar.M1, time) != row]
+        wrong = [
+            time for time, row in stored.items() if own.candle(symbol, Timeframe.M1, time) != row
+        ]
         assert not wrong, (symbol, wrong)
         within = set(place.truth(symbol, window.start, window.end))
         assert within <= set(stored), (symbol, len(within - set(stored)))
@@ -184,7 +186,7 @@ def test_under_any_mix_of_faults_the_store_becomes_what_the_exchange_has(
     store, monkeypatch, record_property, seed
 ):
     chance = random.Random(seed)
-    options = Options(
+    options = SimulatorOptions(
         symbols=SYMBOLS, seed=seed, hole_rate=0.01, push_interval=2, page_limit=PAGE_LIMIT
     )
     settings = Settings(

@@ -15,11 +15,11 @@ from trio.testing import MockClock
 
 from blofin_agent import agent
 from blofin_agent.config import Settings
-from blofin_agent.domain.candle import Bar, Candle
+from blofin_agent.domain.candle import Candle, Timeframe
 from blofin_agent.exchange import websocket_session
-from blofin_agent.simulator.server import Options, Simulator
-from blofin_agent.store.database import Store
-from blofin_agent.wiring import Parts, assemble
+from blofin_agent.simulator.server import Simulator, SimulatorOptions
+from blofin_agent.store.database import Database
+from blofin_agent.wiring import Services, build_services
 from tests.laws.virtual import Network, Wall, client
 from tests.pace import jump
 
@@ -27,7 +27,7 @@ from tests.pace import jump
 class World:
     """A running agent and its exchange. Make one with `world`."""
 
-    def __init__(self, wall: Wall, simulator: Simulator, store: Store, parts: Parts) -> None:
+    def __init__(self, wall: Wall, simulator: Simulator, store: Database, parts: Services) -> None:
         self.wall = wall
         self.simulator = simulator
         self.store = store
@@ -60,8 +60,8 @@ class World:
         """Return what the exchange has."""
         return {
             time: candle
-            for time in range(start, end, Bar.M1.ms)
-            if (candle := self.simulator.market.candle(symbol, Bar.M1, time))
+            for time in range(start, end, Timeframe.M1.ms)
+            if (candle := self.simulator.market.candle(symbol, Timeframe.M1, time))
         }
 
     def figure(self, name: str, **labels: str) -> float | None:
@@ -71,7 +71,7 @@ class World:
 
 @contextlib.asynccontextmanager
 async def world(
-    store: Store, settings: Settings, options: Options, monkeypatch
+    store: Database, settings: Settings, options: SimulatorOptions, monkeypatch
 ) -> AsyncIterator[World]:
     """Run an agent against a simulator until the block ends. Call it under a MockClock."""
     virtual = trio.lowlevel.current_clock()
@@ -85,7 +85,7 @@ async def world(
         network = Network(simulator, nursery)
         monkeypatch.setattr(websocket_session, "_connect", network.connect)
         async with client(network) as http:
-            parts = assemble(
+            parts = build_services(
                 settings, store, http, tries=agent.TRIES, what_next="it goes on", clock=wall
             )
             nursery.start_soon(parts.writer.run)

@@ -8,15 +8,15 @@ import trio
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.domain.errors import Banned, RateLimited
 from blofin_agent.domain.rate_limit import BAN
-from blofin_agent.exchange.websocket_session import FeedLost, Timing
-from blofin_agent.live.connection_manager import CONNECT_EVERY_S, PER_CONNECTION, Ingest
+from blofin_agent.exchange.websocket_session import FeedDisconnected, SessionTiming
+from blofin_agent.live.connection_manager import CONNECT_EVERY_S, PER_CONNECTION, ConnectionManager
 from blofin_agent.store.tables import rate_limit
 
 STORED = "SELECT symbol, open_time, source FROM candles ORDER BY symbol, open_time"
 
 
 def live(place, *symbols):
-    ingest = Ingest(
+    ingest = ConnectionManager(
         "ws://blofin.test/ws",
         place.watch,
         place.writer,
@@ -195,7 +195,7 @@ async def test_a_push_stands_for_a_lost_acknowledgement(house, peer, wire, end):
 async def test_a_lost_session_is_made_anew_ever_less_soon(house, peer, lines):
     """1, 2, 4 seconds and so on, shortened by chance; told once, and its end once."""
     place = house(hours=1)
-    gone = FeedLost("unreachable", "no route")
+    gone = FeedDisconnected("unreachable", "no route")
     peer.script = [gone, gone, gone, gone, lambda line: line.obey()]
     ingest = live(place)
     with trio.move_on_after(60):
@@ -218,7 +218,7 @@ async def test_a_lost_session_is_made_anew_ever_less_soon(house, peer, lines):
 async def test_a_steady_session_resets_the_backoff(house, peer):
     """After a day of good work the first retry is quick again."""
     place = house(hours=1)
-    gone = FeedLost("unreachable", "no route")
+    gone = FeedDisconnected("unreachable", "no route")
 
     async def an_hour(line):
         with trio.move_on_after(61):
@@ -407,7 +407,7 @@ async def test_a_connection_is_told_of_before_it_is_made_and_not_after_its_last_
     """Its series are there at 0 as soon as its symbols are known; then they are gone, and so is
     its trouble."""
     place = house(hours=1)
-    peer.script = [FeedLost("unreachable", "no route")]
+    peer.script = [FeedDisconnected("unreachable", "no route")]
     ingest = live(place)
     labels = {"connection": "1"}
     assert place.figure("blofin_feed_connected", **labels) == 0
@@ -442,15 +442,15 @@ async def test_a_lost_line_shows_at_once(house, peer):
         with trio.move_on_after(5):
             await line.obey()
 
-    peer.script = [once, FeedLost("unreachable", "no route")]
-    ingest = Ingest(
+    peer.script = [once, FeedDisconnected("unreachable", "no route")]
+    ingest = ConnectionManager(
         "ws://blofin.test/ws",
         place.watch,
         place.writer,
         place.metrics,
         place.throttle,
         place.trouble,
-        Timing(connect_s=1),
+        SessionTiming(connect_s=1),
     )
     ingest.add(["BTC-USDT"])
     async with trio.open_nursery() as nursery:

@@ -4,9 +4,9 @@ import pytest
 import trio
 
 from blofin_agent.domain.candle import MINUTE
-from blofin_agent.exchange.websocket_session import FeedLost
-from blofin_agent.live.connection_manager import CONNECT_EVERY_S, PER_CONNECTION, Ingest
-from blofin_agent.writers.trade_writer import Ticks
+from blofin_agent.exchange.websocket_session import FeedDisconnected
+from blofin_agent.live.connection_manager import CONNECT_EVERY_S, PER_CONNECTION, ConnectionManager
+from blofin_agent.writers.trade_writer import TradeWriter
 
 STORED = "SELECT symbol, trade_id, ts, price, size, side, source FROM ticks ORDER BY 1, 2"
 BTC = {"symbol": "BTC-USDT"}
@@ -19,8 +19,8 @@ def trade(ts, trade_id="1"):
 
 
 def live(place, symbols=()):
-    ticks = Ticks(place.store, place.watch, place.writer, place.metrics, 7)
-    ingest = Ingest(
+    ticks = TradeWriter(place.store, place.watch, place.writer, place.metrics, 7)
+    ingest = ConnectionManager(
         "ws://blofin.test/ws",
         place.watch,
         place.writer,
@@ -253,7 +253,7 @@ async def test_a_lost_connection_for_candles_goes_before_those_for_trades(house,
 async def test_without_ticks_nothing_of_trades_is_subscribed_or_shown(house, peer):
     """As it is by default."""
     place = house(hours=1)
-    ingest = Ingest(
+    ingest = ConnectionManager(
         "ws://blofin.test/ws",
         place.watch,
         place.writer,
@@ -272,7 +272,7 @@ async def test_without_ticks_nothing_of_trades_is_subscribed_or_shown(house, pee
 async def test_a_symbol_taken_out_ends_its_connection_of_trades(house, peer):
     """Its series are gone, and so is its trouble."""
     place = house(hours=1)
-    peer.script = [FeedLost("unreachable", "no route")]
+    peer.script = [FeedDisconnected("unreachable", "no route")]
     ingest, _ = live(place)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ingest.run)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from blofin_agent.observability.database_outage import FULL_S, StoreTrouble
-from blofin_agent.store.database import Done
+from blofin_agent.observability.database_outage import FULL_S, DatabaseOutage
+from blofin_agent.store.database import TransactionResult
 from blofin_agent.store.errors import StoreFull, StoreUnavailable
 
 
@@ -15,20 +15,20 @@ def clock(monkeypatch):
 
 
 def judged(trouble, operation, problem=None, *, reading=False):
-    trouble.judge(Done(operation, 0.01, reading, problem))
+    trouble.judge(TransactionResult(operation, 0.01, reading, problem))
     return trouble.up()
 
 
 def test_it_is_up_once_a_transaction_was_taken():
     """Before the first one nobody knows."""
-    trouble = StoreTrouble()
+    trouble = DatabaseOutage()
     assert trouble.up() == 0
     assert judged(trouble, "load", reading=True) == 1
 
 
 def test_a_small_write_does_not_end_the_trouble_of_ticks():
     """Nor does a candle: only ticks are as large."""
-    trouble = StoreTrouble()
+    trouble = DatabaseOutage()
     assert judged(trouble, "ticks", StoreUnavailable("no")) == 0
     for operation in ("beat", "insert"):
         assert judged(trouble, operation) == 0
@@ -37,7 +37,7 @@ def test_a_small_write_does_not_end_the_trouble_of_ticks():
 
 def test_a_full_disk_that_takes_a_last_row_is_full(clock, lines):
     """However often: one line when it begins, one when it has worked for a while."""
-    trouble = StoreTrouble()
+    trouble = DatabaseOutage()
     for _ in range(5):
         assert judged(trouble, "beat", StoreFull("full")) == 0
         clock[0] += 1
@@ -49,7 +49,7 @@ def test_a_full_disk_that_takes_a_last_row_is_full(clock, lines):
 
 def test_it_is_not_up_while_another_database_is_counted():
     """What /metrics counts was in the one before."""
-    trouble = StoreTrouble()
+    trouble = DatabaseOutage()
     judged(trouble, "beat")
     trouble.recounting = lambda: True
     assert trouble.up() == 0
@@ -57,7 +57,7 @@ def test_it_is_not_up_while_another_database_is_counted():
 
 def test_a_read_does_not_end_the_trouble_of_writes_of_the_same_name():
     """The budget is read while another program keeps it from being written."""
-    trouble = StoreTrouble()
+    trouble = DatabaseOutage()
     assert judged(trouble, "budget", StoreUnavailable("locked")) == 0
     assert judged(trouble, "budget", reading=True) == 0
     assert judged(trouble, "load", reading=True) == 0

@@ -8,14 +8,14 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 
-from blofin_agent.coverage.tracker import Watch
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import MINUTE, Bar
-from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.coverage.tracker import CoverageTracker
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import MINUTE, Timeframe
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.observability.metrics import DISCONNECTS, Metrics
-from blofin_agent.store.database import Done
+from blofin_agent.store.database import TransactionResult
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.store.tables.verifications import Totals
+from blofin_agent.store.tables.verifications import VerificationTotals
 
 OUTCOMES = [
     "ok",
@@ -109,7 +109,7 @@ COVERAGE = {
 
 @pytest.fixture
 def watch(end):
-    return Watch(Bar.M1, 1, 15_000, lambda: end + 15_000)
+    return CoverageTracker(Timeframe.M1, 1, 15_000, lambda: end + 15_000)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def metrics(watch):
     metrics.add_connection("1")
     metrics.count_ticks()
     for symbol in ("BTC-USDT", "ETH-USDT"):
-        watch.histories[symbol] = History(symbol, Bar.M1)
+        watch.histories[symbol] = SymbolCoverage(symbol, Timeframe.M1)
         metrics.add_symbol(symbol)
     return metrics
 
@@ -170,10 +170,10 @@ def test_every_known_label_set_is_there_from_the_start_at_0(metrics):
             assert {one.value for one in families[name].samples} == {0}, name
 
 
-@pytest.mark.parametrize("bar", [Bar.M1, Bar.H4, Bar.D3])
+@pytest.mark.parametrize("bar", [Timeframe.M1, Timeframe.H4, Timeframe.D3])
 def test_the_length_of_a_bar_is_told(bar):
     """In seconds, so that a rule about old data is right for every bar."""
-    metrics = Metrics(Watch(bar, 168, 0, lambda: 0), "1", "sqlite")
+    metrics = Metrics(CoverageTracker(bar, 168, 0, lambda: 0), "1", "sqlite")
     assert metrics.registry.get_sample_value("blofin_bar_seconds") == bar.ms / 1000
 
 
@@ -198,7 +198,7 @@ def test_coverage_is_computed_at_the_scrape(metrics, watch, end):
     """From memory, with the clock of that moment."""
     watch.loaded = True
     history = watch.histories["BTC-USDT"]
-    history.held = Coverage.of(Bar.M1, range(end - 30 * MINUTE, end, MINUTE))
+    history.held = BarSet.of(Timeframe.M1, range(end - 30 * MINUTE, end, MINUTE))
     get = metrics.registry.get_sample_value
     btc = {"symbol": "BTC-USDT"}
     assert get("blofin_coverage_ratio", btc) == 0.5
@@ -219,7 +219,7 @@ def test_health_is_that_of_the_worst(metrics, watch, end, missing, state):
     watch.loaded = True
     for number, history in enumerate(watch.all()):
         first = end - (60 - missing * number) * MINUTE
-        history.held = Coverage.of(Bar.M1, range(first, end, MINUTE))
+        history.held = BarSet.of(Timeframe.M1, range(first, end, MINUTE))
     states = {one.labels["blofin_health"]: one.value for one in scrape(metrics)["health"].samples}
     assert states == {name: float(name == state) for name in ("good", "warn", "critical")}
 
@@ -263,7 +263,10 @@ def test_what_was_verified_is_told_once_it_was_read(metrics, watch):
     get = metrics.registry.get_sample_value
     btc = {"symbol": "BTC-USDT"}
     assert get("blofin_verify_last_timestamp_seconds", btc) == 0
-    metrics.verified = {"BTC-USDT": Totals(9, 2, 1, 3, 4, 1, 1_790_000_000_500, 2), "X": Totals(1)}
+    metrics.verified = {
+        "BTC-USDT": VerificationTotals(9, 2, 1, 3, 4, 1, 1_790_000_000_500, 2),
+        "X": VerificationTotals(1),
+    }
     figures = [get("blofin_verify_candles_total", btc | {"result": one}) for one in RESULTS]
     assert figures == [9, 2, 1, 3, 4]
     assert get("blofin_verify_repaired_total", btc) == 1
@@ -286,13 +289,15 @@ def test_the_build_is_told(metrics):
 def test_a_failed_transaction_is_counted_and_the_store_is_down(metrics):
     """Until one of its kind succeeds: a locked database can be read, a full one takes a beat."""
     get = metrics.registry.get_sample_value
-    metrics.store_operation(Done("insert", 0.01, reading=False, problem=StoreUnavailable("gone")))
+    metrics.store_operation(
+        TransactionResult("insert", 0.01, reading=False, problem=StoreUnavailable("gone"))
+    )
     assert (get("blofin_store_up"), bool(metrics.store_trouble)) == (0, True)
     assert get("blofin_store_errors_total", {"operation": "insert"}) == 1
     for operation, reading in (("load", True), ("beat", False)):
-        metrics.store_operation(Done(operation, 0.01, reading, None))
+        metrics.store_operation(TransactionResult(operation, 0.01, reading, None))
         assert (get("blofin_store_up"), bool(metrics.store_trouble)) == (0, True)
-    metrics.store_operation(Done("insert", 0.01, reading=False, problem=None))
+    metrics.store_operation(TransactionResult("insert", 0.01, reading=False, problem=None))
     assert (get("blofin_store_up"), bool(metrics.store_trouble)) == (1, False)
     assert get("blofin_store_operation_duration_seconds_count", {"operation": "insert"}) == 2
 
@@ -315,10 +320,10 @@ def test_there_are_no_created_series_and_no_timestamps(metrics, watch):
 def test_500_symbols_parse(watch, end):
     """The strict parser takes them all."""
     metrics = Metrics(watch, "1", "sqlite")
-    held = Coverage.of(Bar.M1, range(end - 60 * MINUTE, end, MINUTE))
+    held = BarSet.of(Timeframe.M1, range(end - 60 * MINUTE, end, MINUTE))
     for number in range(500):
         symbol = f"S{number}-USDT"
-        watch.histories[symbol] = history = History(symbol, Bar.M1)
+        watch.histories[symbol] = history = SymbolCoverage(symbol, Timeframe.M1)
         history.held = held
         metrics.add_symbol(symbol)
     watch.loaded = True
@@ -342,7 +347,7 @@ def test_a_scrape_while_symbols_come_and_go_is_whole(metrics, watch):
     thread.start()
     for number in range(300):
         symbol = f"S{number}-USDT"
-        watch.histories[symbol] = History(symbol, Bar.M1)
+        watch.histories[symbol] = SymbolCoverage(symbol, Timeframe.M1)
         metrics.add_symbol(symbol)
         if number >= 5:
             gone = f"S{number - 5}-USDT"

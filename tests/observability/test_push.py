@@ -8,16 +8,16 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 
-from blofin_agent.backfill.gap_filler import Progress
+from blofin_agent.backfill.gap_filler import ProgressCallbacks
 from blofin_agent.config import Settings
-from blofin_agent.coverage.tracker import Watch
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.coverage.tracker import CoverageTracker
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.jobs.backfill import job
-from blofin_agent.jobs.backfill.report import Teller
+from blofin_agent.jobs.backfill.report import BackfillCallbacks
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.observability.push import OneShotFamilies, Targets, publish
-from blofin_agent.observability.pushgateway import Gateway
+from blofin_agent.observability.push import BackfillCollector, PublishTargets, publish
+from blofin_agent.observability.pushgateway import Pushgateway
 from blofin_agent.store.errors import StoreUnavailable
 from tests.gateway import figures, gateway
 
@@ -28,8 +28,8 @@ STORE_UP = ("blofin_store_up",)
 
 @pytest.fixture
 def metrics(end):
-    watch = Watch(Bar.M1, 1, 15_000, lambda: end + 15_000, loaded=True)
-    watch.histories["BTC-USDT"] = History("BTC-USDT", Bar.M1)
+    watch = CoverageTracker(Timeframe.M1, 1, 15_000, lambda: end + 15_000, loaded=True)
+    watch.histories["BTC-USDT"] = SymbolCoverage("BTC-USDT", Timeframe.M1)
     metrics = Metrics(watch, "1.2.3", "sqlite")
     metrics.add_symbol("BTC-USDT")
     return metrics
@@ -52,7 +52,7 @@ def names(registry):
 
 def test_a_one_shot_run_tells_our_families_less_those_of_a_feed(metrics):
     """Nothing of the process, and nothing that would look like a feed that is down."""
-    told = names(OneShotFamilies(metrics.registry))
+    told = names(BackfillCollector(metrics.registry))
     left_out = names(metrics.registry) - told
     assert {name for name in left_out if name.startswith("blofin_")} == {
         "blofin_feed_connected",
@@ -72,7 +72,7 @@ def test_a_one_shot_run_tells_our_families_less_those_of_a_feed(metrics):
 
 def test_what_it_tells_parses_strictly(metrics):
     """As OpenMetrics too."""
-    text = openmetrics(OneShotFamilies(metrics.registry)).decode()
+    text = openmetrics(BackfillCollector(metrics.registry)).decode()
     assert "blofin_coverage_ratio" in {family.name for family in strict(text)}
 
 
@@ -81,7 +81,7 @@ def test_promtool_finds_nothing_to_say(metrics, debian):
     """`promtool check metrics` exits 0 without a word."""
     done = subprocess.run(
         [debian("promtool"), "check", "metrics"],
-        input=generate_latest(OneShotFamilies(metrics.registry)),
+        input=generate_latest(BackfillCollector(metrics.registry)),
         capture_output=True,
         check=False,
     )
@@ -90,7 +90,7 @@ def test_promtool_finds_nothing_to_say(metrics, debian):
 
 async def test_a_failure_leaves_the_last_success_in_the_file(metrics, path):
     """Run after run, until there is a new one."""
-    targets = Targets(path)
+    targets = PublishTargets(path)
     assert await publish(metrics, targets, succeeded=False) == []
     assert figures(path.read_text())[LAST_SUCCESS] == 0
     for when, succeeded, shown in [
@@ -107,7 +107,7 @@ async def test_a_failure_leaves_the_last_success_in_the_file(metrics, path):
 async def test_a_failure_leaves_the_last_success_at_the_gateway(metrics, server):
     """A success replaces all there is; a failure replaces what it tells, and of that it tells
     nothing."""
-    targets = Targets(gateway=Gateway(server.url))
+    targets = PublishTargets(gateway=Pushgateway(server.url))
     metrics.last_success.set(1_790_000_000)
     assert await publish(metrics, targets, succeeded=True) == []
     metrics.last_success.set(0)
@@ -122,11 +122,15 @@ async def test_both_are_told_and_what_goes_wrong_with_one_does_not_touch_the_oth
     metrics, server, path
 ):
     """A line for each, which names it and what to do."""
-    assert await publish(metrics, Targets(path, Gateway(server.url)), succeeded=True) == []
+    assert (
+        await publish(metrics, PublishTargets(path, Pushgateway(server.url)), succeeded=True) == []
+    )
     assert path.read_text() == server.pushes[0].body
     server.status, server.answer = 400, b"no"
     nowhere = path.parent / "missing" / "blofin.prom"
-    assert await publish(metrics, Targets(nowhere, Gateway(server.url)), succeeded=True) == [
+    assert await publish(
+        metrics, PublishTargets(nowhere, Pushgateway(server.url)), succeeded=True
+    ) == [
         (
             f"the metrics cannot be written to {nowhere}: No such file or directory; name a file "
             "in a folder that exists and where this user may write"
@@ -141,7 +145,7 @@ async def test_both_are_told_and_what_goes_wrong_with_one_does_not_touch_the_oth
 
 async def test_nowhere_is_fine(metrics):
     """Most runs tell nobody."""
-    assert await publish(metrics, Targets(), succeeded=True) == []
+    assert await publish(metrics, PublishTargets(), succeeded=True) == []
 
 
 @pytest.mark.sqlite
@@ -152,10 +156,14 @@ async def test_a_store_that_is_away_is_told_and_is_no_success(store, database, l
     path.write_text(f"{LAST_SUCCESS[0]} 7\n")
     told = []
     locker.execute("BEGIN IMMEDIATE")
-    tell = Teller(lambda _needs: None, lambda _left: None, lambda _one: Progress(), told.append)
+    tell = BackfillCallbacks(
+        lambda _needs: None, lambda _left: None, lambda _one: ProgressCallbacks(), told.append
+    )
     async with httpx.AsyncClient() as client:
         with pytest.raises(StoreUnavailable):
-            await job.backfill(job.Order(settings, targets=Targets(path)), store, client, tell)
+            await job.backfill(
+                job.BackfillRequest(settings, targets=PublishTargets(path)), store, client, tell
+            )
     found = figures(path.read_text())
     assert (found[STORE_UP], found[LAST_SUCCESS]) == (0, 7)
     assert found[LAST_PASS] > 1e9

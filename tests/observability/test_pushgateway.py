@@ -7,7 +7,7 @@ import pytest
 import trio
 from prometheus_client import CollectorRegistry, Gauge
 
-from blofin_agent.observability.pushgateway import Gateway, PushError, parse, push
+from blofin_agent.observability.pushgateway import PushError, Pushgateway, parse, push
 from tests.gateway import figures, gateway
 
 
@@ -65,7 +65,7 @@ def test_a_wrong_url_is_refused_and_not_repeated(text):
 @pytest.mark.parametrize(("whole", "method"), [(True, "PUT"), (False, "POST")])
 async def test_a_push_names_job_and_host(server, families, whole, method):
     """So that several hosts do not overwrite each other; PUT replaces all, POST the same names."""
-    await push(Gateway(server.url + "/prefix"), families, whole=whole)
+    await push(Pushgateway(server.url + "/prefix"), families, whole=whole)
     (push_,) = server.pushes
     host = socket.gethostname()
     assert push_.method == method
@@ -97,7 +97,7 @@ async def test_a_refusal_is_told_with_what_the_gateway_says(server, families, st
     """Shortened to a line."""
     server.status, server.answer = status, answer
     with pytest.raises(PushError) as refused:
-        await push(Gateway(server.url), families, whole=True)
+        await push(Pushgateway(server.url), families, whole=True)
     assert text in str(refused.value)
     assert len(str(refused.value)) < 250
     assert "\n" not in str(refused.value)
@@ -109,14 +109,14 @@ async def test_a_gateway_that_is_not_there_is_told(families):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         with pytest.raises(PushError, match="Connection refused"):
-            await push(Gateway(f"http://127.0.0.1:{port}"), families, whole=True)
+            await push(Pushgateway(f"http://127.0.0.1:{port}"), families, whole=True)
 
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".invalid", "two words"])
 async def test_a_host_that_cannot_be_is_told(families, host):
     """It passes for a URL, but not for a name."""
     with pytest.raises(PushError, match=r".+"):
-        await push(Gateway(f"http://{host}"), families, whole=True)
+        await push(Pushgateway(f"http://{host}"), families, whole=True)
 
 
 async def test_a_gateway_that_never_answers_is_given_up(families):
@@ -126,7 +126,7 @@ async def test_a_gateway_that_never_answers_is_given_up(families):
         deaf.listen()
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         with pytest.raises(PushError, match=r"no answer within 0\.2 s"):
-            await push(Gateway(url), families, whole=True, within_s=0.2)
+            await push(Pushgateway(url), families, whole=True, within_s=0.2)
 
 
 async def test_a_peer_that_is_no_web_server_is_told(families, nursery):
@@ -140,4 +140,4 @@ async def test_a_peer_that_is_no_web_server_is_told(families, nursery):
     nursery.start_soon(trio.serve_listeners, greet, [listener])
     port = listener.socket.getsockname()[1]
     with pytest.raises(PushError, match=r"it does not speak HTTP \(SSH-2\.0"):
-        await push(Gateway(f"http://127.0.0.1:{port}"), families, whole=True)
+        await push(Pushgateway(f"http://127.0.0.1:{port}"), families, whole=True)

@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import DuplicateTimeseries
 
-from blofin_agent.observability.symbol_metrics import Family, build, labels
+from blofin_agent.observability.symbol_metrics import PerSymbolMetric, build, labels
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def lines(registry):
 
 def test_a_counter_is_there_at_0_and_rises(registry):
     """By 1 unless it is told otherwise; each label set for itself."""
-    pages = Family("counter", "pages", "Pages.", ("symbol", "source"), registry)
+    pages = PerSymbolMetric("counter", "pages", "Pages.", ("symbol", "source"), registry)
     pages.add("A", "rest")
     assert lines(registry) == ['pages_total{source="rest",symbol="A"} 0.0']
     pages.inc("A", "rest")
@@ -35,7 +35,7 @@ def test_a_counter_is_there_at_0_and_rises(registry):
 
 def test_what_counted_is_not_put_back_to_0_by_adding_it_again(registry):
     """A symbol may be made known twice."""
-    pages = Family("counter", "pages", "Pages.", ("symbol",), registry)
+    pages = PerSymbolMetric("counter", "pages", "Pages.", ("symbol",), registry)
     pages.add("A")
     pages.inc("A", by=7)
     pages.add("A")
@@ -44,7 +44,7 @@ def test_what_counted_is_not_put_back_to_0_by_adding_it_again(registry):
 
 def test_a_gauge_shows_what_it_was_set_to(registry):
     """True and False as 1 and 0, as Prometheus has them."""
-    stands = Family("gauge", "stands", "Whether it stands.", ("symbol",), registry)
+    stands = PerSymbolMetric("gauge", "stands", "Whether it stands.", ("symbol",), registry)
     for one in ("A", "B"):
         stands.add(one)
     stands.set("A", to=True)
@@ -55,7 +55,7 @@ def test_a_gauge_shows_what_it_was_set_to(registry):
 
 def test_what_is_removed_vanishes_and_begins_at_0_again(registry):
     """To remove what is not there does nothing, nor does what comes late of what was removed."""
-    pages = Family("counter", "pages", "Pages.", ("symbol",), registry)
+    pages = PerSymbolMetric("counter", "pages", "Pages.", ("symbol",), registry)
     pages.add("A")
     pages.inc("A")
     pages.remove("A")
@@ -69,9 +69,9 @@ def test_what_is_removed_vanishes_and_begins_at_0_again(registry):
 
 def test_no_two_families_have_one_name(registry):
     """As with prometheus_client's own instruments."""
-    Family("counter", "pages", "Pages.", ("symbol",), registry)
+    PerSymbolMetric("counter", "pages", "Pages.", ("symbol",), registry)
     with pytest.raises(DuplicateTimeseries):
-        Family("gauge", "pages", "Pages.", ("symbol",), registry)
+        PerSymbolMetric("gauge", "pages", "Pages.", ("symbol",), registry)
 
 
 def test_a_built_family_is_named_as_its_kind_wants_it():

@@ -9,26 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.domain import errors
-from blofin_agent.domain.candle import Bar, Candle, Reason
+from blofin_agent.domain.candle import Candle, RejectReason, Timeframe
 from blofin_agent.domain.candle_page import NO_SUCH_INSTRUMENT
 from blofin_agent.domain.errors import (
     OUTCOMES,
     Banned,
     ExchangeError,
-    Invalid,
+    InvalidResponse,
     RateLimited,
-    Refused,
-    ServerFault,
+    RequestRejected,
+    ServerError,
 )
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.protocol import rest
 from blofin_agent.protocol.instruments import parse_instruments
 from blofin_agent.protocol.rest import open_envelope, parse_page
 
-STEP = Bar.M1.ms
+STEP = Timeframe.M1.ms
 START = 1_767_225_600_000
-WANTED = Span(START, START + 100 * STEP)
+WANTED = TimeRange(START, START + 100 * STEP)
 CLOSED_BEFORE = START + 10_000 * STEP
 
 
@@ -48,19 +48,21 @@ def envelope(data: object, code: object = "0") -> bytes:
 
 
 def page(rows: object):
-    return parse_page(envelope(rows), Bar.M1, WANTED, CLOSED_BEFORE)
+    return parse_page(envelope(rows), Timeframe.M1, WANTED, CLOSED_BEFORE)
 
 
 BAD = {
-    Reason.SHAPE: st.sampled_from(
+    RejectReason.SHAPE: st.sampled_from(
         [[], None, 7, "row", {"ts": "1"}, ["soon"], row(3)[:7], row(3, price="two"), [None] * 9]
     ),
-    Reason.OFF_GRID: st.integers(0, 90).map(lambda i: [str(START + i * STEP + 1), *row(i)[1:]]),
-    Reason.IMPOSSIBLE: st.tuples(st.integers(0, 90), st.sampled_from(["nan", "0", "-2", "9"])).map(
-        lambda drawn: row(*drawn)
+    RejectReason.OFF_GRID: st.integers(0, 90).map(
+        lambda i: [str(START + i * STEP + 1), *row(i)[1:]]
     ),
-    Reason.OUTSIDE: st.integers(100, 200).map(row),
-    Reason.OPEN: st.tuples(st.integers(0, 200), st.sampled_from(["0", 0])).map(
+    RejectReason.IMPOSSIBLE: st.tuples(
+        st.integers(0, 90), st.sampled_from(["nan", "0", "-2", "9"])
+    ).map(lambda drawn: row(*drawn)),
+    RejectReason.OUTSIDE: st.integers(100, 200).map(row),
+    RejectReason.OPEN: st.tuples(st.integers(0, 200), st.sampled_from(["0", 0])).map(
         lambda drawn: row(drawn[0], confirm=drawn[1])
     ),
 }
@@ -90,8 +92,8 @@ FLAWS = ("nan", "inf", "-1", "0", "1", "1e308", str(START), str(START + 1), "", 
 def told(body, closed_before):
     """Return what is said of a page, the order of its bad rows aside, or the error."""
     try:
-        answer = parse_page(body, Bar.M1, WANTED, closed_before)
-    except Invalid as error:
+        answer = parse_page(body, Timeframe.M1, WANTED, closed_before)
+    except InvalidResponse as error:
         return str(error)
     return answer._replace(bad=sorted(answer.bad, key=repr))
 
@@ -101,7 +103,7 @@ def test_a_whole_page_is_judged_the_quick_way(monkeypatch):
     monkeypatch.setattr(rest, "judge_row", None)
     rows = [row(index) for index in range(1_440, -1, -1) if index != 700]
     end = START + 2_000 * STEP
-    answer = parse_page(envelope(rows), Bar.M1, Span(START + STEP, end), CLOSED_BEFORE)
+    answer = parse_page(envelope(rows), Timeframe.M1, TimeRange(START + STEP, end), CLOSED_BEFORE)
     assert answer.candles == [candle(index) for index in range(1, 1_441) if index != 700]
     assert answer.clean
     assert answer.rows == len(answer.times) == 1_440
@@ -115,13 +117,13 @@ def test_a_whole_page_is_judged_the_quick_way(monkeypatch):
 def test_bad_rows_never_cost_the_good_ones(good, bad, data):
     """In any order, with any others between: all good rows are kept, each other has its reason."""
     repeated = data.draw(st.lists(st.sampled_from(sorted(good)), max_size=3))
-    reasons = [why for why, _ in bad] + [Reason.REPEATED] * len(repeated)
+    reasons = [why for why, _ in bad] + [RejectReason.REPEATED] * len(repeated)
     sent = [row(i) for i in [*good, *repeated]] + [wrong for _, wrong in bad]
     answer = page(data.draw(st.permutations(sent)))
     assert answer.candles == [candle(i) for i in sorted(good)]
     assert sorted(wrong.reason for wrong in answer.bad) == sorted(reasons)
     assert answer.rows == len(sent)
-    assert answer.clean == (set(reasons) <= {Reason.OPEN})
+    assert answer.clean == (set(reasons) <= {RejectReason.OPEN})
 
 
 @given(st.lists(st.integers(-50, 150), max_size=30, unique=True), st.data())
@@ -132,7 +134,7 @@ def test_times_are_those_older_than_the_cursor(indices, data):
     older = [i for i in indices if i < 100]
     rows = [row(i, confirm=kind(full)) for i, full in zip(indices, shut, strict=True)]
     if indices and not older:
-        with pytest.raises(Invalid, match=f"none of the {len(rows)} rows"):
+        with pytest.raises(InvalidResponse, match=f"none of the {len(rows)} rows"):
             page(rows)
         return
     answer = page(rows)
@@ -144,7 +146,7 @@ def test_times_are_those_older_than_the_cursor(indices, data):
 @pytest.mark.parametrize("rows", [[[]], [row(100)], [["x"]] * 3, [[str(START + 1), *row(0)[1:]]]])
 def test_a_page_of_nothing_asked_for_is_invalid(rows):
     """Rows none of which is a candle older than the cursor are no answer; no rows at all are."""
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidResponse):
         page(rows)
     assert page([]) == ([], [], [], True, 0)
 
@@ -154,24 +156,24 @@ def test_confirm_may_be_absent(indices):
     """Eight columns will do: then the clock says whether the candle is complete."""
     rows = [row(i)[:8] for i in sorted(indices, reverse=True)]
     closed = START + 50 * STEP
-    answer = parse_page(envelope(rows), Bar.M1, WANTED, closed)
+    answer = parse_page(envelope(rows), Timeframe.M1, WANTED, closed)
     assert answer.candles == [candle(i) for i in sorted(indices) if i < 50]
-    assert {wrong.reason for wrong in answer.bad} <= {Reason.OPEN}
+    assert {wrong.reason for wrong in answer.bad} <= {RejectReason.OPEN}
     assert answer.clean
 
 
 @pytest.mark.parametrize(
     ("code", "error", "says"),
     [
-        ("500", ServerFault, "said"),
+        ("500", ServerError, "said"),
         (429, RateLimited, "said"),
         ("403", Banned, "said"),
-        ("152014", Refused, "said .152014."),
-        ("", Refused, "said"),
-        ("00", Refused, "said"),
-        (None, Invalid, "no code"),
-        (0.5, Invalid, "format"),
-        ([], Invalid, "format"),
+        ("152014", RequestRejected, "said .152014."),
+        ("", RequestRejected, "said"),
+        ("00", RequestRejected, "said"),
+        (None, InvalidResponse, "no code"),
+        (0.5, InvalidResponse, "format"),
+        ([], InvalidResponse, "format"),
     ],
 )
 def test_a_code_becomes_the_error_of_its_meaning(code, error, says):
@@ -185,7 +187,7 @@ def test_code_0_opens_the_envelope():
     """As text or as a number it is success, and the data come as they were sent."""
     assert open_envelope(b'{"code":"0","data":[ 1.50 ]}') == b"[ 1.50 ]"
     assert open_envelope(b'{"code":0,"msg":null}') == b"null"
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRejected) as caught:
         open_envelope(b'{"code":"152014","msg":null}')
     assert caught.value.code == NO_SUCH_INSTRUMENT
     assert "no reason given" in str(caught.value)
@@ -209,7 +211,11 @@ def test_instruments_are_read_one_by_one():
         Instrument("A-USDT", None, "live"),
         *(Instrument(f"B{n}-USDT", None, "live") for n in range(len(NO_TIMES))),
     ]
-    assert [row.reason for row in bad] == [Reason.SHAPE, Reason.SHAPE, Reason.REPEATED]
+    assert [row.reason for row in bad] == [
+        RejectReason.SHAPE,
+        RejectReason.SHAPE,
+        RejectReason.REPEATED,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +251,7 @@ def test_what_can_be_no_symbol_is_no_instrument(name):
     """It would become a file's name, a label, a part of a page and a word on a terminal."""
     found, (bad,) = parse_instruments(envelope([{"instId": name}, {"instId": "BTC-USDT"}]))
     assert [one.symbol for one in found] == ["BTC-USDT"]
-    assert bad.reason is Reason.SHAPE
+    assert bad.reason is RejectReason.SHAPE
     assert bad.text.isprintable()
     assert len(bad.text) < 2_000
 
@@ -264,7 +270,7 @@ def read_in_every_way(body: bytes) -> None:
     for read in (
         open_envelope,
         parse_instruments,
-        lambda text: parse_page(text, Bar.M1, WANTED, CLOSED_BEFORE),
+        lambda text: parse_page(text, Timeframe.M1, WANTED, CLOSED_BEFORE),
     ):
         with contextlib.suppress(ExchangeError):
             read(body)
@@ -378,7 +384,10 @@ def test_of_two_rows_of_a_minute_that_differ_neither_is_believed():
     ):
         answer = page(sent)
         assert answer.candles == [candle(0)]
-        assert {wrong.reason for wrong in answer.bad} <= {Reason.CONFLICTING, Reason.REPEATED}
+        assert {wrong.reason for wrong in answer.bad} <= {
+            RejectReason.CONFLICTING,
+            RejectReason.REPEATED,
+        }
         assert not answer.clean
 
 
@@ -387,8 +396,8 @@ def test_half_a_surrogate_pair_costs_its_own_row_alone():
     spoilt = [*row(3)[:8], "\ud83d"]
     answer = page([row(5), spoilt])
     assert answer.candles == [candle(5)]
-    assert [bad.reason for bad in answer.bad] == [Reason.OPEN]
-    with pytest.raises(Invalid):
+    assert [bad.reason for bad in answer.bad] == [RejectReason.OPEN]
+    with pytest.raises(InvalidResponse):
         open_envelope(b'{"code":"\\ud800"')
 
 
@@ -397,12 +406,12 @@ def test_a_row_before_1970_is_nowhere():
     early = [str(-(1 << 63) // STEP * STEP), *row(0)[1:]]
     answer = page([row(5), early])
     assert (answer.candles, answer.times, answer.clean) == ([candle(5)], [START + 5 * STEP], False)
-    assert [bad.reason for bad in answer.bad] == [Reason.OUTSIDE]
+    assert [bad.reason for bad in answer.bad] == [RejectReason.OUTSIDE]
 
 
 def test_what_blofin_says_is_shown_in_one_short_line():
     """A code and a message may be anything."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRejected) as caught:
         open_envelope(json.dumps({"code": "1\n" * 99, "msg": "\x1b[31m" * 999}).encode())
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 1_000

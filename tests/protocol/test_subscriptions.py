@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.protocol.subscriptions import ACK_WITHIN_S, SILENT_S, Due, Subscriptions
+from blofin_agent.protocol.subscriptions import ACK_WITHIN_S, SILENT_S, DueMessages, Subscriptions
 
 NAMES = ["A-USDT", "B-USDT", "C-USDT"]
 
@@ -11,7 +11,7 @@ NAMES = ["A-USDT", "B-USDT", "C-USDT"]
 def opened(names=NAMES, now: float = 0.0) -> Subscriptions:
     subscriptions = Subscriptions(names)
     subscriptions.opened(now)
-    assert subscriptions.due(now) == Due(subscribe=list(names))
+    assert subscriptions.due(now) == DueMessages(subscribe=list(names))
     return subscriptions
 
 
@@ -25,7 +25,7 @@ def standing(names=NAMES) -> Subscriptions:
 def test_all_are_subscribed_once_and_together():
     """A new connection begins with one subscription of all; then there is nothing to do."""
     subscriptions = opened()
-    assert subscriptions.due(0) == Due()
+    assert subscriptions.due(0) == DueMessages()
     assert subscriptions.waiting() == subscriptions.symbols == NAMES
     subscriptions.acked("A-USDT", 1)
     assert subscriptions.standing("A-USDT")
@@ -33,7 +33,7 @@ def test_all_are_subscribed_once_and_together():
     subscriptions.closed()
     assert not subscriptions.standing("A-USDT")
     subscriptions.opened(5)
-    assert subscriptions.due(5) == Due(subscribe=NAMES)
+    assert subscriptions.due(5) == DueMessages(subscribe=NAMES)
 
 
 def test_a_push_stands_for_an_acknowledgement_that_was_lost():
@@ -63,8 +63,8 @@ def test_those_to_be_sent_alone_are_due_at_once(named, now, later):
     subscriptions.acked("S-USDT", now)
     subscriptions.refused(["R-USDT"], now)
     subscriptions.send_alone([*sorted(named), "S-USDT", "R-USDT"])
-    assert subscriptions.due(now + later) == Due(alone=[n for n in NAMES if n in named])
-    assert subscriptions.due(now + later) == Due()
+    assert subscriptions.due(now + later) == DueMessages(alone=[n for n in NAMES if n in named])
+    assert subscriptions.due(now + later) == DueMessages()
     assert subscriptions.waiting() == NAMES
     assert subscriptions.standing("S-USDT")
 
@@ -107,7 +107,7 @@ def test_a_stale_one_is_renewed_and_then_costs_the_connection():
         subscriptions.pushed("A-USDT", now)
         subscriptions.pushed("B-USDT", now)
         due = subscriptions.due(now)
-        if due != Due():
+        if due != DueMessages():
             told.append((now, due.renew, "C-USDT" in due.lost))
     assert told == [(60, ["C-USDT"], False), (120, [], True)]
 
@@ -204,10 +204,12 @@ def test_where_silence_means_nothing_only_answers_count():
     """No symbol is renewed and no connection lost for it; what is not acknowledged is chased."""
     subscriptions = Subscriptions(["A-USDT", "B-USDT"], may_be_quiet=True)
     subscriptions.opened(0)
-    assert subscriptions.due(0) == Due(subscribe=["A-USDT", "B-USDT"])
+    assert subscriptions.due(0) == DueMessages(subscribe=["A-USDT", "B-USDT"])
     subscriptions.acked("A-USDT", 0)
-    told = {now: due for now in range(1, 100_000) if (due := subscriptions.due(now)) != Due()}
-    assert all(due == Due(alone=["B-USDT"]) for due in told.values())
+    told = {
+        now: due for now in range(1, 100_000) if (due := subscriptions.due(now)) != DueMessages()
+    }
+    assert all(due == DueMessages(alone=["B-USDT"]) for due in told.values())
     assert list(told)[:3] == [10, 20, 330]
 
 
@@ -232,11 +234,11 @@ def test_who_comes_is_subscribed_and_who_goes_is_unsubscribed():
         subscriptions.drop(name)
     subscriptions.add(["B-USDT"])
     due = subscriptions.due(5)
-    assert due == Due(subscribe=["D-USDT", "E-USDT", "B-USDT"], leave=["A-USDT", "F-USDT"])
-    assert subscriptions.due(6) == Due()
+    assert due == DueMessages(subscribe=["D-USDT", "E-USDT", "B-USDT"], leave=["A-USDT", "F-USDT"])
+    assert subscriptions.due(6) == DueMessages()
     assert subscriptions.due(5 + ACK_WITHIN_S).alone == ["D-USDT", "E-USDT", "B-USDT"]
     subscriptions.opened(50)
-    assert subscriptions.due(50) == Due(subscribe=["C-USDT", "D-USDT", "E-USDT", "B-USDT"])
+    assert subscriptions.due(50) == DueMessages(subscribe=["C-USDT", "D-USDT", "E-USDT", "B-USDT"])
 
 
 def test_a_connection_without_a_symbol_is_given_up():

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.candle import MINUTE, BadRow, Reason
-from blofin_agent.domain.trade import AHEAD_MS, FIRST_MS, Tick
+from blofin_agent.domain.candle import MINUTE, RejectedRow, RejectReason
+from blofin_agent.domain.trade import AHEAD_MS, FIRST_MS, Trade
 from blofin_agent.protocol.trades import judge_trades
 from blofin_agent.protocol.websocket import Push, decode_frame
 
@@ -21,17 +21,17 @@ TRADE = {
     "side": "buy",
     "ts": str(NOW),
 }
-TICK = Tick("0815", NOW, 67_000.5, 0.1, "buy")
+TICK = Trade("0815", NOW, 67_000.5, 0.1, "buy")
 
 
-def judge(*trades: object) -> list[Tick | BadRow]:
+def judge(*trades: object) -> list[Trade | RejectedRow]:
     push = decode_frame(json.dumps({"arg": ARG, "data": list(trades)}))
     assert isinstance(push, Push)
     return judge_trades(push, NOW)
 
 
 def reasons(*trades: object) -> list[object]:
-    return [one.reason if isinstance(one, BadRow) else one for one in judge(*trades)]
+    return [one.reason if isinstance(one, RejectedRow) else one for one in judge(*trades)]
 
 
 def test_a_trade_of_the_documentation_is_a_tick():
@@ -50,34 +50,34 @@ def test_a_trades_id_stays_as_it_was_written():
 
 
 BAD = [
-    (Reason.SHAPE, None),
-    (Reason.SHAPE, []),
-    (Reason.SHAPE, {}),
-    (Reason.SHAPE, "x" * 500),
-    (Reason.SHAPE, ["1", "2", "3", "1", "2", "10", "0.5", "20", "1"]),
-    (Reason.SHAPE, TRADE | {"side": "BUY"}),
-    (Reason.SHAPE, TRADE | {"side": ""}),
-    (Reason.SHAPE, TRADE | {"tradeId": ""}),
-    (Reason.SHAPE, TRADE | {"tradeId": "1" * 65}),
-    (Reason.SHAPE, TRADE | {"tradeId": "1\x00"}),
-    (Reason.SHAPE, TRADE | {"tradeId": "1\n"}),
-    (Reason.SHAPE, TRADE | {"tradeId": None}),
-    (Reason.SHAPE, TRADE | {"instId": "ETH-USDT"}),
-    (Reason.SHAPE, TRADE | {"price": "cheap"}),
-    (Reason.SHAPE, TRADE | {"price": "1e999"}),
-    (Reason.SHAPE, TRADE | {"ts": "yesterday"}),
-    (Reason.SHAPE, {name: value for name, value in TRADE.items() if name != "size"}),
-    (Reason.IMPOSSIBLE, TRADE | {"price": "0"}),
-    (Reason.IMPOSSIBLE, TRADE | {"price": "-1"}),
-    (Reason.IMPOSSIBLE, TRADE | {"price": "nan"}),
-    (Reason.IMPOSSIBLE, TRADE | {"price": "inf"}),
-    (Reason.IMPOSSIBLE, TRADE | {"size": "0"}),
-    (Reason.IMPOSSIBLE, TRADE | {"size": "nan"}),
-    (Reason.IMPOSSIBLE, TRADE | {"size": "inf"}),
-    (Reason.OUTSIDE, TRADE | {"ts": str(NOW + AHEAD_MS + 1)}),
-    (Reason.OUTSIDE, TRADE | {"ts": str(FIRST_MS - 1)}),
-    (Reason.OUTSIDE, TRADE | {"ts": "1767225600"}),
-    (Reason.OUTSIDE, TRADE | {"ts": "-1"}),
+    (RejectReason.SHAPE, None),
+    (RejectReason.SHAPE, []),
+    (RejectReason.SHAPE, {}),
+    (RejectReason.SHAPE, "x" * 500),
+    (RejectReason.SHAPE, ["1", "2", "3", "1", "2", "10", "0.5", "20", "1"]),
+    (RejectReason.SHAPE, TRADE | {"side": "BUY"}),
+    (RejectReason.SHAPE, TRADE | {"side": ""}),
+    (RejectReason.SHAPE, TRADE | {"tradeId": ""}),
+    (RejectReason.SHAPE, TRADE | {"tradeId": "1" * 65}),
+    (RejectReason.SHAPE, TRADE | {"tradeId": "1\x00"}),
+    (RejectReason.SHAPE, TRADE | {"tradeId": "1\n"}),
+    (RejectReason.SHAPE, TRADE | {"tradeId": None}),
+    (RejectReason.SHAPE, TRADE | {"instId": "ETH-USDT"}),
+    (RejectReason.SHAPE, TRADE | {"price": "cheap"}),
+    (RejectReason.SHAPE, TRADE | {"price": "1e999"}),
+    (RejectReason.SHAPE, TRADE | {"ts": "yesterday"}),
+    (RejectReason.SHAPE, {name: value for name, value in TRADE.items() if name != "size"}),
+    (RejectReason.IMPOSSIBLE, TRADE | {"price": "0"}),
+    (RejectReason.IMPOSSIBLE, TRADE | {"price": "-1"}),
+    (RejectReason.IMPOSSIBLE, TRADE | {"price": "nan"}),
+    (RejectReason.IMPOSSIBLE, TRADE | {"price": "inf"}),
+    (RejectReason.IMPOSSIBLE, TRADE | {"size": "0"}),
+    (RejectReason.IMPOSSIBLE, TRADE | {"size": "nan"}),
+    (RejectReason.IMPOSSIBLE, TRADE | {"size": "inf"}),
+    (RejectReason.OUTSIDE, TRADE | {"ts": str(NOW + AHEAD_MS + 1)}),
+    (RejectReason.OUTSIDE, TRADE | {"ts": str(FIRST_MS - 1)}),
+    (RejectReason.OUTSIDE, TRADE | {"ts": "1767225600"}),
+    (RejectReason.OUTSIDE, TRADE | {"ts": "-1"}),
 ]
 
 
@@ -85,7 +85,7 @@ BAD = [
 def test_each_reason_is_told_with_the_text(reason, trade):
     """Shortened for one line of the log."""
     (bad,) = judge(trade)
-    assert isinstance(bad, BadRow)
+    assert isinstance(bad, RejectedRow)
     assert bad.reason is reason
     assert 0 < len(bad.text) <= 203
 
@@ -125,7 +125,7 @@ def test_nothing_raises_and_a_tick_is_always_fit_to_be_stored(trades, ascii_only
     """Whatever comes, it is a reason or a tick within its bounds."""
     push = decode_frame(json.dumps({"arg": ARG, "data": trades}, ensure_ascii=ascii_only))
     for one in judge_trades(push, NOW) if isinstance(push, Push) else ():
-        if isinstance(one, BadRow):
+        if isinstance(one, RejectedRow):
             assert len(one.text) <= 4 * 200 + 3  # what is not printed is written longer
             continue
         assert 0 < len(one.trade_id) <= 64
@@ -141,4 +141,4 @@ def test_nothing_raises_and_a_tick_is_always_fit_to_be_stored(trades, ascii_only
 def test_no_bytes_raise(raw):
     """Not even those that are no JSON, or no UTF-8."""
     (one,) = judge_trades(Push("BTC-USDT", "trades", [raw]), NOW)
-    assert isinstance(one, BadRow)
+    assert isinstance(one, RejectedRow)

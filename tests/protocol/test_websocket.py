@@ -7,24 +7,24 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason
+from blofin_agent.domain.candle import Candle, RejectedRow, RejectReason, Timeframe
 from blofin_agent.protocol.candle_row import WireRow
 from blofin_agent.protocol.websocket import (
     MAX_SUBSCRIBE_BYTES,
-    Acked,
     Frame,
-    Garbled,
-    Left,
-    Ponged,
+    MalformedMessage,
+    Pong,
     Push,
-    Rejected,
+    Subscribed,
+    SubscriptionError,
+    Unsubscribed,
     channel,
     decode_frame,
     judge_push,
     subscribe_messages,
 )
 
-STEP = Bar.M1.ms
+STEP = Timeframe.M1.ms
 START = 1_767_225_600_000
 ARG = {"channel": "candle1m", "instId": "BTC-USDT"}
 ROW = [str(START), "2", "3", "1", "2", "10", "0.5", "20", "1"]
@@ -42,22 +42,22 @@ def decode(document: object) -> Frame:
     return decode_frame(json.dumps(document))
 
 
-def judge(document: object) -> list[Candle | BadRow]:
+def judge(document: object) -> list[Candle | RejectedRow]:
     push = decode(document)
     assert isinstance(push, Push)
-    return judge_push(push, Bar.M1, START + STEP)
+    return judge_push(push, Timeframe.M1, START + STEP)
 
 
 def test_each_frame_of_the_documentation_is_told():
     """Push, acknowledgement of both kinds, refusal and pong, as text or as bytes."""
     push = decode({"arg": ARG, "data": [ROW]})
     assert push == Push("BTC-USDT", "candle1m", [WireRow(*CANDLE, "1")])
-    assert decode({"event": "subscribe", "arg": ARG}) == Acked("BTC-USDT", "candle1m")
-    assert decode({"event": "unsubscribe", "arg": ARG}) == Left("BTC-USDT")
+    assert decode({"event": "subscribe", "arg": ARG}) == Subscribed("BTC-USDT", "candle1m")
+    assert decode({"event": "unsubscribe", "arg": ARG}) == Unsubscribed("BTC-USDT")
     refused = {"event": "error", "code": "60012", "msg": "Invalid request: x"}
-    assert decode(refused) == Rejected("60012", "Invalid request: x")
-    assert decode({"event": "error", "code": 1}) == Rejected("1", "")
-    assert decode_frame("pong") == decode_frame(b"pong") == Ponged()
+    assert decode(refused) == SubscriptionError("60012", "Invalid request: x")
+    assert decode({"event": "error", "code": 1}) == SubscriptionError("1", "")
+    assert decode_frame("pong") == decode_frame(b"pong") == Pong()
     assert decode_frame(json.dumps({"arg": ARG, "data": [ROW]}).encode()) == push
 
 
@@ -80,7 +80,7 @@ def test_each_frame_of_the_documentation_is_told():
 )
 def test_what_is_not_in_the_grammar_is_garbled(document):
     """A frame that says nothing known is shown with its text."""
-    assert decode(document) == Garbled(json.dumps(document))
+    assert decode(document) == MalformedMessage(json.dumps(document))
 
 
 @given(
@@ -92,7 +92,9 @@ def test_a_frame_with_an_event_is_no_push(event, data):
     frame = {"event": event, "arg": ARG}
     told = decode(frame | {"data": data})
     assert not isinstance(told, Push)
-    assert told == decode(frame) or (isinstance(told, Garbled) and event not in KNOWN_EVENTS)
+    assert told == decode(frame) or (
+        isinstance(told, MalformedMessage) and event not in KNOWN_EVENTS
+    )
     assert isinstance(decode({"event": None, "arg": ARG, "data": data}), Push)
 
 
@@ -104,12 +106,12 @@ rows = st.one_of(
     st.just((None, [*ROW[:8], "0"])),
     st.just((None, [*ROW[:8], 0])),
     st.just((None, ROW[:8])),
-    st.just((Reason.SHAPE, ROW[:7])),
-    st.just((Reason.SHAPE, None)),
-    st.just((Reason.SHAPE, "x" * 500)),
-    st.just((Reason.IMPOSSIBLE, [*ROW[:2], "1", *ROW[3:]])),
-    st.just((Reason.OFF_GRID, [str(START + 1), *ROW[1:]])),
-    st.just((Reason.OUTSIDE, [str(START + STEP), *ROW[1:]])),
+    st.just((RejectReason.SHAPE, ROW[:7])),
+    st.just((RejectReason.SHAPE, None)),
+    st.just((RejectReason.SHAPE, "x" * 500)),
+    st.just((RejectReason.IMPOSSIBLE, [*ROW[:2], "1", *ROW[3:]])),
+    st.just((RejectReason.OFF_GRID, [str(START + 1), *ROW[1:]])),
+    st.just((RejectReason.OUTSIDE, [str(START + STEP), *ROW[1:]])),
 )
 
 
@@ -117,19 +119,19 @@ rows = st.one_of(
 def test_bad_rows_never_cost_the_good_ones_of_a_push(drawn):
     """Complete rows become candles, others their reason, those of the open candle nothing."""
     judged = judge({"arg": ARG, "data": [wire for _, wire in drawn]})
-    assert [one.reason if isinstance(one, BadRow) else one for one in judged] == [
+    assert [one.reason if isinstance(one, RejectedRow) else one for one in judged] == [
         expected for expected, _ in drawn if expected is not None
     ]
-    assert all(len(one.text) <= 203 for one in judged if isinstance(one, BadRow))
+    assert all(len(one.text) <= 203 for one in judged if isinstance(one, RejectedRow))
 
 
 def read(frame: str | bytes) -> None:
     told = decode_frame(frame)
     assert isinstance(told, Frame)
     if isinstance(told, Push):
-        for one in judge_push(told, Bar.M1, START + STEP):
-            assert isinstance(one, Candle | BadRow)
-    if isinstance(told, Rejected):
+        for one in judge_push(told, Timeframe.M1, START + STEP):
+            assert isinstance(one, Candle | RejectedRow)
+    if isinstance(told, SubscriptionError):
         assert told.names([]) == []
 
 
@@ -186,7 +188,9 @@ def test_hostile_frames_do_not_raise(frame):
     read(frame)
 
 
-@given(symbols, st.integers(1, 200), st.sampled_from(Bar), st.sampled_from(["subscribe", "un"]))
+@given(
+    symbols, st.integers(1, 200), st.sampled_from(Timeframe), st.sampled_from(["subscribe", "un"])
+)
 def test_subscriptions_tile_the_symbols(wanted, per_message, bar, op):
     """In order, each once; no message has more symbols or bytes of arguments than may be."""
     messages = subscribe_messages(wanted, channel(bar), per_message=per_message, op=op)
@@ -223,7 +227,7 @@ def test_a_refusal_names_every_symbol_it_repeats(wanted, per_message):
     """The text repeats our message, however long it is; others of ours are not named by it."""
     for message in subscribe_messages(wanted, "candle1m", per_message=per_message):
         told = decode({"event": "error", "code": "60012", "msg": f"Invalid request: {message}"})
-        assert isinstance(told, Rejected)
+        assert isinstance(told, SubscriptionError)
         assert told.names(wanted) == [arg["instId"] for arg in json.loads(message)["args"]]
 
 
@@ -243,4 +247,4 @@ def test_a_refusal_names_every_symbol_it_repeats(wanted, per_message):
 def test_a_refusal_names_whole_symbols_only(text, named):
     """A symbol inside a longer one is not named."""
     ours = ["BTC-USDT", "1000BTC-USDT", "龙-USDT", "ETH-USDT", "USDT"]
-    assert Rejected("60012", text).names(ours) == named
+    assert SubscriptionError("60012", text).names(ours) == named

@@ -12,15 +12,15 @@ from trio.testing import wait_all_tasks_blocked
 
 from blofin_agent.domain.errors import (
     Banned,
-    Invalid,
+    InvalidResponse,
     RateLimited,
-    Refused,
-    ServerFault,
-    TimedOut,
+    RequestRejected,
+    RequestTimedOut,
+    ServerError,
     Unreachable,
 )
 from blofin_agent.domain.rate_limit import CARE, LIMITS, SLACK
-from blofin_agent.ratelimit.limiter import UNDER_WAY, Throttle, _Ahead
+from blofin_agent.ratelimit.limiter import UNDER_WAY, RateLimiter, _Ahead
 from blofin_agent.store.database import open_store
 
 
@@ -222,7 +222,7 @@ async def test_two_throttles_on_one_store_share_one_budget(house, exchange, line
     place = house()
     other_store = open_store(f"sqlite:///{place.store.where}")
     place.wall.limiters.append(other_store.limiter)
-    other = Throttle(
+    other = RateLimiter(
         exchange, other_store, place.metrics, place.wall, place.spacing_ms, place.trouble
     )
     question = asking(place)
@@ -305,7 +305,7 @@ async def test_a_suspension_survives_reopening_the_store(house, tmp_path, wall):
     again = open_store(f"sqlite:///{copy}")
     wall.limiters.append(again.limiter)
     try:
-        throttle = Throttle(place.exchange, again, place.metrics, wall, 0, place.trouble)
+        throttle = RateLimiter(place.exchange, again, place.metrics, wall, 0, place.trouble)
         await throttle.allowance.refresh()
         assert throttle.allowance.suspended_until() == place.allowance.suspended_until()
         assert throttle.allowance.used() == {"60s": 1, "300s": 1}
@@ -316,7 +316,7 @@ async def test_a_suspension_survives_reopening_the_store(house, tmp_path, wall):
         again.close()
 
 
-@pytest.mark.parametrize("error", [Refused("152002", "no"), Invalid("garbage")])
+@pytest.mark.parametrize("error", [RequestRejected("152002", "no"), InvalidResponse("garbage")])
 async def test_a_no_is_an_answer_too(house, error, lines):
     """What BloFin answers, be it nonsense, shows that it is reached, and ends a suspension."""
     place = house()
@@ -330,7 +330,7 @@ async def test_a_no_is_an_answer_too(house, error, lines):
 
 
 @pytest.mark.parametrize(
-    "error", [Unreachable("no route"), TimedOut("no answer"), ServerFault("HTTP 502")]
+    "error", [Unreachable("no route"), RequestTimedOut("no answer"), ServerError("HTTP 502")]
 )
 async def test_an_outage_is_told_once_and_its_end_once(house, error, lines):
     """Three failures are one line, and the first answer another."""
@@ -624,7 +624,7 @@ async def test_the_share_survives_a_restart_and_holds_for_every_process(house):
     place = house()
     with pytest.raises(RateLimited):
         await place.throttle.ask("candles", asking(place, RateLimited("too many", 5.0)))
-    other = Throttle(place.exchange, place.store, place.metrics, place.wall, 0, place.trouble)
+    other = RateLimiter(place.exchange, place.store, place.metrics, place.wall, 0, place.trouble)
     question = asking(place)
     with structlog.testing.capture_logs() as entries:
         for _ in range(240):
@@ -724,7 +724,7 @@ async def test_a_process_that_starts_after_a_step_is_told_what_the_others_know(h
         await place.throttle.ask("candles", question)
     place.wall.ahead_ms += step
     await place.reconciler.once()
-    other = Throttle(place.exchange, place.store, place.metrics, place.wall, 0, place.trouble)
+    other = RateLimiter(place.exchange, place.store, place.metrics, place.wall, 0, place.trouble)
     await other.ask("candles", question)
     assert 60_000 <= asked[-1] - asked[0] <= 61_000 + 5_000
 

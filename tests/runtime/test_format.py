@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from blofin_agent.coverage.gap_reasons import span_text, spans_text
 from blofin_agent.domain.candle import MINUTE
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.runtime.format import clock_text, duration_text, minute_text, percent, plural
 
 T = 1_790_000_000_000 // MINUTE * MINUTE
@@ -16,7 +16,7 @@ def test_times_are_told_in_utc():
     """To the second with the zone, or to the minute."""
     assert clock_text(T + 7_999) == "2026-09-21 14:13:07 UTC"
     assert minute_text(T) == "2026-09-21 14:13"
-    assert span_text(Span(T, T + 6 * MINUTE)) == "2026-09-21 14:13 to 2026-09-21 14:19"
+    assert span_text(TimeRange(T, T + 6 * MINUTE)) == "2026-09-21 14:13 to 2026-09-21 14:19"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_noun_has_its_number():
 
 def test_many_stretches_are_shortened():
     """The first three, and how many more."""
-    spans = [Span(T + n * 10 * MINUTE, T + (n * 10 + 1) * MINUTE) for n in range(5)]
+    spans = [TimeRange(T + n * 10 * MINUTE, T + (n * 10 + 1) * MINUTE) for n in range(5)]
     assert spans_text(spans[:1]) == span_text(spans[0])
     assert spans_text(spans[:3]) == "; ".join(span_text(span) for span in spans[:3])
     assert spans_text(spans).endswith("; and 2 more")

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from blofin_agent.runtime.gc_tuning import EVERY, loading, settle
+from blofin_agent.runtime.gc_tuning import EVERY, freeze_garbage_collector, no_gc
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def _thaw():
 def test_what_is_loaded_is_never_collected():
     """Nor is anything collected meanwhile."""
     before = gc.get_freeze_count()
-    with loading():
+    with no_gc():
         assert not gc.isenabled()
         loaded = [[number] for number in range(1_000)]
     assert gc.isenabled()
@@ -28,7 +28,7 @@ def test_what_is_loaded_is_never_collected():
 
 def test_after_a_failure_garbage_is_collected_again():
     """An import that fails is told, and what comes then is as ever."""
-    with pytest.raises(ImportError), loading():
+    with pytest.raises(ImportError), no_gc():
         raise ImportError
     assert gc.isenabled()
 
@@ -41,6 +41,6 @@ def test_what_is_garbage_already_is_not_kept():
             self.itself = self
 
     knot = weakref.ref(Knot())
-    settle()
+    freeze_garbage_collector()
     assert knot() is None
     assert gc.get_threshold()[0] == EVERY

@@ -7,7 +7,7 @@ import threading
 import pytest
 import trio
 
-from blofin_agent.runtime.shutdown import Stop, until_signal
+from blofin_agent.runtime.shutdown import ShutdownState, run_until_signal
 
 
 @pytest.fixture
@@ -31,14 +31,14 @@ def ended(happened, monkeypatch):
 
 async def signalled(stop):
     """Come out of a block that a signal ends."""
-    async with until_signal(stop):
+    async with run_until_signal(stop):
         os.kill(os.getpid(), signal.SIGTERM)
         await trio.sleep_forever()
 
 
 async def test_what_hangs_after_a_signal_is_cut_off_and_then_the_process_ends(happened, ended):
     """Aloud: that is no success."""
-    stop = Stop(lambda: happened.append("cut"), cut_s=0.1, stop_s=0.9)
+    stop = ShutdownState(lambda: happened.append("cut"), cut_s=0.1, stop_s=0.9)
     assert not stop.came
     await signalled(stop)
     assert stop.came
@@ -48,7 +48,7 @@ async def test_what_hangs_after_a_signal_is_cut_off_and_then_the_process_ends(ha
 
 async def test_who_has_ended_in_time_is_left_alone(happened, ended):
     """Neither cut off nor ended."""
-    stop = Stop(lambda: happened.append("cut"), cut_s=0.1, stop_s=0.9)
+    stop = ShutdownState(lambda: happened.append("cut"), cut_s=0.1, stop_s=0.9)
     await signalled(stop)
     stop.done()
     assert not ended.wait(1.2)

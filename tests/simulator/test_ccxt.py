@@ -6,9 +6,9 @@ import sys
 import pytest
 import trio
 
-from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Timeframe
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.server import Options, serve
+from blofin_agent.simulator.server import SimulatorOptions, serve
 
 NOW = 1_790_000_012_345
 OPEN = NOW - NOW % MINUTE
@@ -56,7 +56,7 @@ async def run_ccxt(script: str, *arguments: str):
     return json.loads(done.stdout)
 
 
-def ohlcv(market: Market, bar: Bar, open_time: int, now: int) -> list[float]:
+def ohlcv(market: Market, bar: Timeframe, open_time: int, now: int) -> list[float]:
     """What ccxt makes of a row: base volume, and an open candle as any other."""
     row = market.row_at("BTC-USDT", bar, open_time, now)
     return [open_time, *map(float, (*row[1:5], row[6]))]
@@ -66,7 +66,7 @@ def ohlcv(market: Market, bar: Bar, open_time: int, now: int) -> list[float]:
 async def test_ccxt_reads_the_same_candles_by_rest(nursery):
     running = await nursery.start(
         lambda task_status: serve(
-            Options(symbols=3, hole_rate=0), clock=lambda: NOW, task_status=task_status
+            SimulatorOptions(symbols=3, hole_rate=0), clock=lambda: NOW, task_status=task_status
         )
     )
     market = running.market
@@ -74,17 +74,17 @@ async def test_ccxt_reads_the_same_candles_by_rest(nursery):
     assert set(got["markets"]) == set(market.symbols)
     assert got["markets"]["BTC-USDT"] == ["BTC/USDT:USDT", 0.001, 0.1, 1_577_836_800_000]
     times = range(OPEN - 1_439 * MINUTE, OPEN + 1, MINUTE)
-    assert got["latest"] == [ohlcv(market, Bar.M1, at, NOW) for at in times]
+    assert got["latest"] == [ohlcv(market, Timeframe.M1, at, NOW) for at in times]
     since = OPEN - 60 * MINUTE
     times = range(since, since + 20 * MINUTE, MINUTE)
-    assert got["window"] == [ohlcv(market, Bar.M1, at, NOW) for at in times]
-    candle = market.candle("BTC-USDT", Bar.M1, since)
+    assert got["window"] == [ohlcv(market, Timeframe.M1, at, NOW) for at in times]
+    candle = market.candle("BTC-USDT", Timeframe.M1, since)
     assert got["window"][0] == [*candle[:5], candle.volume_base]
-    hour = Bar.H1.floor(NOW)
-    times = range(hour - 29 * Bar.H1.ms, hour + 1, Bar.H1.ms)
-    assert got["hours"] == [ohlcv(market, Bar.H1, at, NOW) for at in times]
+    hour = Timeframe.H1.floor(NOW)
+    times = range(hour - 29 * Timeframe.H1.ms, hour + 1, Timeframe.H1.ms)
+    assert got["hours"] == [ohlcv(market, Timeframe.H1, at, NOW) for at in times]
     assert got["tickers"] == {
-        name: float(market.open_row(name, Bar.M1, NOW)[4]) for name in market.symbols
+        name: float(market.open_row(name, Timeframe.M1, NOW)[4]) for name in market.symbols
     }
 
 
@@ -97,7 +97,7 @@ async def test_ccxt_watches_the_same_candles_by_websocket(nursery):
 
     running = await nursery.start(
         lambda task_status: serve(
-            Options(symbols=3, hole_rate=0), clock=fast, task_status=task_status
+            SimulatorOptions(symbols=3, hole_rate=0), clock=fast, task_status=task_status
         )
     )
     *complete, last = await run_ccxt(WATCH, running.rest_url, running.ws_url)
@@ -106,4 +106,4 @@ async def test_ccxt_watches_the_same_candles_by_websocket(nursery):
         MINUTE
     ] * 3
     for candle in complete[1:]:  # ccxt keeps the last push of each minute: the completing one
-        assert candle == ohlcv(running.market, Bar.M1, candle[0], fast())
+        assert candle == ohlcv(running.market, Timeframe.M1, candle[0], fast())

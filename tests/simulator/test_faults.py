@@ -8,9 +8,9 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
-from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Timeframe
 from blofin_agent.simulator.faults.registry import KINDS, Faults
-from blofin_agent.simulator.server import Options, serve
+from blofin_agent.simulator.server import SimulatorOptions, serve
 
 NOW = 1_790_000_000_000 // MINUTE * MINUTE + 20_000
 PATH = "/api/v1/market/candles"
@@ -60,7 +60,7 @@ async def site(nursery):
     def fast() -> int:  # a minute of the market in a second
         return NOW + round((trio.current_time() - start) * 60_000)
 
-    options = Options(symbols=[NAME, "ETH-USDT"], hole_rate=0, limits=False)
+    options = SimulatorOptions(symbols=[NAME, "ETH-USDT"], hole_rate=0, limits=False)
     running = await nursery.start(
         lambda task_status: serve(options, clock=fast, task_status=task_status)
     )
@@ -133,10 +133,12 @@ async def test_rows_are_spoilt_as_the_name_says(site):
     mixed = await site.page()
     own = site.running.market
     strange = [
-        row for row in mixed if row[8] == "1" and row != list(own.row(NAME, Bar.M1, int(row[0])))
+        row
+        for row in mixed
+        if row[8] == "1" and row != list(own.row(NAME, Timeframe.M1, int(row[0])))
     ]
     assert len(mixed) > 50
-    assert all(row == list(own.row("ETH-USDT", Bar.M1, int(row[0]))) for row in strange)
+    assert all(row == list(own.row("ETH-USDT", Timeframe.M1, int(row[0]))) for row in strange)
     assert strange
 
 
@@ -150,7 +152,7 @@ async def test_a_late_candle_comes_late_and_a_corrected_one_comes_right(site):
     site.faults.clear()
     site.faults.parse("corrected,seconds=180")
     wrong = next(row for row in await site.page() if row[8] == "1")
-    right = list(site.running.market.row(NAME, Bar.M1, int(wrong[0])))
+    right = list(site.running.market.row(NAME, Timeframe.M1, int(wrong[0])))
     assert wrong != right
     await trio.sleep(3.2)
     assert right in await site.page()
@@ -245,7 +247,9 @@ async def test_pushes_are_spoilt_as_the_name_says(site):
 
     def foreign(rows):
         market = site.running.market
-        return [row == list(market.row("ETH-USDT", Bar.M1, int(row[0]))) for row in complete(rows)]
+        return [
+            row == list(market.row("ETH-USDT", Timeframe.M1, int(row[0]))) for row in complete(rows)
+        ]
 
     await shows("ws-no-complete", lambda rows: rows and not complete(rows))
     await shows("ws-repeated", lambda rows: any(map(eq, complete(rows), complete(rows)[1:])))

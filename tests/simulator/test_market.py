@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle
+from blofin_agent.domain.candle import DAY, MINUTE, Candle, Timeframe
 from blofin_agent.simulator.instruments import choose, make_instrument, names, parse_symbols
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.missing_bars import LONGEST, Holes
+from blofin_agent.simulator.missing_bars import LONGEST, MissingBars
 
 SYMBOLS = (*names(34)[::3], "MINE-USDT")
 MARKETS = [Market(seed, SYMBOLS, hole_rate=0) for seed in (1, 2)]
@@ -18,12 +18,23 @@ NOW = 1_790_000_000_000
 
 markets = st.sampled_from(MARKETS)
 symbols = st.sampled_from(SYMBOLS)
-bars = st.sampled_from(Bar)
-short_bars = st.sampled_from([Bar.M3, Bar.M5, Bar.M15, Bar.H1, Bar.H2, Bar.H4, Bar.H6, Bar.D1])
+bars = st.sampled_from(Timeframe)
+short_bars = st.sampled_from(
+    [
+        Timeframe.M3,
+        Timeframe.M5,
+        Timeframe.M15,
+        Timeframe.H1,
+        Timeframe.H2,
+        Timeframe.H4,
+        Timeframe.H6,
+        Timeframe.D1,
+    ]
+)
 moments = st.integers(1_577_836_800_000 + 7 * DAY, 1_900_000_000_000)
 
 
-def known(market: Market, symbol: str, bar: Bar, open_time: int) -> Candle:
+def known(market: Market, symbol: str, bar: Timeframe, open_time: int) -> Candle:
     candle = market.candle(symbol, bar, open_time)
     assert candle is not None
     return candle
@@ -69,7 +80,10 @@ def test_a_candle_opens_where_the_last_one_closed(market, symbol, bar, moment):
 def test_a_bar_is_the_aggregate_of_its_minutes(market, symbol, bar, moment):
     open_time = bar.floor(moment)
     whole = known(market, symbol, bar, open_time)
-    minutes = [known(market, symbol, Bar.M1, open_time + at) for at in range(0, bar.ms, Bar.M1.ms)]
+    minutes = [
+        known(market, symbol, Timeframe.M1, open_time + at)
+        for at in range(0, bar.ms, Timeframe.M1.ms)
+    ]
     assert whole.open == minutes[0].open
     assert whole.close == minutes[-1].close
     assert whole.high == max(minute.high for minute in minutes)
@@ -77,11 +91,11 @@ def test_a_bar_is_the_aggregate_of_its_minutes(market, symbol, bar, moment):
     assert whole.volume == pytest.approx(sum(minute.volume for minute in minutes), rel=1e-12)
 
 
-@given(markets, symbols, st.sampled_from([Bar.D3, Bar.W1]), moments)
+@given(markets, symbols, st.sampled_from([Timeframe.D3, Timeframe.W1]), moments)
 def test_a_long_bar_is_the_aggregate_of_its_days(market, symbol, bar, moment):
     open_time = bar.floor(moment)
     whole = known(market, symbol, bar, open_time)
-    days = [known(market, symbol, Bar.D1, open_time + at) for at in range(0, bar.ms, DAY)]
+    days = [known(market, symbol, Timeframe.D1, open_time + at) for at in range(0, bar.ms, DAY)]
     assert (whole.open, whole.close) == (days[0].open, days[-1].close)
     assert whole.high == max(day.high for day in days)
     assert whole.low == min(day.low for day in days)
@@ -105,7 +119,7 @@ def test_the_open_candle_only_grows_and_ends_as_the_complete_one(
 
 @given(markets, symbols, moments)
 def test_every_open_bar_closes_at_the_same_price(market, symbol, moment):
-    closes = {market.open_row(symbol, bar, moment)[4] for bar in Bar}
+    closes = {market.open_row(symbol, bar, moment)[4] for bar in Timeframe}
     assert closes == {market.instruments[symbol].price(market.last(symbol, moment))}
 
 
@@ -119,7 +133,7 @@ def test_the_same_arguments_make_the_same_market(symbol, bar, moment):
 
 def test_candles_are_the_same_on_every_machine_and_in_every_version():
     market = Market(1, ["BTC-USDT"], hole_rate=0)
-    assert market.row("BTC-USDT", Bar.M1, 1_780_000_020_000) == (
+    assert market.row("BTC-USDT", Timeframe.M1, 1_780_000_020_000) == (
         "1780000020000",
         "67026.4",
         "67040.5",
@@ -134,7 +148,7 @@ def test_candles_are_the_same_on_every_machine_and_in_every_version():
 
 @given(st.sampled_from([0.001, 0.01, 0.1, 0.25]), st.integers(0, 100), bars)
 def test_holes_are_runs_of_one_to_twenty_bars_and_as_many_as_asked_for(rate, key, bar):
-    holes = Holes(rate)
+    holes = MissingBars(rate)
     count = 40_000
     missing = [holes.has(key, bar, number * bar.ms) for number in range(count)]
     assert sum(missing) == pytest.approx(rate * count, rel=0.35, abs=80)
@@ -145,26 +159,26 @@ def test_holes_are_runs_of_one_to_twenty_bars_and_as_many_as_asked_for(rate, key
 def test_a_hole_is_there_on_every_look_and_never_in_a_market_without_holes():
     market = Market(3, 1, hole_rate=0.1)
     (symbol,) = market.symbols
-    window = range(Bar.M1.floor(NOW), Bar.M1.floor(NOW) + DAY, MINUTE)
-    rows = [market.row(symbol, Bar.M1, at) for at in window]
+    window = range(Timeframe.M1.floor(NOW), Timeframe.M1.floor(NOW) + DAY, MINUTE)
+    rows = [market.row(symbol, Timeframe.M1, at) for at in window]
     assert 50 < rows.count(None) < 300
-    assert rows == [market.row(symbol, Bar.M1, at) for at in window]
+    assert rows == [market.row(symbol, Timeframe.M1, at) for at in window]
     full = Market(3, 1, hole_rate=0)
-    there = [full.row(symbol, Bar.M1, at) for at in window]
+    there = [full.row(symbol, Timeframe.M1, at) for at in window]
     assert None not in there
     assert all(row in (None, whole) for row, whole in zip(rows, there, strict=True))
     missing = window[rows.index(None)]
-    assert market.open_row(symbol, Bar.M1, missing + 30_000) is None
+    assert market.open_row(symbol, Timeframe.M1, missing + 30_000) is None
 
 
 def test_the_bar_of_the_listing_is_the_first():
     market = Market(1, ["BTC-USDT"], hole_rate=0, listed={"BTC-USDT": NOW + 1})
-    first = Bar.M1.floor(NOW)
-    assert market.row("BTC-USDT", Bar.M1, first - MINUTE) is None
-    assert market.row("BTC-USDT", Bar.M1, first) is not None
-    page = market.page("BTC-USDT", Bar.M1, NOW + 10 * MINUTE, limit=1_440)
+    first = Timeframe.M1.floor(NOW)
+    assert market.row("BTC-USDT", Timeframe.M1, first - MINUTE) is None
+    assert market.row("BTC-USDT", Timeframe.M1, first) is not None
+    page = market.page("BTC-USDT", Timeframe.M1, NOW + 10 * MINUTE, limit=1_440)
     assert [int(row[0]) for row in page] == list(range(first + 10 * MINUTE, first - 1, -MINUTE))
-    assert market.page("BTC-USDT", Bar.M1, NOW + 10 * MINUTE, after=first, limit=10) == []
+    assert market.page("BTC-USDT", Timeframe.M1, NOW + 10 * MINUTE, after=first, limit=10) == []
 
 
 @given(
@@ -191,7 +205,7 @@ def test_a_page_is_what_the_documentation_says(symbol, bar, after, before, limit
 
 def test_an_open_time_off_the_grid_is_an_error():
     with pytest.raises(ValueError, match="no 5m bar opens at 60000"):
-        MARKETS[0].row(SYMBOLS[0], Bar.M5, MINUTE)
+        MARKETS[0].row(SYMBOLS[0], Timeframe.M5, MINUTE)
 
 
 @pytest.mark.parametrize(

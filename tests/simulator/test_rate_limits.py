@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.simulator.rate_limits import RULES, Limits, Rule
+from blofin_agent.simulator.rate_limits import RULES, RateRule, SimulatedRateLimits
 
-RULE = Rule(3, 10, 20)
+RULE = RateRule(3, 10, 20)
 
 
-def feed(limits: Limits, times: list[int]) -> list[int]:
+def feed(limits: SimulatedRateLimits, times: list[int]) -> list[int]:
     return [limits.request("a", time) for time in times]
 
 
@@ -18,7 +18,7 @@ def test_blofins_own_numbers():
 
 
 def test_the_501st_request_in_a_minute_suspends_for_five():
-    limits = Limits()
+    limits = SimulatedRateLimits()
     assert feed(limits, list(range(500))) == [0] * 500
     assert limits.request("a", 59_999) == 300_000
     assert limits.request("a", 60_000) == 299_999
@@ -28,14 +28,14 @@ def test_the_501st_request_in_a_minute_suspends_for_five():
 
 
 def test_500_a_minute_passes_the_second_limit_after_three():
-    limits = Limits()
+    limits = SimulatedRateLimits()
     times = [minute * 60_000 + number for minute in range(3) for number in range(500)]
     assert feed(limits, times) == [0] * 1_500
     assert limits.request("a", 180_000) == 3_600_000
 
 
 def test_300_a_minute_is_allowed_for_ever():
-    limits = Limits()
+    limits = SimulatedRateLimits()
     assert not any(limits.request("a", number * 200) for number in range(10_000))
     assert limits.counters().most == {60: 300, 300: 1_500}
     assert limits.counters().least_spacing_ms == 200
@@ -43,7 +43,7 @@ def test_300_a_minute_is_allowed_for_ever():
 
 @given(st.lists(st.integers(0, 4_000), max_size=60))
 def test_a_request_is_refused_exactly_when_too_many_went_before_it(gaps):
-    limits, now, allowed, until = Limits([RULE]), 0, [], 0
+    limits, now, allowed, until = SimulatedRateLimits([RULE]), 0, [], 0
     refused = suspended = 0
     for gap in gaps:
         now += gap
@@ -68,7 +68,7 @@ def test_a_request_is_refused_exactly_when_too_many_went_before_it(gaps):
 
 @given(st.lists(st.integers(0, 3_000), max_size=60))
 def test_switched_off_nothing_is_refused_and_all_is_counted(gaps):
-    limits, now, times = Limits([RULE], enforced=False), 0, []
+    limits, now, times = SimulatedRateLimits([RULE], enforced=False), 0, []
     for gap in gaps:
         now += gap
         times.append(now)
@@ -82,7 +82,7 @@ def test_switched_off_nothing_is_refused_and_all_is_counted(gaps):
 
 
 def test_each_address_has_its_own():
-    limits = Limits([RULE])
+    limits = SimulatedRateLimits([RULE])
     assert feed(limits, [0, 0, 0, 0])[-1] > 0
     assert limits.request("b", 0) == 0
     assert limits.counters("b").requests == 1
@@ -91,7 +91,7 @@ def test_each_address_has_its_own():
 
 
 def test_one_connection_a_second():
-    limits = Limits()
+    limits = SimulatedRateLimits()
     tries = [0, 500, 999, 1_000, 1_999, 2_500]
     assert [limits.connect("a", at) for at in tries] == [True, False, False, True, False, True]
     assert limits.connect("b", 2_500)
@@ -103,7 +103,7 @@ def test_one_connection_a_second():
 
 @pytest.mark.parametrize("during", [1, 50])
 def test_requests_during_a_suspension_do_not_prolong_it(during):
-    limits = Limits([RULE])
+    limits = SimulatedRateLimits([RULE])
     feed(limits, [0, 1, 2, 3])
     feed(limits, [10_000 + number for number in range(during)])
     assert limits.suspended_until("a") == 20_003

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Timeframe
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.rest_api import Rest
+from blofin_agent.simulator.rest_api import RestApi
 
 NOW = 1_790_000_012_345
 OPEN = NOW - NOW % MINUTE
@@ -15,9 +15,9 @@ MARKET = Market(1, 4, hole_rate=0, listed={"XRP-USDT": NOW + MINUTE})
 NONE = Faults(lambda: NOW)
 
 
-def ask(endpoint: str, rest: Rest | None = None, now: int = NOW, **query: object):
+def ask(endpoint: str, rest: RestApi | None = None, now: int = NOW, **query: object):
     texts = {name: str(value) for name, value in query.items()}
-    return json.loads((rest or Rest(MARKET, NONE)).answer(endpoint, texts, now))
+    return json.loads((rest or RestApi(MARKET, NONE)).answer(endpoint, texts, now))
 
 
 def times(**query: object) -> list[int]:
@@ -28,9 +28,9 @@ def times(**query: object) -> list[int]:
 
 def test_a_page_is_the_markets_own_rows_newest_first():
     data = ask("candles", instId="BTC-USDT", limit=3)["data"]
-    assert data[0] == list(MARKET.open_row("BTC-USDT", Bar.M1, NOW))
-    assert data[1] == list(MARKET.row("BTC-USDT", Bar.M1, OPEN - MINUTE))
-    assert data[2] == list(MARKET.row("BTC-USDT", Bar.M1, OPEN - 2 * MINUTE))
+    assert data[0] == list(MARKET.open_row("BTC-USDT", Timeframe.M1, NOW))
+    assert data[1] == list(MARKET.row("BTC-USDT", Timeframe.M1, OPEN - MINUTE))
+    assert data[2] == list(MARKET.row("BTC-USDT", Timeframe.M1, OPEN - 2 * MINUTE))
     assert [row[8] for row in data] == ["0", "1", "1"]
 
 
@@ -49,17 +49,17 @@ def test_a_limit_is_500_or_what_is_asked_for_or_the_servers_own():
     assert len(times()) == 500
     assert len(times(limit=1_440)) == 1_440
     assert len(times(limit=5_000)) == 1_440
-    clamped = ask("candles", Rest(MARKET, NONE, page_limit=300), instId="BTC-USDT", limit=1_440)
+    clamped = ask("candles", RestApi(MARKET, NONE, page_limit=300), instId="BTC-USDT", limit=1_440)
     assert len(clamped["data"]) == 300
 
 
 def test_a_limit_can_be_refused_instead():
-    rest = Rest(MARKET, NONE, refuse_limit_above=300)
+    rest = RestApi(MARKET, NONE, refuse_limit_above=300)
     assert ask("candles", rest, instId="BTC-USDT", limit=301)["code"] == "152002"
     assert len(ask("candles", rest, instId="BTC-USDT", limit=300)["data"]) == 300
 
 
-@pytest.mark.parametrize("bar", Bar)
+@pytest.mark.parametrize("bar", Timeframe)
 def test_every_bar_of_fixed_length_is_served(bar):
     got = times(bar=bar.value, limit=3)
     assert got == [bar.floor(NOW) - number * bar.ms for number in range(3)]
@@ -104,7 +104,7 @@ def test_tickers_agree_with_the_open_candle():
     data = ask("tickers")["data"]
     assert [one["instId"] for one in data] == ["BTC-USDT", "ETH-USDT", "SOL-USDT"]
     for one in data:
-        row = MARKET.open_row(one["instId"], Bar.M1, NOW)
+        row = MARKET.open_row(one["instId"], Timeframe.M1, NOW)
         assert one["last"] == row[4]
         assert float(one["low24h"]) <= float(row[3]) <= float(row[2]) <= float(one["high24h"])
         assert float(one["bidPrice"]) < float(one["last"]) < float(one["askPrice"])

@@ -9,10 +9,10 @@ import trio
 import trio.testing
 from trio_websocket import open_websocket_url
 
-from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Timeframe
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.rate_limits import Rule
-from blofin_agent.simulator.server import Options, serve
+from blofin_agent.simulator.rate_limits import RateRule
+from blofin_agent.simulator.server import SimulatorOptions, serve
 
 NOW = 1_790_000_012_345
 PATH = "/api/v1/market/candles"
@@ -24,11 +24,13 @@ def frozen() -> int:
 
 async def test_httpx_reads_the_markets_rows(nursery):
     running = await nursery.start(
-        lambda task_status: serve(Options(page_limit=300), clock=frozen, task_status=task_status)
+        lambda task_status: serve(
+            SimulatorOptions(page_limit=300), clock=frozen, task_status=task_status
+        )
     )
     async with httpx.AsyncClient(base_url=running.rest_url) as client:
         answer = await client.get(PATH, params={"instId": "BTC-USDT", "limit": 1_440})
-        rows = running.market.page("BTC-USDT", Bar.M1, NOW, limit=300)
+        rows = running.market.page("BTC-USDT", Timeframe.M1, NOW, limit=300)
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "application/json"
         assert answer.json() == {"code": "0", "msg": "success", "data": [list(r) for r in rows]}
@@ -38,7 +40,7 @@ async def test_httpx_reads_the_markets_rows(nursery):
 
 async def test_passing_a_limit_is_429_and_the_counters_say_so(nursery):
     now = [NOW]
-    options = Options(rules=[Rule(3, 60, 300)], retry_after=True)
+    options = SimulatorOptions(rules=[RateRule(3, 60, 300)], retry_after=True)
     running = await nursery.start(
         lambda task_status: serve(options, clock=lambda: now[0], task_status=task_status)
     )
@@ -67,7 +69,9 @@ async def test_passing_a_limit_is_429_and_the_counters_say_so(nursery):
 async def test_without_limits_nothing_is_refused(nursery):
     running = await nursery.start(
         lambda task_status: serve(
-            Options(limits=False, rules=[Rule(1, 60, 300)]), clock=frozen, task_status=task_status
+            SimulatorOptions(limits=False, rules=[RateRule(1, 60, 300)]),
+            clock=frozen,
+            task_status=task_status,
         )
     )
     async with httpx.AsyncClient(base_url=running.rest_url) as client:
@@ -87,7 +91,7 @@ async def test_a_websocket_pushes_what_the_market_says(nursery):
         return NOW + round((trio.current_time() - start) * 60_000)
 
     running = await nursery.start(
-        lambda task_status: serve(Options(), clock=fast, task_status=task_status)
+        lambda task_status: serve(SimulatorOptions(), clock=fast, task_status=task_status)
     )
     topic = {"channel": "candle1m", "instId": "BTC-USDT"}
     complete = []
@@ -106,13 +110,13 @@ async def test_a_websocket_pushes_what_the_market_says(nursery):
                 else:
                     assert row[0] == str(int(row[0]) // MINUTE * MINUTE)
     for row in complete:
-        assert row == list(running.market.row("BTC-USDT", Bar.M1, int(row[0])))
+        assert row == list(running.market.row("BTC-USDT", Timeframe.M1, int(row[0])))
 
 
 async def test_a_second_connection_within_a_second_is_refused_at_the_handshake(nursery):
     now = [NOW]
     running = await nursery.start(
-        lambda task_status: serve(Options(), clock=lambda: now[0], task_status=task_status)
+        lambda task_status: serve(SimulatorOptions(), clock=lambda: now[0], task_status=task_status)
     )
     # httpx shakes hands here: trio-websocket leaves its socket open when it is refused.
     shake = {
@@ -134,12 +138,12 @@ async def test_a_second_connection_within_a_second_is_refused_at_the_handshake(n
 
 async def test_a_port_in_use_is_an_oserror_for_the_caller():
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        await serve(Options(port=taken.getsockname()[1]))
+        await serve(SimulatorOptions(port=taken.getsockname()[1]))
 
 
 async def test_options_that_cannot_be_are_a_valueerror_for_the_caller():
     with pytest.raises(ValueError, match="hole rate"):
-        await serve(Options(hole_rate=2))
+        await serve(SimulatorOptions(hole_rate=2))
 
 
 async def test_it_stops_when_it_is_told_to_and_lets_go_of_its_port():
@@ -147,19 +151,19 @@ async def test_it_stops_when_it_is_told_to_and_lets_go_of_its_port():
     async with trio.open_nursery() as nursery:
         running = await nursery.start(
             lambda task_status: serve(
-                Options(), shutdown_trigger=stop.wait, task_status=task_status
+                SimulatorOptions(), shutdown_trigger=stop.wait, task_status=task_status
             )
         )
         async with open_websocket_url(running.ws_url):
             stop.set()
     port = int(running.rest_url.rpartition(":")[2])
     async with trio.open_nursery() as nursery:
-        await nursery.start(serve, Options(port=port))
+        await nursery.start(serve, SimulatorOptions(port=port))
         nursery.cancel_scope.cancel()
 
 
 async def test_a_failure_of_ours_is_told(nursery, capfd, monkeypatch):
-    running = await nursery.start(serve, Options())
+    running = await nursery.start(serve, SimulatorOptions())
     monkeypatch.setattr(Market, "page", lambda *_, **__: 1 / 0)
     async with httpx.AsyncClient(base_url=running.rest_url) as client:
         assert (await client.get(PATH, params={"instId": "BTC-USDT"})).status_code == 500
@@ -175,7 +179,9 @@ async def test_a_withheld_symbol_is_not_given_and_others_are(nursery):
         return NOW + round((trio.current_time() - start) * 60_000)
 
     running = await nursery.start(
-        lambda task_status: serve(Options(limits=False), clock=fast, task_status=task_status)
+        lambda task_status: serve(
+            SimulatorOptions(limits=False), clock=fast, task_status=task_status
+        )
     )
     since = NOW // MINUTE * MINUTE - 2 * MINUTE
     control = "/control/faults/withhold?symbol="

@@ -9,11 +9,11 @@ import trio.testing
 from starlette.websockets import WebSocket
 
 from blofin_agent.domain.candle import MINUTE
-from blofin_agent.simulator.broadcaster import Hub
+from blofin_agent.simulator.broadcaster import Broadcaster
 from blofin_agent.simulator.faults.registry import Faults
-from blofin_agent.simulator.faults.tcp import Wires
+from blofin_agent.simulator.faults.tcp import TcpFaults
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.request_stats import Counts
+from blofin_agent.simulator.request_stats import RequestStats
 from blofin_agent.simulator.websocket_connection import BEHIND, converse
 
 FAULTS = Faults(lambda: 0)
@@ -59,10 +59,10 @@ class Client:
 @pytest.fixture
 async def place(autojump_clock, nursery):
     BEGIN[0] = trio.current_time()
-    counts = Counts()
-    hub = Hub(MARKET, counts, clock, Faults(clock))
+    counts = RequestStats()
+    hub = Broadcaster(MARKET, counts, clock, Faults(clock))
     client = Client()
-    run = partial(converse, client.socket, MARKET, hub, counts, 30, FAULTS, Wires())
+    run = partial(converse, client.socket, MARKET, hub, counts, 30, FAULTS, TcpFaults())
     return client, hub, counts, run, nursery
 
 
@@ -126,7 +126,7 @@ async def test_a_topic_is_made_once_and_shared(autojump_clock, place, monkeypatc
     client, hub, _, run, nursery = place
     other = Client()
     nursery.start_soon(run)
-    nursery.start_soon(converse, other.socket, MARKET, hub, Counts(), 30, FAULTS, Wires())
+    nursery.start_soon(converse, other.socket, MARKET, hub, RequestStats(), 30, FAULTS, TcpFaults())
     client.say(SUBSCRIBE)
     other.say(SUBSCRIBE)
     await trio.testing.wait_all_tasks_blocked()
@@ -147,7 +147,7 @@ async def test_who_does_not_read_loses_the_connection_and_nobody_else_waits(auto
     client, hub, counts, run, nursery = place
     other = Client()
     nursery.start_soon(run)
-    nursery.start_soon(converse, other.socket, MARKET, hub, Counts(), 30, FAULTS, Wires())
+    nursery.start_soon(converse, other.socket, MARKET, hub, RequestStats(), 30, FAULTS, TcpFaults())
     client.say(SUBSCRIBE)
     other.say(SUBSCRIBE)
     await trio.testing.wait_all_tasks_blocked()
@@ -175,8 +175,8 @@ async def test_a_client_that_leaves_is_forgotten(autojump_clock, place):
 async def test_a_clock_that_stands_still_or_goes_back_pushes_nothing_twice(autojump_clock, place):
     client, _, counts, _, nursery = place
     times = iter([START, *[START + 1_000] * 5, START - 5_000, START - 5_000])
-    hub = Hub(MARKET, counts, lambda: next(times, START + 2_000), Faults(lambda: START))
-    nursery.start_soon(converse, client.socket, MARKET, hub, counts, 30, FAULTS, Wires())
+    hub = Broadcaster(MARKET, counts, lambda: next(times, START + 2_000), Faults(lambda: START))
+    nursery.start_soon(converse, client.socket, MARKET, hub, counts, 30, FAULTS, TcpFaults())
     client.say(SUBSCRIBE)
     await trio.testing.wait_all_tasks_blocked()
     nursery.start_soon(hub.push_forever, 1)

@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Timeframe
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.websocket_protocol import ARGUMENTS_BYTES, Answer, Topic, answer, pushes
+from blofin_agent.simulator.websocket_protocol import (
+    ARGUMENTS_BYTES,
+    ProtocolReply,
+    Topic,
+    answer,
+    pushes,
+)
 
 NOW = 1_790_000_012_345
 OPEN = NOW - NOW % MINUTE
@@ -20,7 +26,7 @@ def request(op: str, *topics: tuple[str, str]) -> str:
     return json.dumps({"op": op, "args": [{"channel": c, "instId": i} for c, i in topics]})
 
 
-def refused(reply: Answer) -> str:
+def refused(reply: ProtocolReply) -> str:
     (text,) = reply.texts
     error = json.loads(text)
     assert (error["event"], error["code"]) == ("error", "60012")
@@ -31,7 +37,7 @@ def refused(reply: Answer) -> str:
 
 
 def test_ping_is_answered_with_pong():
-    assert answer(MARKET, "ping") == Answer(("pong",))
+    assert answer(MARKET, "ping") == ProtocolReply(("pong",))
 
 
 @pytest.mark.parametrize("op", ["subscribe", "unsubscribe"])
@@ -101,17 +107,17 @@ def pushed(topic: Topic, last: int, now: int) -> list[list[str]]:
 
 def test_a_candle_is_pushed_while_open_and_once_when_complete():
     assert pushed(BITCOIN, OPEN, OPEN + 1_000) == [
-        list(MARKET.open_row("BTC-USDT", Bar.M1, OPEN + 1_000))
+        list(MARKET.open_row("BTC-USDT", Timeframe.M1, OPEN + 1_000))
     ]
     done, begun = pushed(BITCOIN, OPEN + 59_000, OPEN + 60_000)
-    assert done == list(MARKET.row("BTC-USDT", Bar.M1, OPEN))
-    assert begun == list(MARKET.open_row("BTC-USDT", Bar.M1, OPEN + 60_000))
+    assert done == list(MARKET.row("BTC-USDT", Timeframe.M1, OPEN))
+    assert begun == list(MARKET.open_row("BTC-USDT", Timeframe.M1, OPEN + 60_000))
     assert (done[8], begun[8]) == ("1", "0")
 
 
 def test_a_longer_bar_is_complete_at_its_own_close():
     hour = Topic("candle1H", "BTC-USDT")
-    close = Bar.H1.floor(NOW) + Bar.H1.ms
+    close = Timeframe.H1.floor(NOW) + Timeframe.H1.ms
     assert [row[8] for row in pushed(hour, close - 60_000, close - 1)] == ["0"]
     assert [row[8] for row in pushed(hour, close - 1_000, close)] == ["1", "0"]
 
@@ -125,7 +131,7 @@ def test_nothing_is_pushed_where_there_is_no_candle():
 
 
 def test_trades_and_tickers_tell_the_price_of_the_open_candle():
-    price = MARKET.open_row("BTC-USDT", Bar.M1, NOW)[4]
+    price = MARKET.open_row("BTC-USDT", Timeframe.M1, NOW)[4]
     (trade,) = pushed(Topic("trades", "BTC-USDT"), OPEN, NOW)
     (ticker,) = pushed(Topic("tickers", "BTC-USDT"), OPEN, NOW)
     assert set(trade) == {"instId", "tradeId", "price", "size", "side", "ts"}

@@ -2,11 +2,11 @@
 
 import pytest
 
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.symbol_coverage import Count, Health
-from blofin_agent.status.health_summary import Healing, Outlook, bars_text, judge
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.symbol_coverage import CoverageCounts, Health
+from blofin_agent.status.health_summary import RecoveryOutlook, RecoveryState, bars_text, judge
 
-FILLING = Outlook(Healing.FILLING, 40.2)
+FILLING = RecoveryOutlook(RecoveryState.FILLING, 40.2)
 
 
 def of(**missing):
@@ -14,7 +14,7 @@ def of(**missing):
     counts = []
     for name, lacking in missing.items():
         bars, proven = lacking if isinstance(lacking, tuple) else (lacking, 0)
-        counts.append((f"{name}-USDT", Count(10_000, 10_000 - bars, bars, proven)))
+        counts.append((f"{name}-USDT", CoverageCounts(10_000, 10_000 - bars, bars, proven)))
     return sorted(counts, key=lambda item: item[1].ratio)
 
 
@@ -49,22 +49,22 @@ def of(**missing):
 )
 def test_what_is_missing_is_told_with_what_is_done(counts, health, reason):
     """The worst symbol by name, and how many are as bad; then what the agent does."""
-    found = judge(of(**counts), Bar.M1, FILLING)
+    found = judge(of(**counts), Timeframe.M1, FILLING)
     assert found.health.value == health
     assert found.reason == f"{reason}; filling, about 40 s left"
 
 
 def test_what_is_complete_is_told_as_such():
     """Nothing is said of what is being done: nothing is."""
-    done = Outlook(Healing.NOTHING_TO_DO, 0)
-    assert judge(of(A=0, B=0, C=0), Bar.M1, done).reason == "all 3 symbols are complete"
-    assert judge(of(A=0), Bar.M1, done).reason == "the one symbol is complete"
-    assert judge(of(A=0), Bar.M1, done).health is Health.GOOD
+    done = RecoveryOutlook(RecoveryState.NOTHING_TO_DO, 0)
+    assert judge(of(A=0, B=0, C=0), Timeframe.M1, done).reason == "all 3 symbols are complete"
+    assert judge(of(A=0), Timeframe.M1, done).reason == "the one symbol is complete"
+    assert judge(of(A=0), Timeframe.M1, done).health is Health.GOOD
 
 
 def test_watching_nothing_is_no_good_news():
     """CRITICAL, and why."""
-    found = judge([], Bar.M1, Outlook(Healing.NOTHING_TO_DO, 0))
+    found = judge([], Timeframe.M1, RecoveryOutlook(RecoveryState.NOTHING_TO_DO, 0))
     assert found.health is Health.CRITICAL
     assert "BloFin's list of instruments was not read yet" in found.reason
 
@@ -72,26 +72,35 @@ def test_watching_nothing_is_no_good_news():
 @pytest.mark.parametrize(
     ("outlook", "words"),
     [
-        (Outlook(Healing.FILLING, 0.0), "filling, about 1 s left"),
-        (Outlook(Healing.FILLING, 250.0), "filling, about 4 min 10 s left"),
-        (Outlook(Healing.WAITING, 1.0, 0, 754.0), "asked for again in 12 min 34 s"),
-        (Outlook(Healing.WAITING, 1.0), "asked for again soon"),
+        (RecoveryOutlook(RecoveryState.FILLING, 0.0), "filling, about 1 s left"),
+        (RecoveryOutlook(RecoveryState.FILLING, 250.0), "filling, about 4 min 10 s left"),
+        (RecoveryOutlook(RecoveryState.WAITING, 1.0, 0, 754.0), "asked for again in 12 min 34 s"),
+        (RecoveryOutlook(RecoveryState.WAITING, 1.0), "asked for again soon"),
         (
-            Outlook(Healing.SUSPENDED, 1.0, 1_790_000_000_000),
+            RecoveryOutlook(RecoveryState.SUSPENDED, 1.0, 1_790_000_000_000),
             "suspended this address, and nothing is asked for before 2026-09-21 14:13:20 UTC",
         ),
-        (Outlook(Healing.EXCHANGE_AWAY, 1.0), "BloFin cannot be reached, and the agent keeps"),
-        (Outlook(Healing.STORE_AWAY, 1.0), "the database cannot be used now, and the agent waits"),
-        (Outlook(Healing.UNAVAILABLE, 1.0), "BloFin was proven not to have them; they are asked"),
+        (
+            RecoveryOutlook(RecoveryState.EXCHANGE_AWAY, 1.0),
+            "BloFin cannot be reached, and the agent keeps",
+        ),
+        (
+            RecoveryOutlook(RecoveryState.STORE_AWAY, 1.0),
+            "the database cannot be used now, and the agent waits",
+        ),
+        (
+            RecoveryOutlook(RecoveryState.UNAVAILABLE, 1.0),
+            "BloFin was proven not to have them; they are asked",
+        ),
     ],
 )
 def test_every_outlook_has_words(outlook, words):
     """What is in the way, and what the agent does about it."""
-    assert words in judge(of(PEPE=181), Bar.M1, outlook).reason
+    assert words in judge(of(PEPE=181), Timeframe.M1, outlook).reason
 
 
 def test_bars_are_minutes_only_when_they_are():
     """An hour's bar is a bar."""
-    assert bars_text(1, Bar.M1) == "1 minute"
-    assert bars_text(2, Bar.M1) == "2 minutes"
-    assert bars_text(2, Bar.H1) == "2 1H bars"
+    assert bars_text(1, Timeframe.M1) == "1 minute"
+    assert bars_text(2, Timeframe.M1) == "2 minutes"
+    assert bars_text(2, Timeframe.H1) == "2 1H bars"

@@ -6,16 +6,16 @@ from functools import partial
 import pytest
 import trio
 
-from blofin_agent.domain.backfill_run import Status, Trigger
-from blofin_agent.domain.candle import HOUR, MINUTE, Bar, Rows, Source
+from blofin_agent.domain.backfill_run import RunStatus, RunTrigger
+from blofin_agent.domain.candle import HOUR, MINUTE, CandleBatch, Source, Timeframe
 from blofin_agent.domain.rate_limit import Suspension
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Proof
-from blofin_agent.live.connection_status import Links
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import UnavailableRange
+from blofin_agent.live.connection_status import Connections
 from blofin_agent.protocol.subscriptions import Subscriptions
-from blofin_agent.status.health_summary import Healing
-from blofin_agent.status.snapshot import Board
-from blofin_agent.status.store_reader import Archive, ArchiveAway
+from blofin_agent.status.health_summary import RecoveryState
+from blofin_agent.status.snapshot import StatusSnapshotter
+from blofin_agent.status.store_reader import StoreReader, StoreReadError
 from blofin_agent.store.tables import candles
 
 
@@ -23,7 +23,7 @@ from blofin_agent.store.tables import candles
 def board(house):
     """A board over the agent's real parts; `board.place` is the house."""
     place = house(hours=1, watched=("BTC-USDT", "ETH-USDT"))
-    made = Board(
+    made = StatusSnapshotter(
         place.watch,
         place.metrics,
         place.allowance,
@@ -50,32 +50,32 @@ async def test_what_is_being_done_follows_the_agent(board, hold, end):
         return board.overview().outlook.healing
 
     hold_all(board, hold)
-    assert healing() is Healing.NOTHING_TO_DO
+    assert healing() is RecoveryState.NOTHING_TO_DO
     hold_all(board, hold, but=(end - 5 * MINUTE,))
-    assert healing() is Healing.WAITING
+    assert healing() is RecoveryState.WAITING
     place.filler.queued.add("ETH-USDT")
-    assert healing() is Healing.FILLING
-    hole = Span(end - 5 * MINUTE, end - 4 * MINUTE)
-    place.watch.histories["ETH-USDT"].proofs = [Proof(hole, end, 1, end + HOUR)]
-    assert healing() is Healing.UNAVAILABLE
+    assert healing() is RecoveryState.FILLING
+    hole = TimeRange(end - 5 * MINUTE, end - 4 * MINUTE)
+    place.watch.histories["ETH-USDT"].proofs = [UnavailableRange(hole, end, 1, end + HOUR)]
+    assert healing() is RecoveryState.UNAVAILABLE
     place.trouble.seen("timeout", "REST")
-    assert healing() is Healing.EXCHANGE_AWAY
+    assert healing() is RecoveryState.EXCHANGE_AWAY
     place.allowance.suspension = Suspension(place.wall() + 60_000, 1, 0, False, "429")
     overview = board.overview()
-    assert overview.outlook.healing is Healing.SUSPENDED
+    assert overview.outlook.healing is RecoveryState.SUSPENDED
     assert overview.suspended.reason == "429"
     place.metrics.store_trouble.seen("locked", "insert")
-    assert healing() is Healing.STORE_AWAY
+    assert healing() is RecoveryState.STORE_AWAY
     assert board.overview().store_up is False
     hold_all(board, hold)
-    assert healing() is Healing.NOTHING_TO_DO
+    assert healing() is RecoveryState.NOTHING_TO_DO
 
 
 async def test_a_lost_websocket_does_not_stop_the_filling(board, hold, end):
     """Only REST fills."""
     hold_all(board, hold, but=(end - 5 * MINUTE,))
     board.place.trouble.seen("closed", "websocket connection 1")
-    assert board.overview().outlook.healing is Healing.WAITING
+    assert board.overview().outlook.healing is RecoveryState.WAITING
 
 
 async def test_it_tells_when_the_next_pass_comes(board, nursery, hold, exchange):
@@ -93,13 +93,13 @@ async def test_it_tells_when_the_next_pass_comes(board, nursery, hold, exchange)
     assert after.last_pass == place.figure("blofin_backfill_last_pass_timestamp_seconds")
     assert after.total.missing == 0
     runs = [row.last_run for row in board.rows()]
-    assert [run.trigger for run in runs] == [Trigger.START, Trigger.START]
-    assert [run.status for run in runs] == [Status.COMPLETE, Status.COMPLETE]
+    assert [run.trigger for run in runs] == [RunTrigger.START, RunTrigger.START]
+    assert [run.status for run in runs] == [RunStatus.COMPLETE, RunStatus.COMPLETE]
 
 
 async def test_links_tell_the_state_of_each_connection(wall):
     """Since when, with how many symbols, and why it was lost last."""
-    links = Links(wall)
+    links = Connections(wall)
     ones = Subscriptions(["A", "B"])
     links.add("1", ones)
     assert [(one.connected, one.symbols, one.subscribed, one.lost) for one in links.all()] == [
@@ -124,21 +124,25 @@ async def test_links_tell_the_state_of_each_connection(wall):
 async def test_the_archive_reads_what_the_store_has(house, candle, end):
     """Runs and candles of its bar, while the writer is at work; away is told in words."""
     place = house(hours=1)
-    archive = Archive(place.store.reader(), Bar.M1)
+    archive = StoreReader(place.store.reader(), Timeframe.M1)
     rows = [candle(end - ago * MINUTE) for ago in (3, 2, 1)]
     batch = await place.writer.put("BTC-USDT", rows)
     await batch.committed.wait()
     other = partial(
-        candles.insert, bar=Bar.M5, batches=[Rows("BTC-USDT", Source.FILL, [candle(end)])]
+        candles.insert,
+        bar=Timeframe.M5,
+        batches=[CandleBatch("BTC-USDT", Source.FILL, [candle(end)])],
     )
     await place.store.write("insert", other)
-    found = await archive.candles("BTC-USDT", Span(end - 3 * MINUTE, end), 2)
+    found = await archive.candles("BTC-USDT", TimeRange(end - 3 * MINUTE, end), 2)
     assert [tuple(one[:-1]) for one in found] == [tuple(one) for one in rows[:2]]
     assert {one.source for one in found} == {"historical_fill"}
-    await place.filler.fill(place.watch.histories["BTC-USDT"], place.watch.window(), Trigger.HEAL)
+    await place.filler.fill(
+        place.watch.histories["BTC-USDT"], place.watch.window(), RunTrigger.HEAL
+    )
     (run,) = await archive.runs(5)
     assert replace(run, id=0) == place.watch.last_runs["BTC-USDT"]
     assert await archive.runs(5, before=run.id) == []
     place.other("DROP TABLE gap_fill_runs")
-    with pytest.raises(ArchiveAway, match=r"^database .*gap_fill_runs"):
+    with pytest.raises(StoreReadError, match=r"^database .*gap_fill_runs"):
         await archive.runs(5)

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
-from blofin_agent.domain.candle import MINUTE, Bar, Candle, Rows, Source
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.candle import MINUTE, Candle, CandleBatch, Source, Timeframe
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.store.database import open_store
 from blofin_agent.store.schema import metadata
 from blofin_agent.store.sqlite.driver import driver_of
 from blofin_agent.store.tables import candles, coverage_blocks
 
 
-def insert(store, *batches, bar=Bar.M1):
+def insert(store, *batches, bar=Timeframe.M1):
     with store.engine.begin() as connection:
         return candles.insert(connection, bar, batches)
 
@@ -29,8 +29,12 @@ def test_insert_counts_new_rows_only_and_never_overwrites(store, candle, end):
     first = [candle(end - n * MINUTE) for n in (1, 2, 3)]
     changed = [one._replace(close=9.0, high=9.0) for one in first]
     more = [*changed, candle(end - 4 * MINUTE)]
-    assert insert(store, Rows("A", Source.LIVE, first), Rows("A", Source.FILL, more)) == [3, 1]
-    assert insert(store, Rows("A", Source.FILL, more), Rows("B", Source.FILL, first)) == [0, 3]
+    assert insert(
+        store, CandleBatch("A", Source.LIVE, first), CandleBatch("A", Source.FILL, more)
+    ) == [3, 1]
+    assert insert(
+        store, CandleBatch("A", Source.FILL, more), CandleBatch("B", Source.FILL, first)
+    ) == [0, 3]
     query = "SELECT DISTINCT close, source FROM candles WHERE symbol = 'A' ORDER BY source"
     rows = read(store, lambda db: db.exec_driver_sql(query).all())
     assert [tuple(row) for row in rows] == [(2.0, "blofin_ws"), (2.0, "historical_fill")]
@@ -43,8 +47,10 @@ def test_a_page_of_any_length_is_stored_row_by_row_as_it_is(store, candle, end, 
         candle(end - n * MINUTE)._replace(open=2 + n / 4096, volume=float(n)) for n in range(rows)
     ]
     some = page[10:20] + page[-5:]
-    assert insert(store, Rows("A", Source.LIVE, some)) == [15]
-    assert insert(store, Rows("A", Source.FILL, page), Rows("B", Source.FILL, page)) == [
+    assert insert(store, CandleBatch("A", Source.LIVE, some)) == [15]
+    assert insert(
+        store, CandleBatch("A", Source.FILL, page), CandleBatch("B", Source.FILL, page)
+    ) == [
         rows - 15,
         rows,
     ]
@@ -64,44 +70,44 @@ def test_a_page_of_any_length_is_stored_row_by_row_as_it_is(store, candle, end, 
 def test_single_candles_of_many_symbols_are_counted_apart(store, candle, end):
     """As they come when a minute ends; those that are there already cost the others nothing."""
     one, other = [candle(end - MINUTE)], [candle(end - 2 * MINUTE)]
-    some = [Rows(symbol, Source.LIVE, one) for symbol in "BDF"]
+    some = [CandleBatch(symbol, Source.LIVE, one) for symbol in "BDF"]
     assert insert(store, *some) == [1, 1, 1]
-    every = [Rows(symbol, Source.LIVE, one) for symbol in "ABCDE"]
-    assert insert(store, *every, Rows("F", Source.FILL, other)) == [1, 0, 1, 0, 1, 1]
-    twice = [Rows("A", Source.FILL, other), Rows("A", Source.LIVE, other)]
+    every = [CandleBatch(symbol, Source.LIVE, one) for symbol in "ABCDE"]
+    assert insert(store, *every, CandleBatch("F", Source.FILL, other)) == [1, 0, 1, 0, 1, 1]
+    twice = [CandleBatch("A", Source.FILL, other), CandleBatch("A", Source.LIVE, other)]
     assert insert(store, *twice) == [1, 0]
     query = "SELECT symbol, source FROM candles ORDER BY symbol, open_time"
     found = "".join(symbol for symbol, _ in read(store, lambda db: db.exec_driver_sql(query).all()))
     assert found == "AABCDEFF"
-    span = Span(end - 2 * MINUTE, end)
-    stored = read(store, lambda db: coverage_blocks.load(db, Bar.M1, span, list("ABCDEF")))
+    span = TimeRange(end - 2 * MINUTE, end)
+    stored = read(store, lambda db: coverage_blocks.load(db, Timeframe.M1, span, list("ABCDEF")))
     assert [stored[symbol].held.count(span) for symbol in "ABCDEF"] == [2, 1, 1, 1, 1, 2]
 
 
 def test_a_minute_of_500_symbols_takes_few_statements(store, candle, end):
     """After each one the writer's thread waits for Python's lock, which the event loop has."""
     names = [f"S{number}-USDT" for number in range(500)]
-    insert(store, *[Rows(name, Source.LIVE, [candle(end - MINUTE)]) for name in names])
-    batches = [Rows(name, Source.LIVE, [candle(end)]) for name in names]
+    insert(store, *[CandleBatch(name, Source.LIVE, [candle(end - MINUTE)]) for name in names])
+    batches = [CandleBatch(name, Source.LIVE, [candle(end)]) for name in names]
     asked: list[str] = []
     with store.engine.begin() as connection:
         if store.keeper:
             driver_of(connection).set_trace_callback(asked.append)
         else:
             sa.event.listen(connection, "before_cursor_execute", lambda *how: asked.append(how[2]))
-        inserted = candles.insert(connection, Bar.M1, batches)
+        inserted = candles.insert(connection, Timeframe.M1, batches)
         if store.keeper:
             driver_of(connection).set_trace_callback(None)
     assert inserted == [1] * 500
     assert len(asked) < 20
-    span = Span(end - MINUTE, end + MINUTE)
-    stored = read(store, lambda db: coverage_blocks.load(db, Bar.M1, span, names))
+    span = TimeRange(end - MINUTE, end + MINUTE)
+    stored = read(store, lambda db: coverage_blocks.load(db, Timeframe.M1, span, names))
     assert {stored[name].live.count(span) for name in names} == {2}
 
 
 def test_an_empty_batch_inserts_nothing(store, candle, end):
     """And does not shift the counts of the others."""
-    batches = [Rows("A", Source.LIVE, []), Rows("A", Source.LIVE, [candle(end)])]
+    batches = [CandleBatch("A", Source.LIVE, []), CandleBatch("A", Source.LIVE, [candle(end)])]
     assert insert(store, *batches) == [0, 1]
     assert insert(store) == []
 
@@ -112,7 +118,7 @@ def test_an_empty_batch_inserts_nothing(store, candle, end):
 )
 def test_a_decimal_of_15_digits_survives(store, candle, end, text):
     """The wire's own strings go in and come out as the same number."""
-    insert(store, Rows("A", Source.LIVE, [candle(end)._replace(close=float(text))]))
+    insert(store, CandleBatch("A", Source.LIVE, [candle(end)._replace(close=float(text))]))
     query = "SELECT close FROM candles"
     stored = read(store, lambda db: db.exec_driver_sql(query).scalar())
     assert stored == float(text)
@@ -125,7 +131,9 @@ def test_doubles_survive_to_the_last_bit(store, values):
     """Any finite ones."""
     with store.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM candles")
-        candles.insert(connection, Bar.M1, [Rows("A", Source.LIVE, [Candle(0, *values)])])
+        candles.insert(
+            connection, Timeframe.M1, [CandleBatch("A", Source.LIVE, [Candle(0, *values)])]
+        )
         row = connection.exec_driver_sql("SELECT * FROM candles").one()
     assert list(row[3:10]) == values
 
@@ -136,9 +144,9 @@ def test_what_another_process_writes_is_noticed(store, database, candle, end):
     other = open_store(database)
     try:
         before = read(store, candles.changes)
-        insert(store, Rows("A", Source.LIVE, [candle(end)]))
+        insert(store, CandleBatch("A", Source.LIVE, [candle(end)]))
         assert read(store, candles.changes) == before
-        insert(other, Rows("B", Source.LIVE, [candle(end)]))
+        insert(other, CandleBatch("B", Source.LIVE, [candle(end)]))
         assert read(store, candles.changes) != before
     finally:
         other.close()

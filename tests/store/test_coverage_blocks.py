@@ -7,11 +7,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import DAY, Bar, Candle, Rows, Source
-from blofin_agent.domain.coverage_blocks import BARS, Block, length_ms, pack, starts
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.verification import Difference
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import DAY, Candle, CandleBatch, Source, Timeframe
+from blofin_agent.domain.coverage_blocks import BARS, CoverageBlock, length_ms, pack, starts
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.verification import CandleDifference
 from blofin_agent.store.database import open_store
 from blofin_agent.store.tables import candles, coverage_block_sql, coverage_blocks, verifications
 from blofin_agent.store.url import parse
@@ -23,7 +23,7 @@ LAST = 2 * BARS + 9
 
 
 def first(bar, end):
-    return bar.floor(starts(bar, Span(end, end + 1))[0] - 9 * bar.ms)
+    return bar.floor(starts(bar, TimeRange(end, end + 1))[0] - 9 * bar.ms)
 
 
 def write(store, work):
@@ -31,12 +31,12 @@ def write(store, work):
         return work(connection)
 
 
-def insert(store, symbol, source, times, bar=Bar.M1):
+def insert(store, symbol, source, times, bar=Timeframe.M1):
     rows = [Candle(time, *VALUES) for time in times]
-    write(store, lambda db: candles.insert(db, bar, [Rows(symbol, source, rows)]))
+    write(store, lambda db: candles.insert(db, bar, [CandleBatch(symbol, source, rows)]))
 
 
-def load(store, span, bar=Bar.M1, symbols=SYMBOLS):
+def load(store, span, bar=Timeframe.M1, symbols=SYMBOLS):
     return store.read_here(lambda db: coverage_blocks.load(db, bar, span, symbols))
 
 
@@ -52,7 +52,7 @@ def inserted(time, source, otherwise=""):
     )
 
 
-def by_rows(store, span, bar=Bar.M1):
+def by_rows(store, span, bar=Timeframe.M1):
     """What the candles say, by the simplest means there are."""
     text = (
         f"SELECT symbol, open_time, source FROM candles WHERE bar = '{bar.value}' "
@@ -63,20 +63,22 @@ def by_rows(store, span, bar=Bar.M1):
     for one in SYMBOLS:
         held = [time for symbol, time, _ in stored if symbol == one]
         live = [time for symbol, time, source in stored if (symbol, source) == (one, "blofin_ws")]
-        found[one] = tuple(Coverage.of(bar, times).within(span) for times in (held, live))
+        found[one] = tuple(BarSet.of(bar, times).within(span) for times in (held, live))
     return found
 
 
-def claimed(store, bar=Bar.M1):
+def claimed(store, bar=Timeframe.M1):
     """The blocks as they are stored."""
     text = "SELECT symbol, start, held, live FROM coverage_blocks WHERE bar = '{}'"
     return {
-        (symbol, start): Block(int.from_bytes(held, "little"), int.from_bytes(live, "little"))
+        (symbol, start): CoverageBlock(
+            int.from_bytes(held, "little"), int.from_bytes(live, "little")
+        )
         for symbol, start, held, live in query(store, text.format(bar.value))
     }
 
 
-def counted(store, keys, bar=Bar.M1):
+def counted(store, keys, bar=Timeframe.M1):
     """What they would be if they were made of the candles now."""
     return store.read_here(lambda db: coverage_blocks._counted(db, bar, list(keys)))
 
@@ -105,7 +107,7 @@ class House:
     def __init__(self, ours, theirs, bar, origin):
         self.ours, self.theirs = ours, theirs
         self.bar, self.origin = bar, origin
-        self.span = Span(origin, origin + (LAST + BARS + 1) * bar.ms)
+        self.span = TimeRange(origin, origin + (LAST + BARS + 1) * bar.ms)
         for table in ("candles", "coverage_blocks", "replaced_candles"):
             self.theirs(f"DELETE FROM {table}")
 
@@ -122,14 +124,14 @@ class House:
         insert(self.ours[which], symbol, source, map(self.at, numbers), self.bar)
 
     def insert_and_die(self, which, symbol, source, numbers):
-        rows = Rows(symbol, source, [self.candle(number) for number in numbers])
+        rows = CandleBatch(symbol, source, [self.candle(number) for number in numbers])
         with self.ours[which].engine.connect() as connection, connection.begin() as dying:
             candles.insert(connection, self.bar, [rows])
             dying.rollback()
 
     def repair(self, which, symbol, number, missing):
         old = self.candle(number)
-        differences = [Difference(old, old._replace(close=2.25))]
+        differences = [CandleDifference(old, old._replace(close=2.25))]
         rows = [self.candle(one) for one in missing]
         write(
             self.ours[which],
@@ -195,8 +197,8 @@ def test_blocks_as_they_are_read_are_what_the_rows_say(two, end, data, done):
     """After whatever was done, by however many; and none ever claims more than there is."""
     ours, theirs = two
     # A candle a week is a partition a candle, on PostgreSQL: that takes too long here.
-    weekly = [Bar.W1] if ours[0].keeper else []
-    bar = data.draw(st.sampled_from([Bar.M1, Bar.H4, *weekly]))
+    weekly = [Timeframe.W1] if ours[0].keeper else []
+    bar = data.draw(st.sampled_from([Timeframe.M1, Timeframe.H4, *weekly]))
     house = House(ours, theirs, bar, first(bar, end))
     for deeds_now in done:
         for deed in deeds_now:
@@ -207,7 +209,7 @@ def test_blocks_as_they_are_read_are_what_the_rows_say(two, end, data, done):
             assert not told[key].held & ~rows.held
 
 
-@pytest.mark.parametrize("bar", Bar)
+@pytest.mark.parametrize("bar", Timeframe)
 def test_a_deleted_candle_takes_its_block_with_it(store, other, end, bar):
     """Of every bar that there is, in all programs that write to the database; no other block."""
     origin = first(bar, end)
@@ -237,7 +239,7 @@ def test_a_candle_that_moves_to_another_week_takes_its_block_with_it(store, othe
     insert(store, "A", Source.LIVE, [end, end + 7 * DAY])
     other(f"UPDATE candles SET open_time = open_time + {6 * DAY} WHERE open_time = {end}")
     assert set(claimed(store)) == {("A", (end + 7 * DAY) // DAY * DAY)}
-    span = Span(end - DAY, end + 8 * DAY)
+    span = TimeRange(end - DAY, end + 8 * DAY)
     assert load(store, span) == by_rows(store, span)
 
 
@@ -254,17 +256,17 @@ def test_all_candles_deleted_at_once_take_all_blocks_with_them(store, other, end
     """SQLite may not empty the table in one stroke; PostgreSQL can be asked to."""
     if "TRUNCATE" in way and store.engine.dialect.name == "sqlite":
         way = "DELETE FROM candles WHERE true"
-    insert(store, "A", Source.FILL, range(end - 2 * DAY, end, Bar.M1.ms))
+    insert(store, "A", Source.FILL, range(end - 2 * DAY, end, Timeframe.M1.ms))
     other(way)
     assert claimed(store) == {}
-    assert load(store, Span(end - 2 * DAY, end))["A"].held.bits == 0
+    assert load(store, TimeRange(end - 2 * DAY, end))["A"].held.bits == 0
 
 
 def test_what_somebody_inserted_before_us_is_not_called_live(store, other, end):
     """The block did not know of it; then it is made of the candles."""
     insert(store, "A", Source.LIVE, [end])
-    other(inserted(end + Bar.M1.ms, "x"))
-    insert(store, "A", Source.LIVE, [end + n * Bar.M1.ms for n in range(3)])
+    other(inserted(end + Timeframe.M1.ms, "x"))
+    insert(store, "A", Source.LIVE, [end + n * Timeframe.M1.ms for n in range(3)])
     told = claimed(store)
     assert told == counted(store, told)
     assert [one.live.bit_count() for one in told.values()] == [2]
@@ -275,27 +277,27 @@ def test_what_somebody_inserted_before_us_is_not_called_live(store, other, end):
 
 def test_what_is_loaded_costs_the_same_however_many_candles_are_stored(store, steps, end):
     """Where the blocks are whole no candle is read: not those in the window, nor others."""
-    span = Span(end - 7 * DAY, end)
+    span = TimeRange(end - 7 * DAY, end)
     for symbol in SYMBOLS:
         insert(store, symbol, Source.LIVE, [end - 7 * DAY])
-    few = steps(lambda db: coverage_blocks.load(db, Bar.M1, span, SYMBOLS))
+    few = steps(lambda db: coverage_blocks.load(db, Timeframe.M1, span, SYMBOLS))
     for symbol in SYMBOLS:
-        insert(store, symbol, Source.FILL, range(end - 30 * DAY, end, Bar.M1.ms))
-    many = steps(lambda db: coverage_blocks.load(db, Bar.M1, span, SYMBOLS))
+        insert(store, symbol, Source.FILL, range(end - 30 * DAY, end, Timeframe.M1.ms))
+    many = steps(lambda db: coverage_blocks.load(db, Timeframe.M1, span, SYMBOLS))
     blocks_more = 2 * 6
     assert many < few + 30 * blocks_more
     write(store, lambda db: db.exec_driver_sql("DELETE FROM coverage_blocks"))
-    assert steps(lambda db: coverage_blocks.load(db, Bar.M1, span, SYMBOLS)) > 2 * 7 * BARS
+    assert steps(lambda db: coverage_blocks.load(db, Timeframe.M1, span, SYMBOLS)) > 2 * 7 * BARS
 
 
 def test_a_scattered_window_is_looked_at_without_reading_it(store, other, steps, end):
     """Every other bar is missing: they are counted by the index alone, and not looked up."""
-    span = Span(end - DAY, end)
-    held = range(span.start, span.end, 2 * Bar.M1.ms)
+    span = TimeRange(end - DAY, end)
+    held = range(span.start, span.end, 2 * Timeframe.M1.ms)
     insert(store, "A", Source.FILL, held)
     assert load(store, span, symbols=["A"])["A"].held.count(span) == len(held)
-    assert steps(lambda db: coverage_blocks.load(db, Bar.M1, span, ["A"])) < 6 * len(held)
-    other(inserted(span.start + Bar.M1.ms, "blofin_ws"))
+    assert steps(lambda db: coverage_blocks.load(db, Timeframe.M1, span, ["A"])) < 6 * len(held)
+    other(inserted(span.start + Timeframe.M1.ms, "blofin_ws"))
     stored = load(store, span, symbols=["A"])["A"]
     assert stored.held.count(span) == len(held) + 1
     assert stored.live.count(span) == 1
@@ -303,22 +305,26 @@ def test_a_scattered_window_is_looked_at_without_reading_it(store, other, steps,
 
 def test_blocks_of_many_symbols_are_found_by_their_key(store, other, steps, end):
     """Never by going through the table."""
-    span = Span(end - DAY, end)
+    span = TimeRange(end - DAY, end)
     other(f"INSERT INTO coverage_blocks VALUES ('1m', {span.start // DAY * DAY}, 'A', '', '')")
-    few = steps(lambda db: coverage_block_sql.read(db, Bar.M1, starts(Bar.M1, span), SYMBOLS))
+    few = steps(
+        lambda db: coverage_block_sql.read(db, Timeframe.M1, starts(Timeframe.M1, span), SYMBOLS)
+    )
     these = [f"('1m', {day * DAY}, 'S{n}', '', '')" for day in range(40) for n in range(100)]
     other(f"INSERT INTO coverage_blocks VALUES {', '.join(these)}")
-    many = steps(lambda db: coverage_block_sql.read(db, Bar.M1, starts(Bar.M1, span), SYMBOLS))
+    many = steps(
+        lambda db: coverage_block_sql.read(db, Timeframe.M1, starts(Timeframe.M1, span), SYMBOLS)
+    )
     assert many < few + 20
 
 
 def test_portions_are_all_symbols_and_small(end):
     """A few milliseconds each: a commit waits no longer."""
     names = [f"S{number}" for number in range(95)]
-    parts = coverage_blocks.portions(names, Bar.M1, Span(end - 7 * DAY, end))
+    parts = coverage_blocks.portions(names, Timeframe.M1, TimeRange(end - 7 * DAY, end))
     assert [name for part in parts for name in part] == names
     assert {len(part) for part in parts} == {9, 5}
-    assert len(coverage_blocks.portions(names, Bar.M1, Span(end - 700 * DAY, end))) == 95
+    assert len(coverage_blocks.portions(names, Timeframe.M1, TimeRange(end - 700 * DAY, end))) == 95
 
 
 # -- the proof ------------------------------------------------------------------------------------
@@ -326,12 +332,12 @@ def test_portions_are_all_symbols_and_small(end):
 
 def test_a_block_that_is_wrong_is_found_and_mended(store, other, end):
     """Too much, too little, or none where there should be one; one that says nothing is no lie."""
-    span = Span(end - 3 * DAY, end)
-    insert(store, "A", Source.LIVE, range(span.start + DAY, span.end, Bar.M1.ms))
-    these = list(starts(Bar.M1, span))
+    span = TimeRange(end - 3 * DAY, end)
+    insert(store, "A", Source.LIVE, range(span.start + DAY, span.end, Timeframe.M1.ms))
+    these = list(starts(Timeframe.M1, span))
 
     def wrong():
-        return store.read_here(lambda db: coverage_blocks.wrong(db, Bar.M1, "A", these))
+        return store.read_here(lambda db: coverage_blocks.wrong(db, Timeframe.M1, "A", these))
 
     assert wrong() == []
     full = pack((1 << BARS) - 1)
@@ -340,19 +346,19 @@ def test_a_block_that_is_wrong_is_found_and_mended(store, other, end):
     other("DELETE FROM coverage_blocks WHERE start = :at", at=these[-3])
     other("INSERT INTO coverage_blocks VALUES ('1m', :at, 'A', :x, :x)", at=these[0], x=b"")
     assert wrong() == these[-3:]
-    write(store, lambda db: coverage_blocks.mend(db, Bar.M1, "A", these[-3:]))
+    write(store, lambda db: coverage_blocks.mend(db, Timeframe.M1, "A", these[-3:]))
     assert wrong() == []
     assert load(store, span) == by_rows(store, span)
 
 
 def test_a_database_without_blocks_is_read_by_its_candles(store, other, end):
     """As after an upgrade, or when somebody emptied the table."""
-    span = Span(end - 3 * DAY, end)
-    insert(store, "A", Source.LIVE, range(span.start, span.end, 2 * Bar.M1.ms))
-    insert(store, "A", Source.FILL, range(span.start, span.end, 3 * Bar.M1.ms))
+    span = TimeRange(end - 3 * DAY, end)
+    insert(store, "A", Source.LIVE, range(span.start, span.end, 2 * Timeframe.M1.ms))
+    insert(store, "A", Source.FILL, range(span.start, span.end, 3 * Timeframe.M1.ms))
     other("DELETE FROM coverage_blocks")
     assert load(store, span) == by_rows(store, span)
-    insert(store, "A", Source.LIVE, [span.start + Bar.M1.ms])
+    insert(store, "A", Source.LIVE, [span.start + Timeframe.M1.ms])
     told = claimed(store)
     assert told == counted(store, told)
     assert load(store, span) == by_rows(store, span)

@@ -11,8 +11,14 @@ import pytest
 import sqlalchemy as sa
 import trio
 
-from blofin_agent.store.database import Store, open_store
-from blofin_agent.store.errors import StoreClosed, StoreError, StoreUnavailable, StoreUnusable, told
+from blofin_agent.store.database import Database, open_store
+from blofin_agent.store.errors import (
+    StoreAccessDenied,
+    StoreError,
+    StoreUnavailable,
+    StoreUnusable,
+    translate_errors,
+)
 from blofin_agent.store.timing import DEFAULT
 
 BEAT = "INSERT INTO service_heartbeats (service, started, beat, note) VALUES ('x', 1, 1, '')"
@@ -270,7 +276,7 @@ async def test_a_file_that_became_read_only_is_unavailable(store):
 )
 def test_what_may_pass_is_unavailable(error, words):
     """Each with the place and a reason."""
-    with pytest.raises(StoreUnavailable, match=words) as caught, told("db"):
+    with pytest.raises(StoreUnavailable, match=words) as caught, translate_errors("db"):
         raise error
     assert isinstance(caught.value, StoreError)
     assert str(caught.value).startswith("database db: ")
@@ -289,9 +295,9 @@ def test_what_may_pass_is_unavailable(error, words):
 )
 def test_a_server_is_waited_for_where_that_may_help(text, waits):
     """A name that nobody knows is a matter of the settings; one that cannot be asked for is not."""
-    with pytest.raises(StoreUnavailable) as caught, told("db"):
+    with pytest.raises(StoreUnavailable) as caught, translate_errors("db"):
         raise sa.exc.OperationalError("x", {}, Exception(text))
-    assert isinstance(caught.value, StoreClosed) is not waits
+    assert isinstance(caught.value, StoreAccessDenied) is not waits
 
 
 @pytest.mark.parametrize(
@@ -305,7 +311,7 @@ def test_a_server_is_waited_for_where_that_may_help(text, waits):
 )
 def test_bugs_stay_what_they_are(error):
     """They go to the top."""
-    with pytest.raises(type(error)) as caught, told("db"):
+    with pytest.raises(type(error)) as caught, translate_errors("db"):
         raise error
     assert caught.value is error
 
@@ -325,7 +331,7 @@ def test_two_that_open_together_both_get_a_whole_schema(bare):
         thread.start()
     for thread in threads:
         thread.join()
-    stores = [one for one in opened if isinstance(one, Store)]
+    stores = [one for one in opened if isinstance(one, Database)]
     for each in stores:
         each.close()
     assert len(stores) == 4, opened

@@ -6,16 +6,25 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from blofin_agent.domain.candle import DAY, Bar
-from blofin_agent.domain.symbol_assignment import Member
+from blofin_agent.domain.candle import DAY, Timeframe
+from blofin_agent.domain.symbol_assignment import AgentRecord
 from blofin_agent.store.tables import fleet, heartbeats
-from blofin_agent.store.tables.fleet import Me, Superseded
+from blofin_agent.store.tables.fleet import AgentIdentity, NameTaken
 from blofin_agent.store.timing import DEFAULT
 
 T = 1_790_000_000_000
 LEASE_MS = round(DEFAULT.lease_s * 1000)
 A, B, C = (
-    Me(f"{name}:8780", T, f"pid {name}", f"at {name}", Bar.M1, ("all",), f"http://{name}", name)
+    AgentIdentity(
+        f"{name}:8780",
+        T,
+        f"pid {name}",
+        f"at {name}",
+        Timeframe.M1,
+        ("all",),
+        f"http://{name}",
+        name,
+    )
     for name in ("a", "b", "c")
 )
 FOUR = {"BTC-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT"}
@@ -71,9 +80,9 @@ def test_a_beat_tells_who_lives_by_name(store):
     """Oneself among them, with what is needed to reckon the shares."""
     join(store, C, B._replace(wanted=("BTC-*", "ETH-USDT")))
     assert beat(store, A, known=False).members == [
-        Member("a:8780", "at a", ("all",), "http://a"),
-        Member("b:8780", "at b", ("BTC-*", "ETH-USDT"), "http://b"),
-        Member("c:8780", "at c", ("all",), "http://c"),
+        AgentRecord("a:8780", "at a", ("all",), "http://a"),
+        AgentRecord("b:8780", "at b", ("BTC-*", "ETH-USDT"), "http://b"),
+        AgentRecord("c:8780", "at c", ("all",), "http://c"),
     ]
 
 
@@ -102,7 +111,7 @@ def test_each_beat_tells_what_is_ours(store, clock, other):
 
 def test_those_who_keep_candles_of_another_bar_are_no_members(store):
     """Nor do their symbols count."""
-    other = B._replace(bar=Bar.H1)
+    other = B._replace(bar=Timeframe.H1)
     join(store, A, other)
     claim(store, other, FOUR)
     assert living(store) == ["a:8780"]
@@ -124,7 +133,7 @@ def test_what_has_an_owner_who_lives_is_counted(store, clock):
 
 def test_who_is_gone_for_a_week_is_forgotten_when_another_comes(store, clock):
     """And what is no member of a fleet, such as the last success, is left alone."""
-    write(store, heartbeats.beat, "backfill", T, T, "a pass")
+    write(store, heartbeats.record_heartbeat, "backfill", T, T, "a pass")
     join(store, A)
     clock.now += LEASE_MS + 7 * DAY
     join(store, B)
@@ -132,7 +141,7 @@ def test_who_is_gone_for_a_week_is_forgotten_when_another_comes(store, clock):
     clock.now += 1
     join(store, C)
     assert [one.service for one in roll(store).members] == ["b:8780", "c:8780"]
-    assert write(store, heartbeats.last_beat, "backfill") == T
+    assert write(store, heartbeats.last_heartbeat, "backfill") == T
 
 
 def test_one_that_is_cut_off_in_the_middle_of_a_beat_costs_nobody_else_the_lease():
@@ -178,7 +187,7 @@ def test_one_that_now_keeps_another_bar_keeps_none_of_the_bar_before(store):
     """It lives, under the same name, and others need not wait for what it had."""
     join(store, A, B)
     claim(store, A, FOUR)
-    join(store, A._replace(bar=Bar.H1, token="new"))
+    join(store, A._replace(bar=Timeframe.H1, token="new"))
     assert beat(store, B).claimed == frozenset()
     assert claim(store, B, FOUR) == FOUR
 
@@ -202,7 +211,7 @@ def test_another_process_takes_the_name_and_with_it_the_symbols(store):
     claim(store, A, FOUR)
     again = A._replace(token="another")
     assert beat(store, again, known=False).ours == FOUR
-    with pytest.raises(Superseded):
+    with pytest.raises(NameTaken):
         beat(store, A)
     # That wrote nothing, and leaving takes nothing from its successor.
     leave(store, A)
@@ -227,8 +236,8 @@ def roll(store):
 
 def test_the_roll_tells_all_of_everybody(store, clock):
     """Also of those whose lease is over, and of every bar."""
-    write(store, heartbeats.beat, "agent", T, T, "no member")
-    hourly = C._replace(bar=Bar.H1, wanted=("BTC-*", "ETH-USDT"))
+    write(store, heartbeats.record_heartbeat, "agent", T, T, "no member")
+    hourly = C._replace(bar=Timeframe.H1, wanted=("BTC-*", "ETH-USDT"))
     join(store, B, hourly)
     claim(store, B, ["SOL-USDT", "BTC-USDT"])
     claim(store, hourly, ["BTC-USDT"])
@@ -247,7 +256,7 @@ def test_the_roll_tells_all_of_everybody(store, clock):
 
 
 def test_a_store_that_has_no_fleet_has_an_empty_roll(store):
-    write(store, heartbeats.beat, "agent", T, T, "no member")
+    write(store, heartbeats.record_heartbeat, "agent", T, T, "no member")
     assert roll(store).members == []
 
 

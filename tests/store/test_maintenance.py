@@ -3,8 +3,8 @@
 import pytest
 import trio
 
-from blofin_agent.domain.candle import DAY, HOUR, Bar, Rows, Source
-from blofin_agent.store.maintenance import EVERY_S, FIRST_S, Upkeep
+from blofin_agent.domain.candle import DAY, HOUR, CandleBatch, Source, Timeframe
+from blofin_agent.store.maintenance import EVERY_S, FIRST_S, Maintenance
 from blofin_agent.store.tables import candles
 
 pytestmark = pytest.mark.sqlite
@@ -13,13 +13,13 @@ pytestmark = pytest.mark.sqlite
 async def fill(place, candle, days):
     now = place.wall() // HOUR * HOUR
     times = range(now - days * DAY, now, HOUR)
-    rows = Rows("BTC-USDT", Source.FILL, [candle(time) for time in times])
-    await place.store.write("insert", lambda db: candles.insert(db, Bar.M1, [rows]))
+    rows = CandleBatch("BTC-USDT", Source.FILL, [candle(time) for time in times])
+    await place.store.write("insert", lambda db: candles.insert(db, Timeframe.M1, [rows]))
 
 
 async def keep_up(place, days, seconds):
     with trio.move_on_after(seconds):
-        await Upkeep(place.store, place.wall, days).run()
+        await Maintenance(place.store, place.wall, days).run()
 
 
 async def test_what_is_older_than_it_is_kept_is_deleted_each_hour(house, candle, lines):

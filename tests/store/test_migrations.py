@@ -9,8 +9,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from blofin_agent.domain.backfill_run import Run, Trigger
-from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Rows, Source
+from blofin_agent.domain.backfill_run import BackfillRun, RunTrigger
+from blofin_agent.domain.candle import DAY, MINUTE, Candle, CandleBatch, Source, Timeframe
 from blofin_agent.store import migrate
 from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreUnusable
@@ -152,13 +152,13 @@ def test_the_version_before_is_upgraded_without_loss(sixth):
 
 def test_after_an_upgrade_the_store_goes_on_where_it_was(sixth, sql):
     """What is there is not stored again, ids go on, the suspension is that of all requests."""
-    batch = [Rows("A", Source.FILL, [Candle(T + n * MINUTE, *[1.0] * 7) for n in range(5)])]
+    batch = [CandleBatch("A", Source.FILL, [Candle(T + n * MINUTE, *[1.0] * 7) for n in range(5)])]
     with closing(open_store(sixth)) as store, store.engine.begin() as connection:
-        assert candles.insert(connection, Bar.M1, batch) == [3]
+        assert candles.insert(connection, Timeframe.M1, batch) == [3]
         if store.keeper is None:
             # The rows above were written with their ids.
             connection.exec_driver_sql("SELECT setval('gap_fill_runs_id_seq', 8)")
-        backfill_runs.record(connection, Run("A", "1m", Trigger.HEAL, 1))
+        backfill_runs.record(connection, BackfillRun("A", "1m", RunTrigger.HEAL, 1))
         assert connection.exec_driver_sql("SELECT max(id) FROM gap_fill_runs").scalar() == 9
     assert sql(sixth, "SELECT egress, until, share, connected FROM suspension") == [("", 7, 0.5, 0)]
 

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import pytest
 
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Candle, CandleBatch, Source, Timeframe
 from blofin_agent.domain.coverage_blocks import starts
-from blofin_agent.domain.time_range import Span
-from blofin_agent.store.errors import StoreUnavailable, told
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.store.errors import StoreUnavailable, translate_errors
 from blofin_agent.store.postgresql import partitions
 from blofin_agent.store.postgresql.partitions import AHEAD, WEEK, Partition
 from blofin_agent.store.tables import candles, coverage_blocks
@@ -22,13 +22,13 @@ START = 2_900 * WEEK
 """A week in 2025 that begins then (ms)."""
 
 
-def insert(store, *times, symbol="A", bar=Bar.M1):
+def insert(store, *times, symbol="A", bar=Timeframe.M1):
     rows = [Candle(time, 2.5, 3, 1, 2, 10, 0.5, 20) for time in times]
-    return write(store, candles.insert, bar, [Rows(symbol, Source.FILL, rows)])
+    return write(store, candles.insert, bar, [CandleBatch(symbol, Source.FILL, rows)])
 
 
 def write(store, work, *args):
-    with told("it"), store.engine.begin() as connection:
+    with translate_errors("it"), store.engine.begin() as connection:
         return work(connection, *args)
 
 
@@ -41,13 +41,13 @@ def weeks(store):
     return [(one.start - START) / WEEK for one in found(store)]
 
 
-def agree(store, rows, span, symbol="A", bar=Bar.M1):
+def agree(store, rows, span, symbol="A", bar=Timeframe.M1):
     """See that the blocks say what the rows say."""
     wrong = partial(coverage_blocks.wrong, bar=bar, symbol=symbol, these=list(starts(bar, span)))
     assert store.read_here(wrong) == []
     held = rows(f"SELECT open_time FROM candles WHERE symbol = '{symbol}' AND bar = '{bar.value}'")
     loaded = store.read_here(partial(coverage_blocks.load, bar=bar, span=span, symbols=[symbol]))
-    assert loaded[symbol].held == Coverage.of(bar, [time for (time,) in held]).within(span)
+    assert loaded[symbol].held == BarSet.of(bar, [time for (time,) in held]).within(span)
 
 
 def test_a_partition_is_made_with_the_first_candle_of_its_week(store, rows):
@@ -94,8 +94,8 @@ def test_candles_of_any_year_are_stored(store, rows):
         "candles_20010906",
         "candles_20991231",
     ]
-    agree(store, rows, Span(0, DAY))
-    agree(store, rows, Span(times[-2] - DAY, times[-1] + DAY))
+    agree(store, rows, TimeRange(0, DAY))
+    agree(store, rows, TimeRange(times[-2] - DAY, times[-1] + DAY))
 
 
 def test_partitions_that_a_failed_transaction_made_are_made_again(store):
@@ -149,18 +149,18 @@ def test_only_partitions_in_which_all_is_too_old_are_dropped(store, rows):
     assert weeks(store) == [0, 3, 4]
 
 
-@pytest.mark.parametrize("bar", [Bar.M1, Bar.H4, Bar.W1])
+@pytest.mark.parametrize("bar", [Timeframe.M1, Timeframe.H4, Timeframe.W1])
 def test_what_is_dropped_is_no_longer_called_held(store, rows, bar):
     """No trigger tells of it; and a block may reach far beyond what is dropped."""
     times = range(bar.floor(START + WEEK), START + 8 * WEEK, max(bar.ms, HOUR))
     insert(store, *times, bar=bar)
-    span = Span(bar.floor(START), bar.floor(START + 9 * WEEK))
+    span = TimeRange(bar.floor(START), bar.floor(START + 9 * WEEK))
     agree(store, rows, span, bar=bar)
     assert write(store, partitions.drop_before, START + 4 * WEEK) > 0
     ((oldest,),) = rows("SELECT min(open_time) FROM candles")
     assert oldest >= START + 4 * WEEK
     loaded = store.read_here(partial(coverage_blocks.load, bar=bar, span=span, symbols=["A"]))
-    assert loaded["A"].held == Coverage.of(bar, [t for t in times if t >= oldest]).within(span)
+    assert loaded["A"].held == BarSet.of(bar, [t for t in times if t >= oldest]).within(span)
     insert(store, *times, bar=bar)
     agree(store, rows, span, bar=bar)
 
@@ -175,7 +175,7 @@ def test_a_partition_that_another_agent_dropped_is_made_anew(reopened, rows):
         insert(ours, START, START + WEEK + MINUTE)
     assert insert(ours, START, START + WEEK + MINUTE) == [2]
     assert weeks(ours) == [0, 1]
-    agree(ours, rows, Span(START, START + 2 * WEEK))
+    agree(ours, rows, TimeRange(START, START + 2 * WEEK))
 
 
 def test_who_drops_and_who_stores_at_once_leave_no_false_block(reopened, rows):
@@ -208,7 +208,7 @@ def test_who_drops_and_who_stores_at_once_leave_no_false_block(reopened, rows):
     assert failed == []
     assert len(refused) < 100
     assert all("is gone" in text for text in refused)
-    agree(ours, rows, Span(START, START + 4 * WEEK))
+    agree(ours, rows, TimeRange(START, START + 4 * WEEK))
     ((kept,),) = rows(f"SELECT count(*) FROM candles WHERE open_time >= {START + 3 * WEEK}")
     assert kept == 150 - len(refused)
 
@@ -255,7 +255,7 @@ def test_what_partitions_of_another_cut_leave_of_a_week_is_filled(store, other, 
     assert all(one.end == two.start for one, two in pairwise(there))
     assert (there[0].start, there[-1].end) == (START, START + 3 * WEEK)
     assert rows("SELECT count(*) FROM theirs_2") == [(7 * 24 - 1,)]
-    agree(store, rows, Span(START, START + 3 * WEEK))
+    agree(store, rows, TimeRange(START, START + 3 * WEEK))
 
 
 def test_where_a_table_takes_all_that_no_other_takes_none_is_made(store, other, rows):

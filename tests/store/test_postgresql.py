@@ -12,13 +12,13 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import DAY, MINUTE, Bar, Candle, Rows, Source
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import DAY, MINUTE, Candle, CandleBatch, Source, Timeframe
 from blofin_agent.domain.coverage_blocks import starts
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.store.database import open_store
-from blofin_agent.store.errors import StoreUnavailable, StoreUnusable, told
-from blofin_agent.store.retrying import Patient
+from blofin_agent.store.errors import StoreUnavailable, StoreUnusable, translate_errors
+from blofin_agent.store.retrying import RetryingDatabase
 from blofin_agent.store.tables import candles, coverage_blocks
 from tests import ports
 from tests.postgres import GUEST, own_server
@@ -133,11 +133,11 @@ async def test_rights_that_are_lacking_later_are_an_outage(database, other, as_g
     with closing(open_store(as_guest(database))) as store:
         with pytest.raises(StoreUnavailable, match="permission denied for table"):
             await store.write("beat", beat)
-        rows = [Rows("A", Source.LIVE, [candle(end)])]
+        rows = [CandleBatch("A", Source.LIVE, [candle(end)])]
         other(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {GUEST}")
         await store.write("beat", beat)
         with pytest.raises(StoreUnavailable, match=r"permission denied for schema|must be owner"):
-            await store.write("insert", lambda db: candles.insert(db, Bar.M1, rows))
+            await store.write("insert", lambda db: candles.insert(db, Timeframe.M1, rows))
 
 
 # -- when it is away ------------------------------------------------------------------------------
@@ -198,23 +198,23 @@ async def test_a_connection_that_the_server_ended_is_made_anew(store, other):
 
 async def test_what_fails_in_the_middle_leaves_nothing(store, other, candle, end):
     """Neither a candle nor a block: before they are copied, meanwhile, or before the commit."""
-    batch = [Rows("A", Source.LIVE, [candle(end)])]
+    batch = [CandleBatch("A", Source.LIVE, [candle(end)])]
 
     def early(connection):
         connection.exec_driver_sql("SELECT 1")
         other(END_OTHERS)
-        candles.insert(connection, Bar.M1, batch)
+        candles.insert(connection, Timeframe.M1, batch)
 
     def broken(connection):
-        rows = Rows("A", Source.LIVE, Breaking(candle(end), lambda: other(END_OTHERS)))
-        candles.insert(connection, Bar.M1, [rows])
+        rows = CandleBatch("A", Source.LIVE, Breaking(candle(end), lambda: other(END_OTHERS)))
+        candles.insert(connection, Timeframe.M1, [rows])
 
     def cancelled(connection):
-        rows = Rows("A", Source.LIVE, Breaking(candle(end), lambda: other(CANCEL_OTHERS)))
-        candles.insert(connection, Bar.M1, [rows])
+        rows = CandleBatch("A", Source.LIVE, Breaking(candle(end), lambda: other(CANCEL_OTHERS)))
+        candles.insert(connection, Timeframe.M1, [rows])
 
     def late(connection):
-        candles.insert(connection, Bar.M1, batch)
+        candles.insert(connection, Timeframe.M1, batch)
         other(END_OTHERS)
 
     for work in (early, broken, cancelled, late):
@@ -222,7 +222,7 @@ async def test_what_fails_in_the_middle_leaves_nothing(store, other, candle, end
             await store.write("insert", work)
         for table in ("candles", "coverage_blocks"):
             assert other(f"SELECT * FROM {table}") == []
-    assert await store.write("insert", lambda db: candles.insert(db, Bar.M1, batch)) == [1]
+    assert await store.write("insert", lambda db: candles.insert(db, Timeframe.M1, batch)) == [1]
 
 
 class Breaking(list):
@@ -282,7 +282,7 @@ async def test_once_all_is_cut_off_no_connection_is_used_any_more(store):
     """Though the server would answer: who ends has no time to find out, nor to be patient."""
     await store.write("beat", beat)
     store.lines.cut_all()
-    for one in (store, Patient(store)):
+    for one in (store, RetryingDatabase(store)):
         with pytest.raises(StoreUnavailable, match="after the signal to stop"):
             await one.write("beat", beat)
 
@@ -297,7 +297,7 @@ async def test_who_is_told_to_stop_meanwhile_tells_of_that_alone(store):
         connection.exec_driver_sql("SELECT 1")
 
     with trio.CancelScope() as scope:
-        await Patient(store).read("load", work)
+        await RetryingDatabase(store).read("load", work)
     assert scope.cancelled_caught
 
 
@@ -324,10 +324,10 @@ async def test_a_commit_that_waits_for_a_standby_is_cut_off_and_not_done_twice(
     store, database, postgres, candle, end
 ):
     """What it wrote may be there all the same: it is written once."""
-    batch = [Rows("A", Source.LIVE, [candle(end)])]
+    batch = [CandleBatch("A", Source.LIVE, [candle(end)])]
 
     def insert(connection):
-        return candles.insert(connection, Bar.M1, batch)
+        return candles.insert(connection, Timeframe.M1, batch)
 
     def standby(name):
         postgres.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
@@ -346,8 +346,11 @@ async def test_a_commit_that_waits_for_a_standby_is_cut_off_and_not_done_twice(
         assert await unhurried.write("insert", insert) == [0]
     count = "SELECT count(*) FROM candles"
     assert await store.read("load", lambda db: db.exec_driver_sql(count).scalar()) == 1
-    these = list(starts(Bar.M1, Span(end, end + MINUTE)))
-    assert await store.read("load", lambda db: coverage_blocks.wrong(db, Bar.M1, "A", these)) == []
+    these = list(starts(Timeframe.M1, TimeRange(end, end + MINUTE)))
+    assert (
+        await store.read("load", lambda db: coverage_blocks.wrong(db, Timeframe.M1, "A", these))
+        == []
+    )
 
 
 @pytest.mark.timing(answer_s=0.3, connect_s=2)
@@ -446,7 +449,9 @@ def rounds(chance, times):
     """What one agent stores: in each round some stretches of some symbols, in any order."""
     for _ in range(ROUNDS):
         names = chance.sample(SYMBOLS, chance.randint(1, len(SYMBOLS)))
-        yield [Rows(name, chance.choice(list(Source)), stretch(chance, times)) for name in names]
+        yield [
+            CandleBatch(name, chance.choice(list(Source)), stretch(chance, times)) for name in names
+        ]
 
 
 def stretch(chance, times):
@@ -464,8 +469,8 @@ def test_two_who_store_the_same_neither_wait_for_ever_nor_lose_a_row(reopened, r
     def agent(store, chance):
         for batches in rounds(chance, times):
             try:
-                with told("it"), store.engine.begin() as connection:
-                    stored.append(sum(candles.insert(connection, Bar.M1, batches)))
+                with translate_errors("it"), store.engine.begin() as connection:
+                    stored.append(sum(candles.insert(connection, Timeframe.M1, batches)))
             except Exception as error:  # noqa: BLE001 - shown by the assertion below
                 failed.append(error)
 
@@ -488,22 +493,24 @@ def test_two_who_store_the_same_neither_wait_for_ever_nor_lose_a_row(reopened, r
     found = rows("SELECT symbol, open_time, source FROM candles")
     assert {(symbol, time) for symbol, time, _ in found} == wanted
     assert sum(stored) == len(found)
-    agree(reopened(), found, Span(times[0] // DAY * DAY, end))
+    agree(reopened(), found, TimeRange(times[0] // DAY * DAY, end))
 
 
 def agree(store, found, span):
     """See that the blocks say what the rows say."""
-    these = list(starts(Bar.M1, span))
-    loaded = store.read_here(lambda db: coverage_blocks.load(db, Bar.M1, span, SYMBOLS))
+    these = list(starts(Timeframe.M1, span))
+    loaded = store.read_here(lambda db: coverage_blocks.load(db, Timeframe.M1, span, SYMBOLS))
     for symbol in SYMBOLS:
         assert (
-            store.read_here(lambda db, of=symbol: coverage_blocks.wrong(db, Bar.M1, of, these))
+            store.read_here(
+                lambda db, of=symbol: coverage_blocks.wrong(db, Timeframe.M1, of, these)
+            )
             == []
         )
         held = [time for of, time, _ in found if of == symbol]
         live = [time for of, time, source in found if (of, source) == (symbol, "blofin_ws")]
-        assert loaded[symbol].held == Coverage.of(Bar.M1, held).within(span)
-        assert loaded[symbol].live == Coverage.of(Bar.M1, live).within(span)
+        assert loaded[symbol].held == BarSet.of(Timeframe.M1, held).within(span)
+        assert loaded[symbol].live == BarSet.of(Timeframe.M1, live).within(span)
 
 
 def test_two_who_store_into_one_block_wait_for_one_another(reopened, end):
@@ -512,24 +519,24 @@ def test_two_who_store_into_one_block_wait_for_one_another(reopened, end):
 
     def batch(number):
         one = Candle(end + number * MINUTE, 2.5, 3, 1, 2, 10, 0.5, 20)
-        return [Rows("A", Source.LIVE, [one])]
+        return [CandleBatch("A", Source.LIVE, [one])]
 
     def second():
         with theirs.engine.begin() as connection:
-            candles.insert(connection, Bar.M1, batch(3))
+            candles.insert(connection, Timeframe.M1, batch(3))
 
     with ours.engine.begin() as connection:
-        candles.insert(connection, Bar.M1, batch(1))
+        candles.insert(connection, Timeframe.M1, batch(1))
     thread = threading.Thread(target=second)
     with ours.engine.begin() as connection:
-        coverage_blocks.reserve(connection, Bar.M1, batch(2))
+        coverage_blocks.reserve(connection, Timeframe.M1, batch(2))
         thread.start()
         thread.join(0.3)
         assert thread.is_alive()
-        candles.insert(connection, Bar.M1, batch(2))
+        candles.insert(connection, Timeframe.M1, batch(2))
     thread.join()
-    these = list(starts(Bar.M1, Span(end, end + MINUTE)))
-    assert ours.read_here(lambda db: coverage_blocks.wrong(db, Bar.M1, "A", these)) == []
+    these = list(starts(Timeframe.M1, TimeRange(end, end + MINUTE)))
+    assert ours.read_here(lambda db: coverage_blocks.wrong(db, Timeframe.M1, "A", these)) == []
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -538,7 +545,9 @@ def test_any_double_survives_to_the_last_bit(store, values):
     """Also what is no price: with a sign at nought, endless, or no number."""
     with store.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM candles")
-        candles.insert(connection, Bar.M1, [Rows("A", Source.LIVE, [Candle(0, *values)])])
+        candles.insert(
+            connection, Timeframe.M1, [CandleBatch("A", Source.LIVE, [Candle(0, *values)])]
+        )
         row = connection.exec_driver_sql("SELECT * FROM candles").one()
     for stored, given_ in zip(row[3:10], values, strict=True):
         if given_ == given_:  # noqa: PLR0124 - that which is no number has many forms

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE
-from blofin_agent.domain.clock_correction import Hindsight, Moment
-from blofin_agent.domain.rate_limit import HORIZON, LIMITS, SLACK, Refusal, Suspension
+from blofin_agent.domain.clock_correction import ClockCorrection, WallAndMonotonic
+from blofin_agent.domain.rate_limit import HORIZON, LIMITS, SLACK, RateLimitResponse, Suspension
 from blofin_agent.store import migrate
 from blofin_agent.store.database import open_store
 from blofin_agent.store.tables import rate_limit
-from blofin_agent.store.tables.rate_limit import Known
+from blofin_agent.store.tables.rate_limit import LocalBudget
 
 T = 1_790_000_000_000
 
@@ -28,19 +28,19 @@ def write(store, work, *args):
 
 def at(wall):
     """Return a moment of a process whose clock was never set."""
-    return Moment(wall, wall)
+    return WallAndMonotonic(wall, wall)
 
 
-def let_go(store, wall, spacing=0, known=Known()):  # noqa: B008 - it is frozen
+def let_go(store, wall, spacing=0, known=LocalBudget()):  # noqa: B008 - it is frozen
     return write(store, rate_limit.let_go, ["candles"], spacing, known, at(wall))
 
 
 def look(store, wall=T):
-    return write(store, rate_limit.look, Known(), at(wall))
+    return write(store, rate_limit.look, LocalBudget(), at(wall))
 
 
-def stop(store, wall, *, under=0, banned=False, known=Known()):  # noqa: B008 - it is frozen
-    refusal = Refusal(under, "stop", banned, None)
+def stop(store, wall, *, under=0, banned=False, known=LocalBudget()):  # noqa: B008 - it is frozen
+    refusal = RateLimitResponse(under, "stop", banned, None)
     return write(store, rate_limit.suspend, refusal, known, at(wall)).suspension
 
 
@@ -54,7 +54,7 @@ def test_a_request_is_entered_only_when_it_may_go(store, rows):
 
 
 def many(store, wall, count, spacing=0):
-    return write(store, rate_limit.let_go, ["candles"] * count, spacing, Known(), at(wall))
+    return write(store, rate_limit.let_go, ["candles"] * count, spacing, LocalBudget(), at(wall))
 
 
 def test_as_many_as_may_go_are_entered_together(store, rows):
@@ -107,7 +107,7 @@ def test_two_processes_on_one_database_share_one_budget(reopened, seed):
 def test_each_address_has_a_budget_of_its_own(store, rows):
     """Its requests, its suspension, and what was sent before addresses were told apart."""
     most = LIMITS[0].requests
-    one, two = Known(egress="203.0.113.1"), Known(egress="203.0.113.2")
+    one, two = LocalBudget(egress="203.0.113.1"), LocalBudget(egress="203.0.113.2")
     assert write(store, rate_limit.let_go, ["x"] * 999, 0, one, at(T)).entered == most
     assert not let_go(store, T, known=one).entered
     assert let_go(store, T, known=two).view.starts == [T]
@@ -131,7 +131,9 @@ def test_those_who_ask_at_once_have_one_budget(reopened, rows):
     def agent(store, now):
         ready.wait(20)
         with store.engine.begin() as connection:
-            grant = rate_limit.let_go(connection, ["x"] * 200, 0, Known(egress="new"), at(now))
+            grant = rate_limit.let_go(
+                connection, ["x"] * 200, 0, LocalBudget(egress="new"), at(now)
+            )
             went.append(grant.entered)
             time.sleep(0.05)
 
@@ -151,7 +153,7 @@ def test_a_share_of_the_limits_holds_for_every_process(store, reopened):
     let_go(store, T)
     over = stop(store, T + 1).until
     assert let_go(store, over).under == 1
-    write(store, rate_limit.answered, 1, Known(), at(over))
+    write(store, rate_limit.answered, 1, LocalBudget(), at(over))
     others = [reopened(), reopened()]
     went = [let_go(others[number % 2], over + 1 + number).entered for number in range(300)]
     assert sum(went) == 237 - 1
@@ -170,7 +172,7 @@ def test_a_suspension_holds_for_every_process_and_survives_reopening(store, reop
     probe = let_go(third, state.until)
     assert (probe.at, probe.view.suspension.probe) == (state.until, state.until)
     assert let_go(other, state.until + 1).at == state.until + MINUTE
-    ended = write(third, rate_limit.answered, probe.under, Known(), at(state.until + 2))
+    ended = write(third, rate_limit.answered, probe.under, LocalBudget(), at(state.until + 2))
     assert not ended.suspension.strikes
     assert let_go(other, state.until + 2).entered
 
@@ -178,7 +180,7 @@ def test_a_suspension_holds_for_every_process_and_survives_reopening(store, reop
 def test_an_answer_to_an_older_request_ends_nothing(store):
     """What was under way when the suspension began proves nothing."""
     stop(store, T, banned=True)
-    assert write(store, rate_limit.answered, 0, Known(), at(T + 1)).suspension.strikes == 1
+    assert write(store, rate_limit.answered, 0, LocalBudget(), at(T + 1)).suspension.strikes == 1
     state = look(store).suspension
     assert (state.banned, state.reason, state.until) == (True, "stop", T + 301_000)
 
@@ -209,7 +211,9 @@ def test_a_new_database_is_told_of_the_budget(store, rows, tmp_path):
     old.close()
     state = Suspension(until=T + HOUR, strikes=2, reason="429", noted=T)
     for hindsight in (first, second, first):
-        view = write(store, rate_limit.correct, Known(hindsight, state, elsewhere=True), at(T + 20))
+        view = write(
+            store, rate_limit.correct, LocalBudget(hindsight, state, elsewhere=True), at(T + 20)
+        )
         assert view.starts == [T, T + 10]
         assert view.suspension == state
     assert rows("SELECT started FROM request_ledger ORDER BY id") == [(T,), (T + 10,)]
@@ -230,14 +234,19 @@ def test_a_ledger_from_the_future_is_put_right(store, rows):
 
 def test_what_a_process_knows_better_is_written_down(store):
     """The clock was set forward: one that starts now counts what it would have thought old."""
-    hindsight = Hindsight()
+    hindsight = ClockCorrection()
     for number in range(475):
         grant = write(
-            store, rate_limit.let_go, "x", 0, Known(hindsight), Moment(T + number, number)
+            store,
+            rate_limit.let_go,
+            "x",
+            0,
+            LocalBudget(hindsight),
+            WallAndMonotonic(T + number, number),
         )
         hindsight = grant.view.hindsight
     assert let_go(store, T + DAY).entered
-    write(store, rate_limit.correct, Known(hindsight), Moment(T + DAY, 1_000))
+    write(store, rate_limit.correct, LocalBudget(hindsight), WallAndMonotonic(T + DAY, 1_000))
     grant = let_go(store, T + DAY)
     assert (grant.entered, grant.at) == (False, T + DAY - 999 + 61_000)
 

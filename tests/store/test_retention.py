@@ -2,10 +2,10 @@
 
 import pytest
 
-from blofin_agent.domain.backfill_run import Run, Trigger
-from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Bar, Candle, Rows, Source
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Proof
+from blofin_agent.domain.backfill_run import BackfillRun, RunTrigger
+from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Candle, CandleBatch, Source, Timeframe
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import UnavailableRange
 from blofin_agent.store.postgresql import partitions
 from blofin_agent.store.tables import (
     backfill_runs,
@@ -25,10 +25,10 @@ def write(store, work):
         return work(connection)
 
 
-def fill(store, symbol, days, *, bar=Bar.M1, step=HOUR):
+def fill(store, symbol, days, *, bar=Timeframe.M1, step=HOUR):
     """Store a candle each `step` of the last days."""
     times = range(NOW - days * DAY, NOW, step)
-    rows = Rows(symbol, Source.FILL, [Candle(time, *VALUES) for time in times])
+    rows = CandleBatch(symbol, Source.FILL, [Candle(time, *VALUES) for time in times])
     write(store, lambda db: candles.insert(db, bar, [rows]))
 
 
@@ -52,7 +52,7 @@ def test_what_is_older_goes_and_what_is_younger_stays(store, rows):
     """Of every symbol and bar: whole days on SQLite, whole weeks on PostgreSQL."""
     fill(store, "A", 60)
     fill(store, "B", 5)
-    fill(store, "C", 60, bar=Bar.H1)
+    fill(store, "C", 60, bar=Timeframe.H1)
     before = NOW - 30 * DAY
     forget(store, before)
     weekly = store.engine.dialect.name == "postgresql"
@@ -66,10 +66,10 @@ def test_what_is_older_goes_and_what_is_younger_stays(store, rows):
 def test_blocks_tell_the_same_as_the_candles_afterwards(store):
     """Also those that a week's end goes through."""
     fill(store, "A", 40, step=MINUTE)
-    fill(store, "A", 40, bar=Bar.M5, step=5 * MINUTE)
+    fill(store, "A", 40, bar=Timeframe.M5, step=5 * MINUTE)
     forget(store, NOW - 20 * DAY)
-    for bar in (Bar.M1, Bar.M5):
-        span = Span(NOW - 41 * DAY, NOW + DAY)
+    for bar in (Timeframe.M1, Timeframe.M5):
+        span = TimeRange(NOW - 41 * DAY, NOW + DAY)
         loaded = write(store, lambda db: coverage_blocks.load(db, bar, span, ["A"]))["A"]  # noqa: B023
         times = write(
             store,
@@ -104,13 +104,13 @@ def test_age_counts_from_the_newest_candles_when_the_clock_is_ahead_of_them(stor
 def test_runs_and_proofs_of_then_go_too(store, rows):
     """Those of now stay."""
     for ended in (NOW - 40 * DAY, NOW - 35 * DAY, NOW - DAY):
-        run = Run("A", "1m", Trigger.PERIODIC, ended - 1_000, finished=ended)
+        run = BackfillRun("A", "1m", RunTrigger.PERIODIC, ended - 1_000, finished=ended)
         write(store, lambda db: backfill_runs.record(db, run))  # noqa: B023
     proofs = [
-        Proof(Span(NOW - 40 * DAY, NOW - 40 * DAY + MINUTE), NOW, 1, NOW),
-        Proof(Span(NOW - DAY, NOW - DAY + MINUTE), NOW, 1, NOW),
+        UnavailableRange(TimeRange(NOW - 40 * DAY, NOW - 40 * DAY + MINUTE), NOW, 1, NOW),
+        UnavailableRange(TimeRange(NOW - DAY, NOW - DAY + MINUTE), NOW, 1, NOW),
     ]
-    write(store, lambda db: unavailable.save_proofs(db, "A", Bar.M1, proofs, 0))
+    write(store, lambda db: unavailable.save_proofs(db, "A", Timeframe.M1, proofs, 0))
     before = NOW - 30 * DAY
     assert write(store, lambda db: retention.forget_rest(db, before)) == 3
     assert rows("SELECT finished FROM gap_fill_runs") == [(NOW - DAY,)]

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blofin_agent.domain.trade import Tick
+from blofin_agent.domain.trade import Trade
 from blofin_agent.store.tables import trades
 
 
 def tick(number, ts=None):
-    return Tick(str(number), number if ts is None else ts, 2.5, 0.1, "buy")
+    return Trade(str(number), number if ts is None else ts, 2.5, 0.1, "buy")
 
 
 def insert(store, *found):

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from blofin_agent.store.database import open_store
-from blofin_agent.store.errors import StoreUnusable, WrongUrl
+from blofin_agent.store.errors import InvalidDatabaseUrl, StoreUnusable
 from blofin_agent.store.postgresql import connections
 from blofin_agent.store.url import describe, parse
 
@@ -40,7 +40,7 @@ def refused(url):
 def test_a_url_that_cannot_be_used_is_one_sentence(url, words):
     """Without the password in it."""
     assert words in refused(url)
-    with pytest.raises(WrongUrl):
+    with pytest.raises(InvalidDatabaseUrl):
         open_store(url)
 
 

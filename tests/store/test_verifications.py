@@ -5,11 +5,15 @@ import threading
 
 import pytest
 
-from blofin_agent.domain.candle import MINUTE, Bar, Rows, Source
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.verification import Difference
+from blofin_agent.domain.candle import MINUTE, CandleBatch, Source, Timeframe
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.verification import CandleDifference
 from blofin_agent.store.tables import candles, verifications
-from blofin_agent.store.tables.verifications import Outcome, Totals, Verification
+from blofin_agent.store.tables.verifications import (
+    Verification,
+    VerificationOutcome,
+    VerificationTotals,
+)
 
 
 def write(store, work):
@@ -17,19 +21,21 @@ def write(store, work):
         return work(connection)
 
 
-def put(store, *found, symbol="A", bar=Bar.M1, source=Source.LIVE):
-    write(store, lambda db: candles.insert(db, bar, [Rows(symbol, source, found)]))
+def put(store, *found, symbol="A", bar=Timeframe.M1, source=Source.LIVE):
+    write(store, lambda db: candles.insert(db, bar, [CandleBatch(symbol, source, found)]))
 
 
 def repair(store, differences, missing=(), now_ms=7):
     return write(
-        store, lambda db: verifications.repair(db, "A", Bar.M1, differences, missing, now_ms)
+        store, lambda db: verifications.repair(db, "A", Timeframe.M1, differences, missing, now_ms)
     )
 
 
 def test_a_verification_comes_back_column_by_column(store, rows):
     """With a public word for its status, and its own number."""
-    one = Verification("A", "1m", 1, 3, 4, 5, 6, 2, *range(7, 17), Outcome.PARTIAL, "why")
+    one = Verification(
+        "A", "1m", 1, 3, 4, 5, 6, 2, *range(7, 17), VerificationOutcome.PARTIAL, "why"
+    )
     write(store, lambda db: verifications.record(db, one))
     write(store, lambda db: verifications.record(db, Verification("B", "5m", 1, 2, 3)))
     assert rows("SELECT * FROM verifications ORDER BY id") == [
@@ -59,12 +65,12 @@ def test_the_totals_are_sums_by_symbol_and_what_the_last_left_that_did_not_fail(
         Verification("B", "1m", 0, 0, 0, finished=80),
         Verification("A", "5m", 0, 0, 0, finished=90, compared=1),
     ]
-    told[2].status = told[3].status = Outcome.FAILED
+    told[2].status = told[3].status = VerificationOutcome.FAILED
     for one in told:
         write(store, lambda db, one=one: verifications.record(db, one))
-    assert write(store, lambda db: verifications.totals(db, Bar.M1)) == {
-        "A": Totals(14, 5, 1, 3, 2, 2, 60, 3),
-        "B": Totals(),
+    assert write(store, lambda db: verifications.totals(db, Timeframe.M1)) == {
+        "A": VerificationTotals(14, 5, 1, 3, 2, 2, 60, 3),
+        "B": VerificationTotals(),
     }
 
 
@@ -73,9 +79,9 @@ def test_stored_gives_the_candles_of_the_span(store, rows, candle, end):
     times = [end + n * MINUTE for n in (3, 1, 2, 0)]
     put(store, *[candle(time) for time in times])
     put(store, candle(end), symbol="B")
-    put(store, candle(end), bar=Bar.M5)
-    span = Span(end + MINUTE, end + 3 * MINUTE)
-    found = write(store, lambda db: verifications.stored(db, "A", Bar.M1, span))
+    put(store, candle(end), bar=Timeframe.M5)
+    span = TimeRange(end + MINUTE, end + 3 * MINUTE)
+    found = write(store, lambda db: verifications.stored(db, "A", Timeframe.M1, span))
     assert found == [candle(end + MINUTE), candle(end + 2 * MINUTE)]
 
 
@@ -85,8 +91,8 @@ def test_a_repair_replaces_what_differs_and_keeps_what_was_there(store, rows, ca
     put(store, old, other)
     new = old._replace(close=2.5, volume=11.0)
     put(store, old, symbol="B")
-    put(store, old, bar=Bar.M5)
-    done = repair(store, [Difference(old, new)])
+    put(store, old, bar=Timeframe.M5)
+    done = repair(store, [CandleDifference(old, new)])
     assert (done.replaced, done.added) == ({end}, 0)
     assert rows("SELECT * FROM candles WHERE symbol = 'A' AND bar = '1m'") == [
         ("A", "1m", *new, "historical_fill"),
@@ -104,7 +110,7 @@ def test_what_has_changed_since_it_was_compared_is_left_alone(store, rows, candl
     """Another repair was there first, say."""
     old = candle(end)
     put(store, old._replace(close=1.5))
-    assert repair(store, [Difference(old, old._replace(close=2.5))]).replaced == set()
+    assert repair(store, [CandleDifference(old, old._replace(close=2.5))]).replaced == set()
     assert rows("SELECT close, source FROM candles") == [(1.5, "blofin_ws")]
     assert rows("SELECT * FROM replaced_candles") == []
 
@@ -114,7 +120,7 @@ def test_what_somebody_changes_meanwhile_is_waited_for(store, rows, reopened, ca
     """And then left alone: nothing is written down that was not replaced."""
     old, done = candle(end), []
     put(store, old)
-    differences = [Difference(old, old._replace(close=2.5))]
+    differences = [CandleDifference(old, old._replace(close=2.5))]
     thread = threading.Thread(target=lambda: done.append(repair(reopened(), differences)))
     with store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE candles SET close = 1.5")
@@ -129,7 +135,7 @@ def test_what_somebody_changes_meanwhile_is_waited_for(store, rows, reopened, ca
 def test_what_blofin_does_not_have_is_never_deleted(store, rows, candle, end):
     """It may have lost it."""
     put(store, candle(end))
-    assert repair(store, [Difference(candle(end), None)]).replaced == set()
+    assert repair(store, [CandleDifference(candle(end), None)]).replaced == set()
     assert len(rows("SELECT * FROM candles")) == 1
 
 
@@ -150,11 +156,11 @@ def test_a_row_that_somebody_wrote_by_hand_can_be_repaired(store, rows, other, c
     put(store, candle(end), candle(end + MINUTE))
     other(f"UPDATE candles SET open = {none} WHERE open_time = {end}")
     other(f"UPDATE candles SET high = {endless} WHERE open_time > {end}")
-    span = Span(end, end + 2 * MINUTE)
-    found = write(store, lambda db: verifications.stored(db, "A", Bar.M1, span))
-    done = repair(store, [Difference(one, candle(one.open_time)) for one in found])
+    span = TimeRange(end, end + 2 * MINUTE)
+    found = write(store, lambda db: verifications.stored(db, "A", Timeframe.M1, span))
+    done = repair(store, [CandleDifference(one, candle(one.open_time)) for one in found])
     assert done.replaced == {end, end + MINUTE}
-    assert write(store, lambda db: verifications.stored(db, "A", Bar.M1, span)) == [
+    assert write(store, lambda db: verifications.stored(db, "A", Timeframe.M1, span)) == [
         candle(end),
         candle(end + MINUTE),
     ]

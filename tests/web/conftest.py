@@ -6,18 +6,18 @@ import httpx
 import pytest
 import trio
 
-from blofin_agent.coverage.tracker import Watch
-from blofin_agent.domain.backfill_run import Run, Status, Trigger
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.coverage.tracker import CoverageTracker
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus, RunTrigger
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import MINUTE, Timeframe
 from blofin_agent.domain.rate_limit import Suspension, limits
-from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.observability.metrics import Metrics
-from blofin_agent.observability.outage import Trouble
-from blofin_agent.status.snapshot import Board
-from blofin_agent.status.store_reader import ArchiveAway
-from blofin_agent.store.tables.candles import Stored
-from blofin_agent.web.access_control import Access
+from blofin_agent.observability.outage import Outage
+from blofin_agent.status.snapshot import StatusSnapshotter
+from blofin_agent.status.store_reader import StoreReadError
+from blofin_agent.store.tables.candles import StoredCandle
+from blofin_agent.web.access_control import AccessPolicy
 from blofin_agent.web.app import create_app
 from blofin_agent.web.listen import bind
 from blofin_agent.web.server import serve
@@ -60,8 +60,8 @@ class Passes:
 class Archive:
     """Runs and candles in memory; `away` is why they cannot be read."""
 
-    past: list[Run] = field(default_factory=list)
-    stored: dict[str, list[Stored]] = field(default_factory=dict)
+    past: list[BackfillRun] = field(default_factory=list)
+    stored: dict[str, list[StoredCandle]] = field(default_factory=dict)
     away: str = ""
 
     async def runs(self, most, *, symbols=None, statuses=None, before=None):
@@ -83,23 +83,23 @@ class Archive:
     async def _read(self):
         await trio.lowlevel.checkpoint()
         if self.away:
-            raise ArchiveAway(self.away)
+            raise StoreReadError(self.away)
 
 
 class Site:
     """The site, and all that it asks."""
 
-    def __init__(self, end, access=None, bar=Bar.M1):
+    def __init__(self, end, access=None, bar=Timeframe.M1):
         self.end = end
         self.now = end + 15_000
-        self.watch = Watch(bar, 1, 15_000, lambda: self.now)
+        self.watch = CoverageTracker(bar, 1, 15_000, lambda: self.now)
         self.metrics = Metrics(self.watch, "1.2.3", "sqlite")
         self.allowance, self.passes, self.archive = Allowance(), Passes(), Archive()
-        self.trouble = Trouble("it goes on", "it is back")
+        self.trouble = Outage("it goes on", "it is back")
         self.reasons = []
         for symbol in ("BTC-USDT", "ETH-USDT"):
             self.add(symbol)
-        self.board = Board(
+        self.board = StatusSnapshotter(
             self.watch,
             self.metrics,
             self.allowance,
@@ -110,12 +110,15 @@ class Site:
             where="data/blofin.db",
         )
         site = create_app(
-            self.metrics.registry, self.board, self.archive, access or Access(names=("agent",))
+            self.metrics.registry,
+            self.board,
+            self.archive,
+            access or AccessPolicy(names=("agent",)),
         )
         self.app, self.close = site.app, site.close
 
     def add(self, symbol):
-        history = self.watch.histories[symbol] = History(symbol, self.watch.bar)
+        history = self.watch.histories[symbol] = SymbolCoverage(symbol, self.watch.bar)
         self.metrics.add_symbol(symbol)
         return history
 
@@ -123,13 +126,13 @@ class Site:
         """Hold all minutes of the window's hour but those so many minutes before its end."""
         held = {self.end - ago * MINUTE for ago in range(1, 61) if ago not in but}
         history = self.watch.histories[symbol]
-        history.held = Coverage.of(history.bar, held)
+        history.held = BarSet.of(history.bar, held)
         self.watch.loaded = True
         return history
 
-    def ran(self, symbol, status=Status.COMPLETE, note="", **figures):
+    def ran(self, symbol, status=RunStatus.COMPLETE, note="", **figures):
         """Let a run have ended now."""
-        run = Run(symbol, "1m", Trigger.PERIODIC, self.now - 2_000, self.now, **figures)
+        run = BackfillRun(symbol, "1m", RunTrigger.PERIODIC, self.now - 2_000, self.now, **figures)
         run.status, run.note, run.id = status, note, len(self.archive.past) + 1
         self.archive.past.append(run)
         self.watch.last_runs[symbol] = run

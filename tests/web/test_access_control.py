@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from blofin_agent.web.access_control import Access, Guard, is_loopback
+from blofin_agent.web.access_control import AccessControl, AccessPolicy, is_loopback
 
 TOKEN = "s3cret+/=~"
 
@@ -17,7 +17,7 @@ async def _nothing(_scope, _receive, _send):
 
 
 def ours(host, **how):
-    return Guard(_nothing, names=["Candles.example"], token=None, **how)._is_ours(host)
+    return AccessControl(_nothing, names=["Candles.example"], token=None, **how)._is_ours(host)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ async def test_every_answer_is_guarded(site, client_of):
 @pytest.fixture
 def locked(make_site, client_of):
     """A client of a site with a token."""
-    site = make_site(access=Access(names=("agent",), token=TOKEN))
+    site = make_site(access=AccessPolicy(names=("agent",), token=TOKEN))
     site.hold("BTC-USDT")
     return client_of(site.app)
 
@@ -153,7 +153,7 @@ async def test_the_token_is_compared_in_constant_time(locked, monkeypatch):
 def test_no_header_breaks_it(shown):
     """Whatever a client sends."""
     raw = [(b"authorization", shown.encode("utf-8", "replace"))]
-    assert not Guard._shown(Headers(raw=raw), b"\x00never")
+    assert not AccessControl._shown(Headers(raw=raw), b"\x00never")
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from blofin_agent.domain.backfill_run import Status
-from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.backfill_run import RunStatus
+from blofin_agent.domain.candle import MINUTE, Timeframe
 from blofin_agent.domain.rate_limit import Suspension
 from blofin_agent.domain.symbol_coverage import Health
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Proof
-from blofin_agent.live.connection_status import Link
-from blofin_agent.store.tables.candles import Stored
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import UnavailableRange
+from blofin_agent.live.connection_status import ConnectionStatus
+from blofin_agent.store.tables.candles import StoredCandle
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_status_tells_how_everything_is(site, api, end):
     """Health and why, the sums, the budget, the feed; null where there is nothing."""
     site.hold("BTC-USDT")
     site.hold("ETH-USDT", but=(5,))
-    site.board.links = lambda: [Link("1", True, 2, 1, end, "closed by BloFin")]
+    site.board.links = lambda: [ConnectionStatus("1", True, 2, 1, end, "closed by BloFin")]
     site.passes.next_at = end + 60 * MINUTE
     told = await api("status")
     assert told["health"] == "warn"
@@ -109,7 +109,7 @@ async def test_coverage_is_worst_first_with_the_figures_of_metrics(site, api, en
     """And the last run of each."""
     site.hold("BTC-USDT")
     site.hold("ETH-USDT", but=(5, 6)).hold([end - 6 * MINUTE], live=True)
-    run = site.ran("ETH-USDT", Status.PARTIAL, "why", requests=3)
+    run = site.ran("ETH-USDT", RunStatus.PARTIAL, "why", requests=3)
     told = await api("coverage")
     assert told["health"] == Health.WARN.value
     assert [one["symbol"] for one in told["symbols"]] == ["ETH-USDT", "BTC-USDT"]
@@ -136,7 +136,9 @@ async def test_gaps_are_paged_whole(site, api, end):
     """By symbol and time, each once, with why; an empty list when there is none."""
     site.hold("BTC-USDT", but=(3, 5, 6, 50))
     history = site.hold("ETH-USDT", but=(7, 8, 20))
-    history.proofs = [Proof(Span(end - 8 * MINUTE, end - 7 * MINUTE), end, 1, end + MINUTE)]
+    history.proofs = [
+        UnavailableRange(TimeRange(end - 8 * MINUTE, end - 7 * MINUTE), end, 1, end + MINUTE)
+    ]
     whole = (await api("gaps"))["gaps"]
     assert [(gap["symbol"], (end - gap["start"]) // MINUTE, gap["bars"]) for gap in whole] == [
         *(("BTC-USDT", 50, 1), ("BTC-USDT", 6, 2), ("BTC-USDT", 3, 1)),
@@ -155,7 +157,9 @@ async def test_the_map_adds_up_to_the_coverage(site, api, end):
     """Its columns tile the window; its cells are the four kinds of bars."""
     history = site.hold("ETH-USDT", but=(7, 8, 20, *range(41, 61)))
     history.list_time = end - 50 * MINUTE
-    history.proofs = [Proof(Span(end - 8 * MINUTE, end - 7 * MINUTE), end, 1, end + MINUTE)]
+    history.proofs = [
+        UnavailableRange(TimeRange(end - 8 * MINUTE, end - 7 * MINUTE), end, 1, end + MINUTE)
+    ]
     site.hold("BTC-USDT")
     told = await api("map?columns=7")
     assert told["columns"][0] == told["window"]["start"] == end - 60 * MINUTE
@@ -172,7 +176,7 @@ async def test_the_map_adds_up_to_the_coverage(site, api, end):
 async def test_runs_are_paged_whole(site, api):
     """The newest first, by symbol and status where asked."""
     for number in range(7):
-        status = Status.FAILED if number % 2 else Status.COMPLETE
+        status = RunStatus.FAILED if number % 2 else RunStatus.COMPLETE
         site.ran("BTC-USDT" if number < 4 else "ETH-USDT", status)
     whole, sizes = await follow(api, "runs?limit=3", "runs")
     assert [run["id"] for run in whole] == [7, 6, 5, 4, 3, 2, 1]
@@ -186,7 +190,9 @@ async def test_runs_are_paged_whole(site, api):
 async def test_candles_are_paged_whole(site, api, end):
     """The oldest first; `until` is not in it; no row where none is held."""
     rows = [
-        Stored(end - ago * MINUTE, 1.1, 2.5, 0.1, 0.30000000000000004, 5e-9, 1e21, 7.0, "blofin_ws")
+        StoredCandle(
+            end - ago * MINUTE, 1.1, 2.5, 0.1, 0.30000000000000004, 5e-9, 1e21, 7.0, "blofin_ws"
+        )
         for ago in (9, 8, 6, 5, 4)
     ]
     site.archive.stored["BTC-USDT"] = rows
@@ -310,7 +316,7 @@ async def test_the_document_describes_what_there_is(site, api, client_of):
 
 async def test_another_bar_is_named(make_site, client_of):
     """By its name at BloFin."""
-    site = make_site(bar=Bar.M5)
+    site = make_site(bar=Timeframe.M5)
     site.watch.loaded = True
     told = (await client_of(site.app).get("/api/v1/coverage")).json()
     assert told["bar"] == "5m"

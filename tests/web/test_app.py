@@ -10,12 +10,12 @@ import trio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from blofin_agent.domain.backfill_run import Status
-from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.backfill_run import RunStatus
+from blofin_agent.domain.candle import MINUTE, Timeframe
 from blofin_agent.domain.rate_limit import Suspension
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Proof
-from blofin_agent.live.connection_status import Link
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import UnavailableRange
+from blofin_agent.live.connection_status import ConnectionStatus
 from blofin_agent.web import pages
 from blofin_agent.web.listen import bind
 from blofin_agent.web.server import serve
@@ -83,10 +83,10 @@ async def test_the_page_shows_the_figures_worst_first(site, http, end):
     """Coverage, missing, unavailable, newest, live, last pass; the worst one's health and why."""
     site.hold("BTC-USDT")
     half = site.hold("ETH-USDT", but=range(1, 31))
-    half.proofs = [Proof(Span(end - 13 * MINUTE, end - 11 * MINUTE), end, 1, end)]
+    half.proofs = [UnavailableRange(TimeRange(end - 13 * MINUTE, end - 11 * MINUTE), end, 1, end)]
     half.hold([end - 31 * MINUTE], live=True)
     site.add("NEW-USDT")
-    site.ran("ETH-USDT", Status.PARTIAL)
+    site.ran("ETH-USDT", RunStatus.PARTIAL)
     site.passes.working = True
     answer = await http.get("/")
     assert answer.status_code == 200
@@ -108,7 +108,7 @@ async def test_the_page_shows_the_figures_worst_first(site, http, end):
 
 async def test_bars_are_called_minutes_only_when_they_are(make_site, client_of):
     """An hour's bars are bars."""
-    site = make_site(bar=Bar.M5)
+    site = make_site(bar=Timeframe.M5)
     site.watch.loaded = True
     text = (await client_of(site.app).get("/")).text
     assert "Missing bars" in text
@@ -217,9 +217,9 @@ async def test_a_suspension_is_told_with_its_countdown(site, http, end):
     site.allowance.until = site.now + 250_000
     site.allowance.suspension = Suspension(site.allowance.until, 1, 0, True, "BloFin says 403")
     site.board.links = lambda: [
-        Link("1", True, 1, 1, end),
-        Link("2", False, 1, 0, end, "BloFin closed the connection"),
-        Link("trades-1", True, 2, 2, end),
+        ConnectionStatus("1", True, 1, 1, end),
+        ConnectionStatus("2", False, 1, 0, end, "BloFin closed the connection"),
+        ConnectionStatus("trades-1", True, 2, 2, end),
     ]
     text = (await http.get("/")).text
     assert "BloFin suspended this address</strong>: BloFin says 403" in text
@@ -245,8 +245,10 @@ async def test_a_symbols_page_lists_its_gaps_and_runs(site, http, end):
     """The newest first, each with why; and its own runs only."""
     site.hold("BTC-USDT")
     history = site.hold("ETH-USDT", but=(5, 20, 21))
-    history.proofs = [Proof(Span(end - 21 * MINUTE, end - 19 * MINUTE), end, 2, end + MINUTE)]
-    site.ran("ETH-USDT", Status.FAILED, "BloFin did not answer", requests=7)
+    history.proofs = [
+        UnavailableRange(TimeRange(end - 21 * MINUTE, end - 19 * MINUTE), end, 2, end + MINUTE)
+    ]
+    site.ran("ETH-USDT", RunStatus.FAILED, "BloFin did not answer", requests=7)
     site.ran("BTC-USDT", note="not this one")
     text = (await http.get("/symbols/ETH-USDT")).text
     gaps = re.search(r'<section id="gaps".*?</section>', text, re.DOTALL)[0]
@@ -278,7 +280,7 @@ async def test_a_database_that_is_away_costs_the_runs_only(site, http):
 async def test_past_runs_are_shown_a_page_at_a_time(site, http):
     """By symbol and status; a link leads to the older ones; odd parameters do no harm."""
     for number in range(150):
-        status = Status.FAILED if number % 3 == 0 else Status.COMPLETE
+        status = RunStatus.FAILED if number % 3 == 0 else RunStatus.COMPLETE
         site.ran("BTC-USDT" if number % 2 else "ETH-USDT", status)
 
     async def shown(path):

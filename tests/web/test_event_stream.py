@@ -8,7 +8,7 @@ import trio
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.web import event_stream as module
 from blofin_agent.web import pages
-from blofin_agent.web.event_stream import ALIVE_EVERY_S, Live
+from blofin_agent.web.event_stream import ALIVE_EVERY_S, EventStream
 
 
 class Reader:
@@ -35,7 +35,7 @@ class Reader:
 async def live(site, wall, here):
     site.hold("BTC-USDT")
     site.hold("ETH-USDT", but=(5,))
-    return Live(site.board)
+    return EventStream(site.board)
 
 
 @pytest.fixture

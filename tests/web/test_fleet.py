@@ -2,9 +2,9 @@
 
 import pytest
 
-from blofin_agent.fleet.status import Crew
+from blofin_agent.fleet.status import FleetStatus
 
-CREW = Crew(2, 2, 0, 0.25, holds=True, joined=True, others=(("vm:8802", "http://vm:8802"),))
+CREW = FleetStatus(2, 2, 0, 0.25, holds=True, joined=True, others=(("vm:8802", "http://vm:8802"),))
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ async def test_the_runbook_may_not_run_anything(http):
 async def test_the_runbook_is_made_once(http, monkeypatch):
     """The file does not change while the agent runs."""
     made = []
-    told = pages.Told("", [])
+    told = pages.RenderedText("", [])
     monkeypatch.setattr(pages, "read_markdown", lambda text: made.append(text) or told)
     pages.runbook.cache_clear()
     try:

@@ -5,8 +5,8 @@ from functools import partial
 import trio
 
 from blofin_agent.domain.candle import MINUTE
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Proof
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import UnavailableRange
 from blofin_agent.writers.candle_writer import GATHER_S
 
 HELD = "SELECT symbol, source, count(*) FROM candles GROUP BY 1, 2 ORDER BY 1, 2"
@@ -27,7 +27,7 @@ async def test_counts_follow_commits(locker, house, candle, end):
     await batch.committed.wait()
     await trio.sleep(0.01)
     assert batch.inserted == 1
-    assert history.held.gaps(Span(end - 2 * MINUTE, end)) == []
+    assert history.held.gaps(TimeRange(end - 2 * MINUTE, end)) == []
     assert place.rows("SELECT count(*) FROM candles") == [(2,)]
 
 
@@ -175,7 +175,9 @@ async def test_proofs_wait_in_memory_while_the_database_is_away(locker, house, e
     """Nothing is raised, and the next save brings them."""
     place = house()
     history = place.watch.histories["BTC-USDT"]
-    history.proofs = [Proof(Span(end - 5 * MINUTE, end - 4 * MINUTE), end, 1, end + 1)]
+    history.proofs = [
+        UnavailableRange(TimeRange(end - 5 * MINUTE, end - 4 * MINUTE), end, 1, end + 1)
+    ]
     locker.execute("BEGIN EXCLUSIVE")
     await place.writer.save_proofs("BTC-USDT")
     assert place.metrics.store_trouble

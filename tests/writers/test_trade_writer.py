@@ -5,18 +5,18 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from blofin_agent.domain.candle import DAY, MINUTE
-from blofin_agent.domain.trade import Tick
-from blofin_agent.writers.trade_writer import FORGET_AFTER_S, FORGET_EVERY_S, Ticks
+from blofin_agent.domain.trade import Trade
+from blofin_agent.writers.trade_writer import FORGET_AFTER_S, FORGET_EVERY_S, TradeWriter
 
 COUNT = "SELECT count(*) FROM ticks"
 
 
 def tick(number, ts=1_789_999_000_000):
-    return Tick(str(number), ts, 2.5, 0.1, "buy")
+    return Trade(str(number), ts, 2.5, 0.1, "buy")
 
 
 def keep(place, **how):
-    return Ticks(
+    return TradeWriter(
         place.store, place.watch, place.writer, place.metrics, how.pop("retention_days", 7), **how
     )
 

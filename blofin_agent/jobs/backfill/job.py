@@ -6,26 +6,26 @@ from dataclasses import dataclass, replace
 import httpx
 import trio
 
-from blofin_agent.backfill.gap_filler import Progress
+from blofin_agent.backfill.gap_filler import ProgressCallbacks
 from blofin_agent.config import Settings
-from blofin_agent.coverage.tracker import Watch, worst_first
+from blofin_agent.coverage.tracker import CoverageTracker, worst_first
 from blofin_agent.domain import rate_limit
-from blofin_agent.domain.backfill_run import Run, Trigger
-from blofin_agent.domain.candle_page import Answer
+from blofin_agent.domain.backfill_run import BackfillRun, RunTrigger
+from blofin_agent.domain.candle_page import CandlePage
 from blofin_agent.domain.errors import ExchangeError
-from blofin_agent.domain.page_plan import Page
-from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.page_plan import PageRequest
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.domain.symbols import complain, needs_listing
-from blofin_agent.domain.time_range import Span
-from blofin_agent.jobs.backfill.report import Need, Report, Teller
-from blofin_agent.observability.push import NOWHERE, Targets, publish
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.jobs.backfill.report import BackfillCallbacks, BackfillReport, SymbolNeed
+from blofin_agent.observability.push import NOWHERE, PublishTargets, publish
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.runtime.gc_tuning import settle
-from blofin_agent.runtime.shutdown import DRAIN_S, Stop, until_signal
+from blofin_agent.runtime.gc_tuning import freeze_garbage_collector
+from blofin_agent.runtime.shutdown import DRAIN_S, ShutdownState, run_until_signal
 from blofin_agent.runtime.user_errors import Failed, WrongUse
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
-from blofin_agent.wiring import Parts, assemble
+from blofin_agent.wiring import Services, build_services
 
 TRIES = 5
 """How often the one-shot asks for one page before it gives the symbol up."""
@@ -41,7 +41,7 @@ class UnknownSymbolError(WrongUse):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BackfillRequest:
     """What to backfill. `since` and `until` in ms; without them the window of the settings."""
 
     settings: Settings
@@ -49,20 +49,22 @@ class Order:
     until: int | None = None
     named: bool = False
     """Whether the symbols were named on the command line, so that a wrong one is wrong use."""
-    targets: Targets = NOWHERE
+    targets: PublishTargets = NOWHERE
     """Where the metrics go when it is over, however it went; wrong use alone tells them nothing."""
 
 
-async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: Teller) -> Report:
+async def backfill(
+    order: BackfillRequest, store: Database, client: httpx.AsyncClient, tell: BackfillCallbacks
+) -> BackfillReport:
     """Fill once. Raises BackfillError, UnknownSymbolError and StoreUnavailable.
 
     SIGINT and SIGTERM end it early: what was fetched is stored, and the report says so.
     """
-    settle()
+    freeze_garbage_collector()
     parts = _assemble(order, store, client)
-    begun, stop = trio.current_time(), Stop(store.lines.cut_all)
+    begun, stop = trio.current_time(), ShutdownState(store.lines.cut_all)
     window = parts.watch.window()
-    runs: list[Run] = []
+    runs: list[BackfillRun] = []
     problem: Exception | None = None
     succeeded = False
     async with trio.open_nursery() as nursery:
@@ -76,13 +78,13 @@ async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: 
                 nursery.cancel_scope.cancel()
 
         nursery.start_soon(write)
-        async with until_signal(stop):
+        async with run_until_signal(stop):
             try:
                 await _prepare(order, parts)
                 window = parts.watch.window()
                 tell.needs(needs(parts, window))
                 progress = _progress(parts, window, tell, runs)
-                done = await parts.passes.once(window, Trigger.ONESHOT, progress=progress)
+                done = await parts.passes.once(window, RunTrigger.ONESHOT, progress=progress)
                 succeeded = done.succeeded
             except (BackfillError, UnknownSymbolError, StoreUnavailable) as error:
                 problem = error
@@ -103,26 +105,26 @@ async def backfill(order: Order, store: Store, client: httpx.AsyncClient, tell: 
     if problem is not None:
         raise problem
     counts = {one.symbol: one.count(window) for one in parts.watch.all()}
-    return Report(window, runs, counts, seconds, stop.came, published=not unpublished)
+    return BackfillReport(window, runs, counts, seconds, stop.came, published=not unpublished)
 
 
 def _progress(
-    parts: Parts, window: Span, tell: Teller, runs: list[Run]
-) -> Callable[[History], Progress]:
+    parts: Services, window: TimeRange, tell: BackfillCallbacks, runs: list[BackfillRun]
+) -> Callable[[SymbolCoverage], ProgressCallbacks]:
     """Collect the runs, and tell when pages turn out shorter or longer than thought."""
     size = parts.filler.pager.size
 
-    def progress(history: History) -> Progress:
+    def progress(history: SymbolCoverage) -> ProgressCallbacks:
         told = tell.progress(history)
 
-        def fetched(run: Run, page: Page, answer: Answer) -> None:
+        def fetched(run: BackfillRun, page: PageRequest, answer: CandlePage) -> None:
             nonlocal size
             told.fetched(run, page, answer)
             if parts.filler.pager.size != size:
                 size = parts.filler.pager.size
                 tell.left(sum(need.pages for need in needs(parts, window)))
 
-        def finished(run: Run) -> None:
+        def finished(run: BackfillRun) -> None:
             runs.append(run)
             told.finished(run)
 
@@ -131,7 +133,9 @@ def _progress(
     return progress
 
 
-async def plan(order: Order, store: Store, client: httpx.AsyncClient) -> tuple[list[Need], float]:
+async def plan(
+    order: BackfillRequest, store: Database, client: httpx.AsyncClient
+) -> tuple[list[SymbolNeed], float]:
     """Return what each symbol needs, and the least time (s) that the limits allow for it all."""
     parts = _assemble(order, store, client)
     await _prepare(order, parts)
@@ -146,7 +150,7 @@ async def plan(order: Order, store: Store, client: httpx.AsyncClient) -> tuple[l
     )
 
 
-def needs(parts: Parts, window: Span) -> list[Need]:
+def needs(parts: Services, window: TimeRange) -> list[SymbolNeed]:
     """Return what each symbol needs, the least complete first."""
     now = parts.watch.clock()
     counts = {history.symbol: history.count(window) for history in parts.watch.all()}
@@ -154,12 +158,12 @@ def needs(parts: Parts, window: Span) -> list[Need]:
     for symbol, count in worst_first(counts):
         history = parts.watch.histories[symbol]
         pages = parts.filler.pages(history.gaps(window, now), window.end)
-        found.append(Need(symbol, count, history.missing(window), pages))
+        found.append(SymbolNeed(symbol, count, history.missing(window), pages))
     return found
 
 
-def _assemble(order: Order, store: Store, client: httpx.AsyncClient) -> Parts:
-    parts = assemble(
+def _assemble(order: BackfillRequest, store: Database, client: httpx.AsyncClient) -> Services:
+    parts = build_services(
         order.settings,
         store,
         client,
@@ -173,7 +177,7 @@ def _assemble(order: Order, store: Store, client: httpx.AsyncClient) -> Parts:
     return parts
 
 
-async def _prepare(order: Order, parts: Parts) -> None:
+async def _prepare(order: BackfillRequest, parts: Services) -> None:
     """Read the store, and know when the symbols were listed."""
     await parts.roster.load()
     parts.watch.loaded = True
@@ -192,16 +196,16 @@ async def _prepare(order: Order, parts: Parts) -> None:
         )
 
 
-def fixed(watch: Watch, since: int | None, until: int | None) -> Span:
+def fixed(watch: CoverageTracker, since: int | None, until: int | None) -> TimeRange:
     """Return the window between two times (ms), where None is what the settings give."""
     moving = watch.window()
     end = moving.end if until is None else min(moving.end, watch.bar.floor(until))
     start = end - (moving.end - moving.start) if since is None else since
     # A bar that opens before the start is not asked for.
-    return Span(watch.bar.floor(start + watch.bar.ms - 1), end)
+    return TimeRange(watch.bar.floor(start + watch.bar.ms - 1), end)
 
 
-async def _list(parts: Parts, wanted: Sequence[str]) -> None:
+async def _list(parts: Services, wanted: Sequence[str]) -> None:
     backoff = Backoff()
     for attempt in range(1, LISTING_TRIES + 1):
         try:

@@ -3,30 +3,30 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from blofin_agent.backfill.gap_filler import Progress
+from blofin_agent.backfill.gap_filler import ProgressCallbacks
 from blofin_agent.coverage.tracker import worst_first
-from blofin_agent.domain.backfill_run import Run, Status
-from blofin_agent.domain.symbol_coverage import Count, History
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus
+from blofin_agent.domain.symbol_coverage import CoverageCounts, SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class SymbolNeed:
     """What one symbol needs, before anything is fetched."""
 
     symbol: str
-    count: Count
-    gaps: list[Span]
+    count: CoverageCounts
+    gaps: list[TimeRange]
     pages: int
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class BackfillReport:
     """What came of a backfill."""
 
-    window: Span
-    runs: list[Run]
-    counts: dict[str, Count]
+    window: TimeRange
+    runs: list[BackfillRun]
+    counts: dict[str, CoverageCounts]
     seconds: float
     stopped: bool = False
     """Whether a signal ended it before its end."""
@@ -41,7 +41,7 @@ class Report:
     @property
     def failed(self) -> bool:
         """Whether it came to nothing: every symbol that was tried failed."""
-        return bool(self.runs) and all(run.status is Status.FAILED for run in self.runs)
+        return bool(self.runs) and all(run.status is RunStatus.FAILED for run in self.runs)
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain data; times in ms, coverage from 0 to 1, seconds."""
@@ -63,18 +63,18 @@ class Report:
 
 
 @dataclass(slots=True)
-class Teller:
+class BackfillCallbacks:
     """Whom to tell how it goes. Each function is called in the event loop and must not wait."""
 
-    needs: Callable[[list[Need]], None]
+    needs: Callable[[list[SymbolNeed]], None]
     left: Callable[[int], None]
     """BloFin's pages are shorter or longer than thought: so many are left in all."""
-    progress: Callable[[History], Progress]
+    progress: Callable[[SymbolCoverage], ProgressCallbacks]
     unpublished: Callable[[str], None]
     """The metrics did not arrive at a place where they were to go."""
 
 
-def plan_json(needs: Sequence[Need], seconds: float) -> dict[str, object]:
+def plan_json(needs: Sequence[SymbolNeed], seconds: float) -> dict[str, object]:
     """Return a plan and the least time it takes as plain data; times in ms, seconds."""
     return {
         "pages": sum(need.pages for need in needs),

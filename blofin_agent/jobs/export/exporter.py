@@ -13,15 +13,15 @@ import sqlalchemy as sa
 
 from blofin_agent import __version__
 from blofin_agent.coverage.gap_reasons import explain_missing
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.forward_fill import Row, Walk
-from blofin_agent.domain.symbol_coverage import Count, History
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.forward_fill import FilledRow, ForwardFill
+from blofin_agent.domain.symbol_coverage import CoverageCounts, SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.jobs.export.file_formats import (
-    CsvSheet,
+    CsvWriter,
+    FileWriter,
     Format,
-    ParquetSheet,
-    Sheet,
+    ParquetWriter,
     replacing,
     sha256,
 )
@@ -39,17 +39,17 @@ _PERIODS = {"none": "", "month": "-%Y-%m", "day": "-%Y-%m-%d"}
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExportRequest:
     """What to export. Times in ms; `span` is on the bar's grid and over by now."""
 
-    bar: Bar
-    span: Span
+    bar: Timeframe
+    span: TimeRange
     kind: Format = "csv"
     split: Split = "none"
     fill: bool = False
 
 
-class Written(NamedTuple):
+class WrittenFile(NamedTuple):
     """A file that is there now. Times are open times in ms."""
 
     file: str
@@ -60,15 +60,15 @@ class Written(NamedTuple):
 
 
 @dataclass(slots=True)
-class Entry:
+class ExportedSymbol:
     """What was exported of one symbol, and what is missing of it."""
 
     symbol: str
-    count: Count
+    count: CoverageCounts
     rows: int
     synthetic: int
     gaps: list[dict[str, object]]
-    files: list[Written] = field(default_factory=list)
+    files: list[WrittenFile] = field(default_factory=list)
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain data; times in ms, ends not included."""
@@ -86,15 +86,15 @@ class Entry:
 class _Symbol:
     """One symbol in one transaction: its rows as they are taken, then what is to be said of it."""
 
-    def __init__(self, connection: sa.Connection, wanted: Wanted, symbol: str) -> None:
+    def __init__(self, connection: sa.Connection, wanted: ExportRequest, symbol: str) -> None:
         self._connection = connection
         self._wanted = wanted
         listed = instruments.load_instruments(connection).instruments
-        self._history = History(symbol, wanted.bar)
+        self._history = SymbolCoverage(symbol, wanted.bar)
         self._history.list_time = listed[symbol].list_time if symbol in listed else None
         self._expected = self._history.expected(wanted.span)
         before = candles.newest_before(connection, symbol, wanted.bar, wanted.span.start)
-        self._walk = Walk(
+        self._walk = ForwardFill(
             wanted.bar,
             self._expected,
             fill=wanted.fill,
@@ -102,17 +102,17 @@ class _Symbol:
         )
         self._rows = 0
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[FilledRow]:
         """Yield its rows."""
         wanted, symbol = self._wanted, self._history.symbol
         parts = candles.stream(self._connection, symbol, wanted.bar, wanted.span, PART_ROWS)
-        stored = (Row(*one) for part in parts for one in part)
+        stored = (FilledRow(*one) for part in parts for one in part)
         for rows in (self._walk.over(stored), self._walk.end()):
             for row in rows:
                 self._rows += 1
                 yield row
 
-    def entry(self) -> Entry:
+    def entry(self) -> ExportedSymbol:
         """Return what is to be said of it, once all rows were taken."""
         bar, symbol = self._wanted.bar, self._history.symbol
         proofs = unavailable.load_proofs(self._connection, bar, self._wanted.span.start)
@@ -120,7 +120,7 @@ class _Symbol:
         last = backfill_runs.latest_of_each(self._connection, bar, [symbol]).get(symbol)
         gaps = explain_missing(self._history, self._walk.missing, last)
         expected = self._expected.bars(bar)
-        count = Count(
+        count = CoverageCounts(
             expected,
             self._walk.present,
             expected - self._walk.present,
@@ -130,25 +130,25 @@ class _Symbol:
             {name: value for name, value in gap.as_json().items() if name != "symbol"}
             for gap in gaps
         ]
-        return Entry(symbol, count, self._rows, self._walk.synthetic, told)
+        return ExportedSymbol(symbol, count, self._rows, self._walk.synthetic, told)
 
 
 def to_folder(
     connection: sa.Connection,
-    wanted: Wanted,
+    wanted: ExportRequest,
     symbol: str,
     folder: Path,
     step: Step,
-) -> Entry:
+) -> ExportedSymbol:
     """Write a symbol's files into a folder, each whole or not at all.
 
     Raises OSError.
     """
     source = _Symbol(connection, wanted, symbol)
     form = _PERIODS[wanted.split]
-    written: list[Written] = []
+    written: list[WrittenFile] = []
 
-    def period(row: Row) -> str:
+    def period(row: FilledRow) -> str:
         return datetime.fromtimestamp(row.open_time / 1000, UTC).strftime(form) if form else ""
 
     for name, rows in groupby(source.rows(), period):
@@ -164,11 +164,11 @@ def to_folder(
 
 def to_stream(
     connection: sa.Connection,
-    wanted: Wanted,
+    wanted: ExportRequest,
     symbol: str,
-    sheet: Sheet,
+    sheet: FileWriter,
     step: Step,
-) -> Entry:
+) -> ExportedSymbol:
     """Write a symbol's rows into a sheet that others go into too."""
     source = _Symbol(connection, wanted, symbol)
     for part in _parts(source.rows()):
@@ -177,19 +177,21 @@ def to_stream(
     return source.entry()
 
 
-def open_sheet(text: TextIO, wanted: Wanted) -> Sheet:
+def open_sheet(text: TextIO, wanted: ExportRequest) -> FileWriter:
     """Return a sheet of CSV on a text stream."""
-    return CsvSheet(text, fill=wanted.fill)
+    return CsvWriter(text, fill=wanted.fill)
 
 
-def _write(path: Path, wanted: Wanted, symbol: str, rows: Iterator[Row], step: Step) -> Written:
+def _write(
+    path: Path, wanted: ExportRequest, symbol: str, rows: Iterator[FilledRow], step: Step
+) -> WrittenFile:
     total, first, last = 0, 0, 0
     with replacing(path) as file:
         if wanted.kind == "csv":
             text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-            sheet: Sheet = CsvSheet(text, fill=wanted.fill)
+            sheet: FileWriter = CsvWriter(text, fill=wanted.fill)
         else:
-            sheet = ParquetSheet(file, fill=wanted.fill)
+            sheet = ParquetWriter(file, fill=wanted.fill)
         for part in _parts(rows):
             sheet.write(symbol, wanted.bar.value, part)
             first = first or part[0].open_time
@@ -199,16 +201,16 @@ def _write(path: Path, wanted: Wanted, symbol: str, rows: Iterator[Row], step: S
         sheet.close(about | {"since": wanted.span.start, "until": wanted.span.end})
         if wanted.kind == "csv":
             text.detach()
-    return Written(path.name, total, first, last, sha256(path))
+    return WrittenFile(path.name, total, first, last, sha256(path))
 
 
-def _parts(rows: Iterator[Row]) -> Iterator[list[Row]]:
+def _parts(rows: Iterator[FilledRow]) -> Iterator[list[FilledRow]]:
     while part := list(islice(rows, PART_ROWS)):
         yield part
 
 
 def manifest(
-    wanted: Wanted, where: str, now_ms: int, entries: Sequence[Entry]
+    wanted: ExportRequest, where: str, now_ms: int, entries: Sequence[ExportedSymbol]
 ) -> dict[str, object]:
     """Return what the export holds and what it lacks, as plain data."""
     return {
@@ -237,6 +239,6 @@ def _iso(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
-def is_stored(connection: sa.Connection, symbol: str, bar: Bar) -> bool:
+def is_stored(connection: sa.Connection, symbol: str, bar: Timeframe) -> bool:
     """Return whether any candle of the symbol is stored."""
     return candles.newest_before(connection, symbol, bar, 1 << 62) is not None

@@ -12,18 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, TextIO
 
-from blofin_agent.domain.forward_fill import Row
+from blofin_agent.domain.forward_fill import FilledRow
 
 Format = Literal["csv", "parquet"]
 FORMATS: tuple[Format, ...] = ("csv", "parquet")
 
-_CANDLE = tuple(name for name in Row._fields if name != "synthetic")
+_CANDLE = tuple(name for name in FilledRow._fields if name != "synthetic")
 
 
-class Sheet(Protocol):
+class FileWriter(Protocol):
     """Where rows go."""
 
-    def write(self, symbol: str, bar: str, rows: Sequence[Row]) -> None:
+    def write(self, symbol: str, bar: str, rows: Sequence[FilledRow]) -> None:
         """Write rows of one symbol."""
 
     def close(self, about: Mapping[str, object]) -> None:
@@ -35,7 +35,7 @@ def columns(*, fill: bool) -> tuple[str, ...]:
     return ("symbol", "bar", *_CANDLE, *(("synthetic",) if fill else ()))
 
 
-class CsvSheet:
+class CsvWriter:
     """Comma-separated values with a header. Floats are written so that they read back unchanged."""
 
     def __init__(self, file: TextIO, *, fill: bool) -> None:
@@ -43,7 +43,7 @@ class CsvSheet:
         self._writer = csv.writer(file, lineterminator="\n")
         self._writer.writerow(columns(fill=fill))
 
-    def write(self, symbol: str, bar: str, rows: Sequence[Row]) -> None:
+    def write(self, symbol: str, bar: str, rows: Sequence[FilledRow]) -> None:
         """Write rows of one symbol."""
         if self._fill:
             marks = ("false", "true")
@@ -56,7 +56,7 @@ class CsvSheet:
         """Say nothing: CSV has no place for it."""
 
 
-class ParquetSheet:
+class ParquetWriter:
     """Parquet: a row group a part, compressed; the manifest's entry is in the file's metadata."""
 
     def __init__(self, file: IO[bytes], *, fill: bool) -> None:
@@ -78,12 +78,12 @@ class ParquetSheet:
         self._array: Any = pa.array
         self._writer: Any = pq.ParquetWriter(file, self._schema, compression="zstd")
 
-    def write(self, symbol: str, bar: str, rows: Sequence[Row]) -> None:
+    def write(self, symbol: str, bar: str, rows: Sequence[FilledRow]) -> None:
         """Write rows of one symbol as one row group."""
         if not rows:
             return
         data: dict[str, Sequence[object]] = dict(
-            zip(Row._fields, zip(*rows, strict=True), strict=True)
+            zip(FilledRow._fields, zip(*rows, strict=True), strict=True)
         )
         data |= {"symbol": [symbol] * len(rows), "bar": [bar] * len(rows)}
         arrays = [self._array(data[field.name], type=field.type) for field in self._schema]

@@ -12,16 +12,29 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 import trio
 
-from blofin_agent.domain.candle import DAY, MINUTE, BadRow, Bar, Candle, Rows, Source
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.candle import (
+    DAY,
+    MINUTE,
+    Candle,
+    CandleBatch,
+    RejectedRow,
+    Source,
+    Timeframe,
+)
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.jobs.legacy_import import row_parsing
 from blofin_agent.jobs.legacy_import.minute_coverage import look_up, minutes
-from blofin_agent.jobs.legacy_import.report import MOST_DIFFERENCES, Difference, Found, Report
+from blofin_agent.jobs.legacy_import.report import (
+    MOST_DIFFERENCES,
+    CloseDifference,
+    FileFinding,
+    ImportReport,
+)
 from blofin_agent.jobs.legacy_import.row_parsing import CANDLE, FILL, TICKS, TRADE
-from blofin_agent.jobs.legacy_import.source_file import OldFile
+from blofin_agent.jobs.legacy_import.source_file import SourceFile
 from blofin_agent.runtime.user_errors import Failed
 from blofin_agent.store.bulk_copy import candle_copy
-from blofin_agent.store.retrying import Patient
+from blofin_agent.store.retrying import RetryingDatabase
 from blofin_agent.store.tables import candles
 from blofin_agent.store.tables import trades as trades_table
 
@@ -48,21 +61,26 @@ class _Close(NamedTuple):
     candle: Candle | None
 
 
-class Importer:
+class CandleImporter:
     """Imports one file's prices. `now_ms`: when; `step` is told of rows as they are read.
 
     Raises Failed when the table cannot be understood.
     """
 
     def __init__(
-        self, old: OldFile, store: Patient, report: Report, now_ms: int, step: Callable[[int], None]
+        self,
+        old: SourceFile,
+        store: RetryingDatabase,
+        report: ImportReport,
+        now_ms: int,
+        step: Callable[[int], None],
     ) -> None:
         self._old = old
         self._store = store
         self._report = report
         self._now = now_ms
         self._step = step
-        self._over = Bar.M1.floor(now_ms)
+        self._over = Timeframe.M1.floor(now_ms)
         """Minutes that open earlier are over."""
         self._table = old.tables["ticks"]
         columns = old.columns(self._table)
@@ -118,7 +136,7 @@ class Importer:
                 left[NO_TRADE] += 1
             else:
                 tick = row_parsing.tick(row, symbol, time, self._now)
-                if isinstance(tick, BadRow):
+                if isinstance(tick, RejectedRow):
                     left[f"no tick that BloFin can have sent: {tick.reason.value}"] += 1
                 else:
                     found.ticks += 1
@@ -164,7 +182,7 @@ class Importer:
             left[ALONE] += 1
             return _Close(symbol, time, close, None)
         candle = row_parsing.candle(row, time, self._over)
-        if isinstance(candle, BadRow):
+        if isinstance(candle, RejectedRow):
             left[f"no candle that BloFin can have given: {candle.reason.value}"] += 1
             return _Close(symbol, time, close, None)
         self._report.found(symbol).candles += 1
@@ -172,8 +190,8 @@ class Importer:
 
     async def _compare(self, closes: Sequence[_Close]) -> None:
         for (symbol, week), some in groupby(closes, lambda one: (one.symbol, one.time // WEEK)):
-            span = Span(week * WEEK, (week + 1) * WEEK)
-            look = partial(candle_copy.read, symbol=symbol, bar=Bar.M1, span=span)
+            span = TimeRange(week * WEEK, (week + 1) * WEEK)
+            look = partial(candle_copy.read, symbol=symbol, bar=Timeframe.M1, span=span)
             stored = {row[0]: row[4] for row in await self._store.read("import", look)}
             found, new = self._report.found(symbol), []
             for time, these in groupby(some, lambda one: one.time):
@@ -187,10 +205,12 @@ class Importer:
                 found.candles_stored += len(new)
                 for candle in new:
                     day = candle.open_time // DAY * DAY
-                    span = Span(candle.open_time, candle.open_time + MINUTE)
+                    span = TimeRange(candle.open_time, candle.open_time + MINUTE)
                     found.new[day] = found.new.get(day, 0) | minutes(span, day)
 
-    def _judge(self, found: Found, closes: list[_Close], stored: float | None) -> Candle | None:
+    def _judge(
+        self, found: FileFinding, closes: list[_Close], stored: float | None
+    ) -> Candle | None:
         """Compare a minute's closes with the stored one; return a candle to be stored, if any."""
         if stored is None:
             whole = {one.candle for one in closes if one.candle is not None}
@@ -204,10 +224,10 @@ class Importer:
         found.different += 1
         if len(self._report.differences) < MOST_DIFFERENCES:
             first = others[0]
-            told = Difference(found.symbol, first.time, first.close, stored)
+            told = CloseDifference(found.symbol, first.time, first.close, stored)
             self._report.differences.append(told)
         return None
 
 
 def _insert(connection: sa.Connection, symbol: str, found: Sequence[Candle]) -> int:
-    return sum(candles.insert(connection, Bar.M1, [Rows(symbol, Source.FILL, found)]))
+    return sum(candles.insert(connection, Timeframe.M1, [CandleBatch(symbol, Source.FILL, found)]))

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import DAY, MINUTE, Bar
-from blofin_agent.domain.time_range import Span
-from blofin_agent.jobs.legacy_import.report import Found
+from blofin_agent.domain.candle import DAY, MINUTE, Timeframe
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.jobs.legacy_import.report import FileFinding
 from blofin_agent.store.bulk_copy import state_copy
-from blofin_agent.store.retrying import Patient
+from blofin_agent.store.retrying import RetryingDatabase
 from blofin_agent.store.tables import coverage_blocks
 
 DAYS = 100
@@ -24,7 +24,7 @@ class _Day(NamedTuple):
     proven: int
 
 
-async def look_up(found: Found, store: Patient, over: int) -> None:
+async def look_up(found: FileFinding, store: RetryingDatabase, over: int) -> None:
     """Count what the store knows of a symbol's minutes. Raises StoreUnavailable.
 
     `over`: minutes that open before then (ms) are over.
@@ -39,7 +39,7 @@ async def look_up(found: Found, store: Patient, over: int) -> None:
         ):
             touched = found.bits[day]
             missing = touched & ~known.stored & ~found.new.get(day, 0)
-            missing &= minutes(Span(day, max(day, min(over, day + DAY))), day)
+            missing &= minutes(TimeRange(day, max(day, min(over, day + DAY))), day)
             found.minutes += touched.bit_count()
             found.stored += (touched & known.stored).bit_count()
             found.unavailable += (missing & known.proven).bit_count()
@@ -49,20 +49,20 @@ async def look_up(found: Found, store: Patient, over: int) -> None:
                 found.since = day + ((missing & -missing).bit_length() - 1) * MINUTE
 
 
-def minutes(span: Span, day: int) -> int:
+def minutes(span: TimeRange, day: int) -> int:
     """Return the minutes of a span inside a day (ms) as bits, the day's first being the lowest."""
-    part = span.meet(Span(day, day + DAY))
-    return ((1 << part.bars(Bar.M1)) - 1) << (part.start - day) // MINUTE
+    part = span.meet(TimeRange(day, day + DAY))
+    return ((1 << part.bars(Timeframe.M1)) - 1) << (part.start - day) // MINUTE
 
 
 def _days(connection: sa.Connection, symbol: str, days: Sequence[int]) -> list[_Day]:
-    whole = Span(days[0], days[-1] + DAY)
-    every = state_copy.proven(connection, symbol, Bar.M1.value)
-    proofs = [span for one in every if (span := Span(one.start, one.end)).meet(whole)]
+    whole = TimeRange(days[0], days[-1] + DAY)
+    every = state_copy.proven(connection, symbol, Timeframe.M1.value)
+    proofs = [span for one in every if (span := TimeRange(one.start, one.end)).meet(whole)]
     found = []
     for day in days:
-        span = Span(day, day + DAY)
-        stored = coverage_blocks.load(connection, Bar.M1, span, [symbol])[symbol]
+        span = TimeRange(day, day + DAY)
+        stored = coverage_blocks.load(connection, Timeframe.M1, span, [symbol])[symbol]
         proven = 0
         for proof in proofs:
             proven |= minutes(proof, day)

@@ -8,7 +8,7 @@ MOST_DIFFERENCES = 1_000
 """Closes that differ which are listed; further ones are counted."""
 
 
-class Difference(NamedTuple):
+class CloseDifference(NamedTuple):
     """A minute whose close the old file has otherwise than the store."""
 
     symbol: str
@@ -18,7 +18,7 @@ class Difference(NamedTuple):
 
 
 @dataclass(slots=True)
-class Found:
+class FileFinding:
     """What the file has of one symbol. Times in ms; minutes are those that its rows touch."""
 
     symbol: str
@@ -55,7 +55,7 @@ class Found:
 
 
 @dataclass(slots=True)
-class Runs:
+class ImportedRuns:
     """What became of the old runs."""
 
     rows: int = 0
@@ -68,24 +68,24 @@ class Runs:
 
 
 @dataclass(slots=True)
-class Report:
+class ImportReport:
     """What an import found and did."""
 
     file: str
     target: str
     dry_run: bool
-    symbols: dict[str, Found] = field(default_factory=dict)
+    symbols: dict[str, FileFinding] = field(default_factory=dict)
     left: Counter[str] = field(default_factory=Counter)
     """Rows that nothing was stored of, by why."""
-    runs: Runs | None = None
+    runs: ImportedRuns | None = None
     """None when there is no such table."""
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[CloseDifference] = field(default_factory=list)
     seconds: float = 0.0
     stopped: bool = False
 
-    def found(self, symbol: str) -> Found:
+    def found(self, symbol: str) -> FileFinding:
         """Return what was found of a symbol so far."""
-        return self.symbols.setdefault(symbol, Found(symbol))
+        return self.symbols.setdefault(symbol, FileFinding(symbol))
 
     def total(self, name: str) -> int:
         """Return the sum of a figure over all symbols."""

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from blofin_agent.domain.backfill_run import Run
-from blofin_agent.domain.candle import BadRow, Bar, Candle, Reason
+from blofin_agent.domain.backfill_run import BackfillRun
+from blofin_agent.domain.candle import Candle, RejectedRow, RejectReason, Timeframe
 from blofin_agent.domain.symbols import is_symbol
-from blofin_agent.domain.trade import AHEAD_MS, FIRST_MS, Tick
+from blofin_agent.domain.trade import AHEAD_MS, FIRST_MS, Trade
 from blofin_agent.protocol.candle_row import WireRow, judge_row
 from blofin_agent.protocol.trades import judge_trades
 from blofin_agent.protocol.websocket import TRADES, Push
@@ -143,20 +143,20 @@ def place(row: Mapping[str, object], now_ms: int) -> tuple[str, int] | str:
         return NO_TIME
     if not isinstance(symbol, str) or not is_symbol(symbol):
         return NO_SYMBOL
-    return OTHER_BAR if row.get("bar", Bar.M1.value) != Bar.M1.value else (symbol, time)
+    return OTHER_BAR if row.get("bar", Timeframe.M1.value) != Timeframe.M1.value else (symbol, time)
 
 
-def candle(row: Mapping[str, object], time: int, closed_before: int) -> Candle | BadRow:
+def candle(row: Mapping[str, object], time: int, closed_before: int) -> Candle | RejectedRow:
     """Return the candle that a row is by the rules for BloFin's own rows, or why it is none."""
     wire = [time, *(row[name] for name in CANDLE), row.get("confirm", "")]
     try:
         found = msgspec.convert(wire, WireRow, strict=False)
     except msgspec.ValidationError:
-        return BadRow(Reason.SHAPE, "", time)
-    return judge_row(found, Bar.M1, closed_before)
+        return RejectedRow(RejectReason.SHAPE, "", time)
+    return judge_row(found, Timeframe.M1, closed_before)
 
 
-def tick(row: Mapping[str, object], symbol: str, time: int, now_ms: int) -> Tick | BadRow:
+def tick(row: Mapping[str, object], symbol: str, time: int, now_ms: int) -> Trade | RejectedRow:
     """Return the trade that a row is by the rules for BloFin's own, or why it is none."""
     side = row["side"]
     wire = {
@@ -169,19 +169,19 @@ def tick(row: Mapping[str, object], symbol: str, time: int, now_ms: int) -> Tick
     try:
         raw = msgspec.json.encode(wire)
     except (TypeError, ValueError):
-        return BadRow(Reason.SHAPE, "", time)
+        return RejectedRow(RejectReason.SHAPE, "", time)
     (judged,) = judge_trades(Push(symbol, TRADES, [raw]), now_ms)
     return judged
 
 
-def run(row: Mapping[str, object]) -> Run | None:
+def run(row: Mapping[str, object]) -> BackfillRun | None:
     """Return the run that a row is, None when it is none as ours are. See `core.run`."""
     values = {name: value for name, value in row.items() if value is not None}
     for name in ("started", "finished", "first_gap", "last_gap"):
         if name in values:
             values[name] = moment(values[name])
     try:
-        found = msgspec.convert(values, Run, strict=False)
+        found = msgspec.convert(values, BackfillRun, strict=False)
     except msgspec.ValidationError:
         return None
     counts = (
@@ -190,7 +190,7 @@ def run(row: Mapping[str, object]) -> Run | None:
     )
     sound = (
         is_symbol(found.symbol)
-        and found.bar in set(Bar)
+        and found.bar in set(Timeframe)
         and found.started <= found.finished
         and all(0 <= count <= _MOST for count in counts)
         and 0 <= found.coverage_before <= 1

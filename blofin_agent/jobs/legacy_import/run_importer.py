@@ -6,14 +6,14 @@ from dataclasses import asdict
 import sqlalchemy as sa
 import trio
 
-from blofin_agent.domain.backfill_run import Run
+from blofin_agent.domain.backfill_run import BackfillRun
 from blofin_agent.jobs.legacy_import import row_parsing
-from blofin_agent.jobs.legacy_import.report import Report, Runs
+from blofin_agent.jobs.legacy_import.report import ImportedRuns, ImportReport
 from blofin_agent.jobs.legacy_import.row_parsing import OPTIONAL, RUNS
-from blofin_agent.jobs.legacy_import.source_file import OldFile
+from blofin_agent.jobs.legacy_import.source_file import SourceFile
 from blofin_agent.store.bulk_copy import table_copy
 from blofin_agent.store.bulk_copy.table_copy import KINDS, Values
-from blofin_agent.store.retrying import Patient
+from blofin_agent.store.retrying import RetryingDatabase
 
 ROWS = 1_000
 """Rows that are read and written together."""
@@ -22,14 +22,14 @@ _KIND = next(kind for kind in KINDS if kind.table.name == "gap_fill_runs")
 
 
 async def import_runs(
-    old: OldFile, store: Patient, report: Report, step: Callable[[int], None]
+    old: SourceFile, store: RetryingDatabase, report: ImportReport, step: Callable[[int], None]
 ) -> None:
     """Import them, the oldest first, each once. Raises NotReadable and StoreUnavailable."""
     table = old.tables["gap_fill_runs"]
     columns = old.columns(table)
     names = row_parsing.recognise(columns, RUNS)
     lacking = [name for name in RUNS if name not in (*names, *OPTIONAL)]
-    report.runs = told = Runs(lacking=lacking)
+    report.runs = told = ImportedRuns(lacking=lacking)
     wanted = [*names] if not lacking else []
     order = [names["started"]] if not lacking else []
     source = old.rows(
@@ -49,7 +49,7 @@ async def import_runs(
             told.stored += await _store(store, [*dict.fromkeys(usable)], dry_run=report.dry_run)
 
 
-async def _store(store: Patient, rows: list[Values], *, dry_run: bool) -> int:
+async def _store(store: RetryingDatabase, rows: list[Values], *, dry_run: bool) -> int:
     """Store those that are not there yet; return how many were, or would be, new."""
 
     def lacking(connection: sa.Connection) -> list[Values]:
@@ -68,6 +68,6 @@ async def _store(store: Patient, rows: list[Values], *, dry_run: bool) -> int:
     return await store.write("import", add)
 
 
-def _values(run: Run) -> Values:
+def _values(run: BackfillRun) -> Values:
     values = asdict(run) | {"trigger": run.trigger.value, "status": run.status.value}
     return tuple(values[column.name] for column in _KIND.columns)

@@ -25,11 +25,11 @@ _STEPS = 100_000
 """So often, in steps of SQLite's machine, it is asked whether to go on: some milliseconds."""
 
 
-class NotReadable(StoreError):
+class SourceFileUnreadable(StoreError):
     """A file cannot be read. The text is a sentence for a person."""
 
 
-class OldFile:
+class SourceFile:
     """An open file. `is_over` is asked now and then, and ends what is read when it says so.
 
     It may be used in any thread, by one at a time. Raises NotReadable.
@@ -84,14 +84,14 @@ class OldFile:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[OldFile]:
+def opened(path: Path) -> Iterator[SourceFile]:
     """Open a file for the length of a block. Raises NotReadable."""
     log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
     with _told(path):
         with path.open("rb") as file:
             head = file.read(100)
         if head and not head.startswith(_MAGIC):
-            raise NotReadable(f"{path} is no SQLite database")
+            raise SourceFileUnreadable(f"{path} is no SQLite database")
         # Without a log nothing is in use: SQLite is told so, or it would make one.
         alone = head[_VERSIONS] == _WAL and not log.exists()
         made = not index.exists()
@@ -100,7 +100,7 @@ def opened(path: Path) -> Iterator[OldFile]:
             f"{path.absolute().as_uri()}?{mode}", uri=True, check_same_thread=False
         )
     try:
-        yield OldFile(connection, path)
+        yield SourceFile(connection, path)
     finally:
         connection.close()
         if made:
@@ -123,6 +123,6 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise NotReadable(f"{path} cannot be read: {shorten(str(error))}") from None
+        raise SourceFileUnreadable(f"{path} cannot be read: {shorten(str(error))}") from None
     except OSError as error:
-        raise NotReadable(f"{path} cannot be read: {error.strerror}") from None
+        raise SourceFileUnreadable(f"{path} cannot be read: {error.strerror}") from None

@@ -11,16 +11,16 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import Bar, Rows
+from blofin_agent.domain.candle import CandleBatch, Timeframe
 from blofin_agent.domain.candle_diff import Row, by_source, compare, reach, spread, takable
 from blofin_agent.domain.symbols import is_symbol
-from blofin_agent.domain.time_range import Span
-from blofin_agent.jobs.store_copy.report import Copied, Report
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.jobs.store_copy.report import CopiedSeries, CopyReport
 from blofin_agent.store.bulk_copy import candle_copy
 from blofin_agent.store.postgresql.partitions import WEEK
-from blofin_agent.store.retrying import Patient
+from blofin_agent.store.retrying import RetryingDatabase
 from blofin_agent.store.tables import candles
-from blofin_agent.store.tables.candle_series import Series, next_series
+from blofin_agent.store.tables.candle_series import CandleSeries, next_series
 
 BLOCKS = 7
 """Blocks that are read and written together: 10,080 bars, a week of 1m bars."""
@@ -30,7 +30,7 @@ transaction locks those that it writes to."""
 
 
 @dataclass(frozen=True, slots=True)
-class Teller:
+class CopyCallbacks:
     """What the copy tells as it goes."""
 
     begun: Callable[[int], None]
@@ -39,7 +39,7 @@ class Teller:
     """What is copied now."""
     advanced: Callable[[int], None]
     """So many bars were compared."""
-    finished: Callable[[Copied], None]
+    finished: Callable[[CopiedSeries], None]
     """A symbol is done."""
 
 
@@ -48,9 +48,9 @@ def is_wanted(symbol: str, wanted: Sequence[str] | None) -> bool:
     return wanted is None or any(one == "all" or fnmatchcase(symbol, one) for one in wanted)
 
 
-async def find(source: Patient, wanted: Sequence[str] | None) -> list[Series]:
+async def find(source: RetryingDatabase, wanted: Sequence[str] | None) -> list[CandleSeries]:
     """Return what the source holds candles of. Raises StoreUnavailable."""
-    found: list[Series] = []
+    found: list[CandleSeries] = []
     after: tuple[str, str] | None = None
     while one := await source.read("copy", partial(next_series, after=after)):
         after = one.symbol, one.bar
@@ -59,27 +59,33 @@ async def find(source: Patient, wanted: Sequence[str] | None) -> list[Series]:
     return found
 
 
-class Copier:
+class CandleCopier:
     """Copies one series of candles after the other."""
 
-    def __init__(self, source: Patient, target: Patient, report: Report, tell: Teller) -> None:
+    def __init__(
+        self,
+        source: RetryingDatabase,
+        target: RetryingDatabase,
+        report: CopyReport,
+        tell: CopyCallbacks,
+    ) -> None:
         self._source = source
         self._target = target
         self._report = report
         self._tell = tell
         self._takes_nan = target.store.engine.dialect.name != "sqlite"
 
-    async def copy(self, found: Sequence[Series]) -> None:
+    async def copy(self, found: Sequence[CandleSeries]) -> None:
         """Copy these series. Raises StoreUnavailable."""
         self._tell.begun(sum(map(_bars, found)))
         for series in found:
-            told = Copied(series.symbol, series.bar)
+            told = CopiedSeries(series.symbol, series.bar)
             self._report.series.append(told)
             self._tell.at(series.symbol)
             await self._series(series, told)
             self._tell.finished(told)
 
-    async def _series(self, series: Series, told: Copied) -> None:
+    async def _series(self, series: CandleSeries, told: CopiedSeries) -> None:
         bar = _bar_of(series)
         if bar is None or series.first is None or series.last is None:
             count = partial(candle_copy.count, symbol=series.symbol, bar=series.bar)
@@ -98,7 +104,9 @@ class Copier:
                 following = await self._source.read("copy", next_time)
             self._tell.advanced((min(following or end, end) - at) // bar.ms)
 
-    async def _stretch(self, told: Copied, bar: Bar, span: Span, rows: Sequence[Row]) -> None:
+    async def _stretch(
+        self, told: CopiedSeries, bar: Timeframe, span: TimeRange, rows: Sequence[Row]
+    ) -> None:
         """Compare some days, write what is lacking, and compare them again."""
         ours = takable(rows, nan=self._takes_nan)
         told.candles += len(rows)
@@ -116,20 +124,22 @@ class Copier:
             self._report.keep(told, day)
 
 
-def _insert(connection: sa.Connection, symbol: str, bar: Bar, rows: Sequence[Row]) -> int:
+def _insert(connection: sa.Connection, symbol: str, bar: Timeframe, rows: Sequence[Row]) -> int:
     """Insert candles that are not there yet, each under its own source; return how many were."""
-    batches = [Rows(symbol, source, some) for source, some in by_source(rows).items() if some]
+    batches = [
+        CandleBatch(symbol, source, some) for source, some in by_source(rows).items() if some
+    ]
     return sum(candles.insert(connection, bar, batches))
 
 
-def _bar_of(series: Series) -> Bar | None:
+def _bar_of(series: CandleSeries) -> Timeframe | None:
     """Return a series' bar, None when it is none of ours, or of nothing that can be a symbol."""
-    if series.bar not in set(Bar) or not is_symbol(series.symbol):
+    if series.bar not in set(Timeframe) or not is_symbol(series.symbol):
         return None
-    return Bar(series.bar)
+    return Timeframe(series.bar)
 
 
-def _bars(series: Series) -> int:
+def _bars(series: CandleSeries) -> int:
     bar = _bar_of(series)
     if bar is None or series.first is None or series.last is None:
         return 0

@@ -4,14 +4,14 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import NamedTuple
 
-from blofin_agent.domain.candle import Bar, Candle
-from blofin_agent.domain.candle_diff import Likeness
+from blofin_agent.domain.candle import Candle, Timeframe
+from blofin_agent.domain.candle_diff import BlockDiff
 
 MOST_KEPT = 1_000
 """Days with other candles that are listed; further ones are counted."""
 
 
-class Kept(NamedTuple):
+class DifferingDay(NamedTuple):
     """A day of which the target has some candles with other figures than the source."""
 
     symbol: str
@@ -27,7 +27,7 @@ class Kept(NamedTuple):
 
 
 @dataclass(kw_only=True, slots=True)
-class Outcome:
+class CopiedRows:
     """What came of some rows."""
 
     copied: int = 0
@@ -45,7 +45,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Copied(Outcome):
+class CopiedSeries(CopiedRows):
     """What came of the candles of one symbol and bar."""
 
     symbol: str
@@ -61,7 +61,7 @@ class Copied(Outcome):
     extra: int = 0
     """Candles of these days that it has and the source has not."""
 
-    def compared(self, before: list[Likeness], after: list[Likeness]) -> None:
+    def compared(self, before: list[BlockDiff], after: list[BlockDiff]) -> None:
         """Enter days that were compared before and after what the target lacked was written."""
         self.days += len(before)
         self.equal += sum(day.equal for day in before)
@@ -73,7 +73,7 @@ class Copied(Outcome):
 
 
 @dataclass(slots=True)
-class Table(Outcome):
+class CopiedTable(CopiedRows):
     """What came of the rows of another table."""
 
     table: str
@@ -84,14 +84,14 @@ class Table(Outcome):
 
 
 @dataclass(slots=True)
-class Report:
+class CopyReport:
     """What a copy did."""
 
     source: str
     target: str
-    series: list[Copied] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    kept: list[Kept] = field(default_factory=list)
+    series: list[CopiedSeries] = field(default_factory=list)
+    tables: list[CopiedTable] = field(default_factory=list)
+    kept: list[DifferingDay] = field(default_factory=list)
     days_kept: int = 0
     """Days with candles that were kept, those included that are not listed."""
     seconds: float = 0.0
@@ -108,13 +108,13 @@ class Report:
         """Return the sum of a figure over all symbols."""
         return sum(getattr(one, name) for one in self.series)
 
-    def losses(self) -> Outcome:
+    def losses(self) -> CopiedRows:
         """Return what came of all of it: of candles and of the rows of other tables."""
         every = (*self.series, *self.tables)
-        names = [one.name for one in fields(Outcome)]
-        return Outcome(**{name: sum(getattr(one, name) for one in every) for name in names})
+        names = [one.name for one in fields(CopiedRows)]
+        return CopiedRows(**{name: sum(getattr(one, name) for one in every) for name in names})
 
-    def keep(self, told: Copied, day: Likeness) -> None:
+    def keep(self, told: CopiedSeries, day: BlockDiff) -> None:
         """Note a day with candles that the target has with other figures."""
         if not day.different:
             return
@@ -126,11 +126,13 @@ class Report:
                 name: (_plain(one), _plain(other)) for name, one, other in pairs if one != other
             }
             count = len(day.different)
-            self.kept.append(Kept(told.symbol, told.bar, day.start, count, ours[0], differing))
+            self.kept.append(
+                DifferingDay(told.symbol, told.bar, day.start, count, ours[0], differing)
+            )
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain data; times in ms."""
-        figures = [one.name for one in fields(Copied) if one.name not in ("symbol", "bar")]
+        figures = [one.name for one in fields(CopiedSeries) if one.name not in ("symbol", "bar")]
         return {
             "from": self.source,
             "to": self.target,
@@ -153,4 +155,4 @@ def _plain(figure: object) -> object:
 
 def unit(bar: str) -> str:
     """Return what a block of such bars is called."""
-    return "day" if bar == Bar.M1.value else "block"
+    return "day" if bar == Timeframe.M1.value else "block"

@@ -8,11 +8,11 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from blofin_agent.jobs.store_copy.report import Report, Table
+from blofin_agent.jobs.store_copy.report import CopiedTable, CopyReport
 from blofin_agent.store.bulk_copy import state_copy, table_copy
 from blofin_agent.store.bulk_copy.state_copy import NOTHING
-from blofin_agent.store.bulk_copy.table_copy import KINDS, PROOFS, Kind, Values
-from blofin_agent.store.retrying import Patient
+from blofin_agent.store.bulk_copy.table_copy import KINDS, PROOFS, TableKind, Values
+from blofin_agent.store.retrying import RetryingDatabase
 from blofin_agent.store.tables import heartbeats, instruments
 from blofin_agent.store.tables.heartbeats import SERVICE
 
@@ -20,7 +20,7 @@ ROWS = 1_000
 """Rows that are read and written together."""
 
 
-class Tables:
+class TableCopier:
     """Copies one table after the other.
 
     `symbols`: only rows of these; None means all. `names`: what the target calls an address that
@@ -29,9 +29,9 @@ class Tables:
 
     def __init__(
         self,
-        source: Patient,
-        target: Patient,
-        report: Report,
+        source: RetryingDatabase,
+        target: RetryingDatabase,
+        report: CopyReport,
         symbols: Collection[str] | None,
         names: Mapping[str, str],
     ) -> None:
@@ -51,12 +51,12 @@ class Tables:
         await self._beat()
         await self._budget()
 
-    def _begin(self, table: str) -> Table:
-        told = Table(table)
+    def _begin(self, table: str) -> CopiedTable:
+        told = CopiedTable(table)
         self._report.tables.append(told)
         return told
 
-    async def _rows(self, kind: Kind, told: Table) -> None:
+    async def _rows(self, kind: TableKind, told: CopiedTable) -> None:
         after: Values | None = None
         read = partial(table_copy.part, kind=kind, most=ROWS, symbols=self._symbols)
         while part := await self._source.read("copy", partial(read, after=after)):
@@ -67,7 +67,9 @@ class Tables:
             if rows:
                 await self._part(kind, told, rows, after)
 
-    async def _part(self, kind: Kind, told: Table, rows: list[Values], last: Values) -> None:
+    async def _part(
+        self, kind: TableKind, told: CopiedTable, rows: list[Values], last: Values
+    ) -> None:
         look = partial(table_copy.like, kind=kind, rows=rows)
         # Where a key forbids two of a kind there are no others to be counted.
         ours = rows
@@ -148,7 +150,13 @@ class Tables:
             started, beat, note = found
             await self._target.write(
                 "copy",
-                partial(heartbeats.beat, service=SERVICE, started=started, now_ms=beat, note=note),
+                partial(
+                    heartbeats.record_heartbeat,
+                    service=SERVICE,
+                    started=started,
+                    now_ms=beat,
+                    note=note,
+                ),
             )
             told.copied = 1
         elif there != found:

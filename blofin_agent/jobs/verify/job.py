@@ -10,20 +10,20 @@ import trio
 from blofin_agent.config import Settings
 from blofin_agent.coverage.gap_reasons import span_text
 from blofin_agent.domain import page_plan, verification
-from blofin_agent.domain.symbol_coverage import History
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.domain.symbols import complain
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.jobs.backfill.job import TRIES, UnknownSymbolError, fixed
-from blofin_agent.jobs.verify.report import Found, Report, Teller
-from blofin_agent.jobs.verify.verifier import Verifier, Work
-from blofin_agent.observability.push import NOWHERE, Targets, publish_verified
-from blofin_agent.runtime.shutdown import Stop, until_signal
+from blofin_agent.jobs.verify.report import SymbolVerification, VerifyCallbacks, VerifyReport
+from blofin_agent.jobs.verify.verifier import SymbolWork, Verifier
+from blofin_agent.observability.push import NOWHERE, PublishTargets, publish_verified
+from blofin_agent.runtime.shutdown import ShutdownState, run_until_signal
 from blofin_agent.runtime.user_errors import Failed
-from blofin_agent.store.database import Store
+from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import verifications
 from blofin_agent.store.tables.verifications import Verification
-from blofin_agent.wiring import Parts, assemble
+from blofin_agent.wiring import Services, build_services
 
 
 class VerifyError(Failed):
@@ -31,7 +31,7 @@ class VerifyError(Failed):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class VerifyRequest:
     """What to verify. `since` and `until` in ms; without them the window of the settings."""
 
     settings: Settings
@@ -44,15 +44,17 @@ class Order:
     seed: int = 0
     """The same seed draws the same pages from the same stretch."""
     repair: bool = False
-    targets: Targets = NOWHERE
+    targets: PublishTargets = NOWHERE
 
 
-async def verify(order: Order, store: Store, client: httpx.AsyncClient, tell: Teller) -> Report:
+async def verify(
+    order: VerifyRequest, store: Database, client: httpx.AsyncClient, tell: VerifyCallbacks
+) -> VerifyReport:
     """Verify once. Raises VerifyError, UnknownSymbolError and StoreUnavailable.
 
     SIGINT and SIGTERM end it early: what was found of the symbols done is told.
     """
-    parts = assemble(
+    parts = build_services(
         order.settings,
         store,
         client,
@@ -63,12 +65,12 @@ async def verify(order: Order, store: Store, client: httpx.AsyncClient, tell: Te
     parts.roster.aloud = not order.named
     if order.since is not None or order.until is not None:
         parts.watch.fixed = fixed(parts.watch, order.since, order.until)
-    begun, stop = trio.current_time(), Stop(store.lines.cut_all)
+    begun, stop = trio.current_time(), ShutdownState(store.lines.cut_all)
     window = parts.watch.window()
-    report = Report(window, order.sample, None if order.sample is None else order.seed, 0.0)
+    report = VerifyReport(window, order.sample, None if order.sample is None else order.seed, 0.0)
     problem: Exception | None = None
     away = False
-    async with until_signal(stop):
+    async with run_until_signal(stop):
         try:
             histories = await _stored(order, parts, window)
             away = await _each(order, parts, store, histories, report, tell)
@@ -92,7 +94,7 @@ async def verify(order: Order, store: Store, client: httpx.AsyncClient, tell: Te
     )
 
 
-async def _stored(order: Order, parts: Parts, window: Span) -> list[History]:
+async def _stored(order: VerifyRequest, parts: Services, window: TimeRange) -> list[SymbolCoverage]:
     """Return the symbols of which something is stored in the window."""
     await parts.roster.load()
     parts.watch.loaded = True
@@ -115,7 +117,9 @@ async def _stored(order: Order, parts: Parts, window: Span) -> list[History]:
     return histories
 
 
-def _targets(order: Order, history: History, window: Span, size: int) -> list[Span]:
+def _targets(
+    order: VerifyRequest, history: SymbolCoverage, window: TimeRange, size: int
+) -> list[TimeRange]:
     """Return what to look at of a symbol, at so many rows a page."""
     if order.sample is None:
         return verification.whole(history.held, window, size)
@@ -127,7 +131,12 @@ def _targets(order: Order, history: History, window: Span, size: int) -> list[Sp
 
 
 async def _each(
-    order: Order, parts: Parts, store: Store, histories: list[History], report: Report, tell: Teller
+    order: VerifyRequest,
+    parts: Services,
+    store: Database,
+    histories: list[SymbolCoverage],
+    report: VerifyReport,
+    tell: VerifyCallbacks,
 ) -> bool:
     """Verify one symbol after the other; return whether BloFin was away."""
     window, pager = report.window, parts.filler.pager
@@ -153,9 +162,11 @@ async def _each(
         await trio.sleep(order.settings.backfill_symbol_sleep_ms / 1000 if number else 0)
         told = Verification(history.symbol, bar.value, clock(), window.start, window.end)
         told.sample, told.seed = report.sample, report.seed
-        found = Found(told)
+        found = SymbolVerification(told)
         report.found.append(found)
-        await verifier.verify(Work(history, newest, found, tell.progress), chosen[history.symbol])
+        await verifier.verify(
+            SymbolWork(history, newest, found, tell.progress), chosen[history.symbol]
+        )
         tell.finished(told)
         if found.away:
             return True

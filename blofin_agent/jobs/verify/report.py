@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from blofin_agent.domain.candle_page import Answer
-from blofin_agent.domain.page_plan import Page
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.verification import Difference
-from blofin_agent.store.tables.verifications import Outcome, Verification
+from blofin_agent.domain.candle_page import CandlePage
+from blofin_agent.domain.page_plan import PageRequest
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.verification import CandleDifference
+from blofin_agent.store.tables.verifications import Verification, VerificationOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +15,12 @@ class Mismatch:
     """A stored candle that is not as BloFin gives it, by two answers."""
 
     symbol: str
-    difference: Difference
+    difference: CandleDifference
     repaired: bool
 
 
 @dataclass(slots=True)
-class Found:
+class SymbolVerification:
     """What came of one symbol."""
 
     verification: Verification
@@ -32,23 +32,23 @@ class Found:
 
 
 @dataclass(slots=True)
-class Telling:
+class VerifyProgress:
     """What a verification tells while it goes on. Each must not wait."""
 
     planned: Callable[[str, int], None] = lambda _symbol, _pages: None
     """So many pages are left for the symbol, as far as is known."""
-    fetched: Callable[[str, Page, Answer], None] = lambda _symbol, _page, _answer: None
+    fetched: Callable[[str, PageRequest, CandlePage], None] = lambda _symbol, _page, _answer: None
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class VerifyReport:
     """What came of it."""
 
-    window: Span
+    window: TimeRange
     sample: int | None
     seed: int | None
     seconds: float
-    found: list[Found] = field(default_factory=list)
+    found: list[SymbolVerification] = field(default_factory=list)
     stopped: bool = False
     """Whether a signal ended it before its end."""
     away: bool = False
@@ -73,13 +73,13 @@ class Report:
     def failed(self) -> bool:
         """Whether it did not come to its end, or to nothing."""
         ends = {one.status for one in self.verifications}
-        return self.stopped or self.away or ends == {Outcome.FAILED}
+        return self.stopped or self.away or ends == {VerificationOutcome.FAILED}
 
     @property
     def clean(self) -> bool:
         """Whether all that was looked at is stored as BloFin gives it, now at least."""
         ends = {one.status for one in self.verifications}
-        return not self.failed and ends <= {Outcome.EQUAL, Outcome.REPAIRED}
+        return not self.failed and ends <= {VerificationOutcome.EQUAL, VerificationOutcome.REPAIRED}
 
     def total(self, name: str) -> int:
         """Return the sum of a figure over all symbols."""
@@ -125,11 +125,11 @@ def _number(value: object) -> object:
 
 
 @dataclass(slots=True)
-class Teller:
+class VerifyCallbacks:
     """Whom to tell how it goes. Each function is called in the event loop and must not wait."""
 
-    begun: Callable[[Span, dict[str, int]], None]
+    begun: Callable[[TimeRange, dict[str, int]], None]
     """The window, and how many pages each symbol takes of which something is stored."""
-    progress: Telling
+    progress: VerifyProgress
     finished: Callable[[Verification], None]
     unpublished: Callable[[str], None]

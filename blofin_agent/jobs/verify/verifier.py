@@ -11,24 +11,24 @@ from functools import partial
 import structlog
 import trio
 
-from blofin_agent.backfill.page_fetcher import Pager
+from blofin_agent.backfill.page_fetcher import PageFetcher
 from blofin_agent.coverage import gap_reasons
 from blofin_agent.domain import page_plan
-from blofin_agent.domain.bar_set import Coverage
+from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import Candle
-from blofin_agent.domain.candle_page import Answer
-from blofin_agent.domain.errors import ExchangeError, Invalid, Refused
-from blofin_agent.domain.symbol_coverage import History
-from blofin_agent.domain.time_range import Span, subtract
-from blofin_agent.domain.verification import Difference, Doubts, compare, widen
-from blofin_agent.jobs.verify.report import Found, Mismatch, Telling
+from blofin_agent.domain.candle_page import CandlePage
+from blofin_agent.domain.errors import ExchangeError, InvalidResponse, RequestRejected
+from blofin_agent.domain.symbol_coverage import SymbolCoverage
+from blofin_agent.domain.time_range import TimeRange, subtract
+from blofin_agent.domain.verification import CandleDifference, PendingMismatches, compare, widen
+from blofin_agent.jobs.verify.report import Mismatch, SymbolVerification, VerifyProgress
 from blofin_agent.runtime.format import plural
 from blofin_agent.runtime.shutdown import DRAIN_S
-from blofin_agent.store.database import Store
-from blofin_agent.store.retrying import Patient
+from blofin_agent.store.database import Database
+from blofin_agent.store.retrying import RetryingDatabase
 from blofin_agent.store.tables import verifications
-from blofin_agent.store.tables.verifications import Outcome, Repair
-from blofin_agent.writers.candle_writer import Writer
+from blofin_agent.store.tables.verifications import RepairResult, VerificationOutcome
+from blofin_agent.writers.candle_writer import CandleWriter
 
 log = structlog.get_logger()
 
@@ -38,15 +38,15 @@ seen only from both of its sides."""
 
 
 @dataclass(slots=True)
-class Work:
+class SymbolWork:
     """One symbol's verification: where it stands."""
 
-    history: History
+    history: SymbolCoverage
     newest: int
     """No page starts above it (ms)."""
-    found: Found
-    tell: Telling
-    doubts: Doubts = field(default_factory=Doubts)
+    found: SymbolVerification
+    tell: VerifyProgress
+    doubts: PendingMismatches = field(default_factory=PendingMismatches)
 
 
 class Verifier:
@@ -54,22 +54,22 @@ class Verifier:
 
     def __init__(
         self,
-        pager: Pager,
-        store: Store,
-        writer: Writer,
+        pager: PageFetcher,
+        store: Database,
+        writer: CandleWriter,
         clock: Callable[[], int],
         *,
         tries: int,
         repair: bool,
     ) -> None:
         self.pager = pager
-        self._store = Patient(store)
+        self._store = RetryingDatabase(store)
         self._writer = writer
         self._clock = clock
         self._tries = tries
         self._repair = repair
 
-    async def verify(self, work: Work, targets: Sequence[Span]) -> None:
+    async def verify(self, work: SymbolWork, targets: Sequence[TimeRange]) -> None:
         """Compare the stored candles of the targets (oldest first), and write down what was found.
 
         Raises StoreUnavailable; what the exchange does is told by the verification's status.
@@ -79,35 +79,35 @@ class Verifier:
             await self._rounds(work, targets)
         except ExchangeError as error:
             told.status, told.note = (
-                Outcome.FAILED,
+                VerificationOutcome.FAILED,
                 gap_reasons.complaint(work.history.symbol, error),
             )
-            work.found.away = not isinstance(error, Refused | Invalid)
+            work.found.away = not isinstance(error, RequestRejected | InvalidResponse)
         except trio.Cancelled:
-            told.status, told.note = Outcome.FAILED, "stopped before its end"
+            told.status, told.note = VerificationOutcome.FAILED, "stopped before its end"
             with trio.CancelScope(shield=True), trio.move_on_after(DRAIN_S):
                 await self._end(work)
             raise
         await self._end(work)
 
-    async def _end(self, work: Work) -> None:
+    async def _end(self, work: SymbolWork) -> None:
         told = work.found.verification
         told.unanswered += len(work.doubts.times)
         told.finished = self._clock()
-        if told.status is not Outcome.FAILED:
+        if told.status is not VerificationOutcome.FAILED:
             _judge(work.found)
         record = partial(verifications.record, verification=told)
         await self._store.write("run", record)
 
-    async def _rounds(self, work: Work, targets: Sequence[Span]) -> None:
+    async def _rounds(self, work: SymbolWork, targets: Sequence[TimeRange]) -> None:
         for again, rows_around in enumerate(AROUND):
             if again:
-                targets = Coverage.of(work.history.bar, work.doubts.times).spans()
+                targets = BarSet.of(work.history.bar, work.doubts.times).spans()
             if targets:
                 await self._ask(work, targets, rows_around, again=bool(again))
 
     async def _ask(
-        self, work: Work, targets: Sequence[Span], rows_around: int, *, again: bool
+        self, work: SymbolWork, targets: Sequence[TimeRange], rows_around: int, *, again: bool
     ) -> None:
         """Ask for all of the targets, the newest first, and compare page by page."""
         history, told, tell = work.history, work.found.verification, work.tell
@@ -116,7 +116,7 @@ class Verifier:
         if again:
             left = widen(targets, rows_around * bar.ms, work.newest)
         # A row more than is asked about may come at either end, to see what lies between.
-        window = Span(left[0].start - bar.ms, max(left[-1].end, work.newest))
+        window = TimeRange(left[0].start - bar.ms, max(left[-1].end, work.newest))
         while page := page_plan.next_page(left, bar, self.pager.size, work.newest):
             pages = page_plan.plan(left, bar, self.pager.size, work.newest)
             tell.planned(history.symbol, len(left if sampled else pages))
@@ -138,12 +138,17 @@ class Verifier:
             # A sample is one page of each stretch, however short BloFin's pages turn out.
             left = [one for one in rest if not (sampled and one.meet(left[-1]))]
 
-    async def _compare(self, work: Work, answer: Answer, asked: Sequence[Span]) -> None:
+    async def _compare(
+        self, work: SymbolWork, answer: CandlePage, asked: Sequence[TimeRange]
+    ) -> None:
         """Compare a page with what is stored; repair what two answers agree on."""
         symbol, bar, told = work.history.symbol, work.history.bar, work.found.verification
         # Read only now: what the agent stored meanwhile is not missing.
         read = partial(
-            verifications.stored, symbol=symbol, bar=bar, span=Span(asked[0].start, asked[-1].end)
+            verifications.stored,
+            symbol=symbol,
+            bar=bar,
+            span=TimeRange(asked[0].start, asked[-1].end),
         )
         page = compare(await self._store.read("load", read), answer, asked, bar)
         agreed = work.doubts.settle(page)
@@ -152,7 +157,7 @@ class Verifier:
         told.different += len(differing)
         told.absent += len(agreed) - len(differing)
         told.missing += len(page.missing)
-        done = Repair(frozenset(), 0)
+        done = RepairResult(frozenset(), 0)
         if self._repair and (differing or page.missing):
             done = await self._mend(work.history, differing, page.missing)
         told.repaired += len(done.replaced)
@@ -163,8 +168,8 @@ class Verifier:
         ]
 
     async def _mend(
-        self, history: History, differing: list[Difference], missing: list[Candle]
-    ) -> Repair:
+        self, history: SymbolCoverage, differing: list[CandleDifference], missing: list[Candle]
+    ) -> RepairResult:
         """Replace and store in one transaction, and erase the proofs that this refutes."""
         mend = partial(
             verifications.repair,
@@ -183,7 +188,7 @@ class Verifier:
         return done
 
 
-def _judge(found: Found) -> None:
+def _judge(found: SymbolVerification) -> None:
     """Say how a verification that did not fail ended."""
     told = found.verification
     parts = []
@@ -200,8 +205,8 @@ def _judge(found: Found) -> None:
         )
     told.note = "; ".join(parts)
     if told.left:
-        told.status = Outcome.DIFFERENT
+        told.status = VerificationOutcome.DIFFERENT
     elif told.unanswered:
-        told.status = Outcome.PARTIAL
+        told.status = VerificationOutcome.PARTIAL
     elif told.repaired or told.added:
-        told.status = Outcome.REPAIRED
+        told.status = VerificationOutcome.REPAIRED

@@ -8,8 +8,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from blofin_agent.simulator.faults.registry import Faults
-from blofin_agent.simulator.faults.tcp import Wires
-from blofin_agent.simulator.rate_limits import Limits
+from blofin_agent.simulator.faults.tcp import TcpFaults
+from blofin_agent.simulator.rate_limits import SimulatedRateLimits
 from blofin_agent.simulator.rest_api import envelope
 
 JSON = "application/json"
@@ -53,7 +53,12 @@ def address(request: Request) -> tuple[str, int]:
 
 
 async def instead(
-    faults: Faults, limits: Limits, wires: Wires, request: Request, symbol: str, now_ms: int
+    faults: Faults,
+    limits: SimulatedRateLimits,
+    wires: TcpFaults,
+    request: Request,
+    symbol: str,
+    now_ms: int,
 ) -> Response | None:
     """Return what is answered in place of data, None when nothing is in the way."""
     for status in (429, 403):

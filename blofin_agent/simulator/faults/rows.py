@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.market import Market, Row
 
@@ -22,7 +22,7 @@ _EDGE = 5
 
 
 def spoil_rows(
-    faults: Faults, market: Market, symbol: str, bar: Bar, rows: Sequence[Row], now_ms: int
+    faults: Faults, market: Market, symbol: str, bar: Timeframe, rows: Sequence[Row], now_ms: int
 ) -> list[object]:
     """Return the rows of a page as the faults in force make them."""
     kept = [
@@ -50,7 +50,7 @@ def spoil_rows(
     return spoilt
 
 
-def spoil_candle(faults: Faults, symbol: str, bar: Bar, row: Row, now_ms: int) -> Row | None:
+def spoil_candle(faults: Faults, symbol: str, bar: Timeframe, row: Row, now_ms: int) -> Row | None:
     """Return a candle as it is given now, None when it is not."""
     over_ms = now_ms - int(row[0]) - bar.ms
     late = faults.standing("late", symbol)
@@ -73,7 +73,7 @@ def another(market: Market, symbol: str) -> str:
 
 
 def _with_foreign(
-    faults: Faults, market: Market, symbol: str, bar: Bar, rows: Sequence[Row], now_ms: int
+    faults: Faults, market: Market, symbol: str, bar: Timeframe, rows: Sequence[Row], now_ms: int
 ) -> list[object]:
     """Add, before or after some rows, what another symbol has for the same time."""
     other, chance = another(market, symbol), faults.chance

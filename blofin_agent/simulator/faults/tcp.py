@@ -13,7 +13,7 @@ _HALF_A_FRAME = b"\x81\x7e\x10\x00" + b'{"arg":{"channel":"candle1m",'
 """The head of a text frame of 4,096 bytes, and a few of them. Source: RFC 6455, 5.2."""
 
 
-class Wires:
+class TcpFaults:
     """The connections that stand, by the client's address."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.faults.rows import another, spoil_candle
 from blofin_agent.simulator.market import Market, Row
-from blofin_agent.simulator.websocket_protocol import Answer, Topic, pushes, refuse
+from blofin_agent.simulator.websocket_protocol import ProtocolReply, Topic, pushes, refuse
 
 GARBAGE: tuple[str | bytes, ...] = (
     "",
@@ -49,23 +49,23 @@ def spoil_pushes(
     return found * 2 if found and faults.strikes("ws-repeated", symbol) else found
 
 
-def spoil_answer(faults: Faults, answer: Answer) -> Answer:
+def spoil_answer(faults: Faults, answer: ProtocolReply) -> ProtocolReply:
     """Return the answer to a client's message as the faults in force make it."""
     if faults.strikes("ws-silent"):
-        return Answer()
+        return ProtocolReply()
     if answer.texts == ("pong",):
-        return Answer() if faults.strikes("ws-no-pong") else answer
+        return ProtocolReply() if faults.strikes("ws-no-pong") else answer
     if faults.strikes("ws-pongs-only"):
-        return Answer()
+        return ProtocolReply()
     refused = [
         topic for topic in answer.added if faults.strikes("ws-refuse-subscription", topic[1])
     ]
     if refused:
         kept = tuple(topic for topic in answer.added if topic not in refused)
         texts = tuple(refuse(topic) for topic in refused)
-        return Answer(texts, added=kept, removed=answer.removed)
+        return ProtocolReply(texts, added=kept, removed=answer.removed)
     if answer.added and faults.strikes("ws-no-ack"):
-        return Answer((), answer.added, answer.removed)
+        return ProtocolReply((), answer.added, answer.removed)
     return answer
 
 

@@ -1,6 +1,6 @@
 """Copying: the candles of a whole store, found and read stretch by stretch.
 
-Each function is what one transaction does; see `Store.read`. None of them reads all there is.
+Each function is what one transaction does; see `Database.read`. None of them reads all there is.
 """
 
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.candle_diff import Row
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.store.postgresql import connections
 from blofin_agent.store.schema import candles
 from blofin_agent.store.sqlite import driver
-from blofin_agent.store.tables.candles import Stored
+from blofin_agent.store.tables.candles import StoredCandle
 
 _c = candles.c
-_NAMES = ", ".join(f'"{name}"' for name in Stored._fields)
+_NAMES = ", ".join(f'"{name}"' for name in StoredCandle._fields)
 _READ = (
     f"SELECT {_NAMES} FROM candles "  # noqa: S608 - names of columns
     "WHERE symbol = {0} AND bar = {0} AND open_time >= {0} AND open_time < {0} ORDER BY open_time"
@@ -37,7 +37,7 @@ def place(connection: sa.Connection) -> tuple[object, ...]:
     return tuple(connection.exec_driver_sql(_PLACE).one())
 
 
-def next_time(connection: sa.Connection, symbol: str, bar: Bar, since: int) -> int | None:
+def next_time(connection: sa.Connection, symbol: str, bar: Timeframe, since: int) -> int | None:
     """Return when the first candle opens (ms) that does so at this time or later."""
     query = (
         sa.select(_c.open_time)
@@ -48,7 +48,7 @@ def next_time(connection: sa.Connection, symbol: str, bar: Bar, since: int) -> i
     return connection.scalar(query)
 
 
-def read(connection: sa.Connection, symbol: str, bar: Bar, span: Span) -> Sequence[Row]:
+def read(connection: sa.Connection, symbol: str, bar: Timeframe, span: TimeRange) -> Sequence[Row]:
     """Return the candles of a span, the oldest first.
 
     By the driver's own means: all candles there are come this way, up to three times.

@@ -1,6 +1,6 @@
 """Copying: what an agent remembers beside rows that only grow, and how two accounts become one.
 
-Each function is part of a transaction; see `Store.write`.
+Each function is part of a transaction; see `Database.write`.
 """
 
 from bisect import bisect_right
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.clock_correction import Moment
+from blofin_agent.domain.clock_correction import WallAndMonotonic
 from blofin_agent.domain.rate_limit import HORIZON, Suspension, merged
-from blofin_agent.store.postgresql.connections import alone
+from blofin_agent.store.postgresql.connections import advisory_lock
 from blofin_agent.store.postgresql.server_clock import now_ms
 from blofin_agent.store.schema import request_ledger, service_heartbeats, suspension, unavailable
 from blofin_agent.store.tables import rate_limit
@@ -23,7 +23,7 @@ _u, _r = unavailable.c, request_ledger.c
 # -- proofs ---------------------------------------------------------------------------------------
 
 
-class Proven(NamedTuple):
+class UnavailableRow(NamedTuple):
     """A stretch that BloFin was seen not to have; see `core.proof.Proof`. Times in ms."""
 
     start: int
@@ -42,14 +42,16 @@ def next_proven(connection: sa.Connection, after: tuple[str, str] | None) -> tup
     return None if found is None else (found.symbol, found.bar)
 
 
-def proven(connection: sa.Connection, symbol: str, bar: str) -> list[Proven]:
+def proven(connection: sa.Connection, symbol: str, bar: str) -> list[UnavailableRow]:
     """Return what is proven of a symbol, oldest first."""
-    columns = [_u[name] for name in Proven._fields]
+    columns = [_u[name] for name in UnavailableRow._fields]
     query = sa.select(*columns).where(_u.symbol == symbol, _u.bar == bar).order_by(_u.start)
-    return [Proven(*row) for row in connection.execute(query)]
+    return [UnavailableRow(*row) for row in connection.execute(query)]
 
 
-def unproven(found: Sequence[Proven], there: Sequence[Proven]) -> list[Proven]:
+def unproven(
+    found: Sequence[UnavailableRow], there: Sequence[UnavailableRow]
+) -> list[UnavailableRow]:
     """Return those of what was found that are of no time of which something is proven there."""
     starts = [one.start for one in there]
     return [
@@ -60,10 +62,12 @@ def unproven(found: Sequence[Proven], there: Sequence[Proven]) -> list[Proven]:
     ]
 
 
-def add_proven(connection: sa.Connection, symbol: str, bar: str, found: Sequence[Proven]) -> None:
+def add_proven(
+    connection: sa.Connection, symbol: str, bar: str, found: Sequence[UnavailableRow]
+) -> None:
     """Add what is of no time of which something is proven yet."""
     # An agent may replace them just now: see `ledger.save_proofs`.
-    alone(connection, f"proofs of {symbol}")
+    advisory_lock(connection, f"proofs of {symbol}")
     if lacking := unproven(found, proven(connection, symbol, bar)):
         rows = [{"symbol": symbol, "bar": bar, **one._asdict()} for one in lacking]
         connection.execute(sa.insert(unavailable), rows)
@@ -72,7 +76,7 @@ def add_proven(connection: sa.Connection, symbol: str, bar: str, found: Sequence
 # -- heartbeats -----------------------------------------------------------------------------------
 
 
-class Beat(NamedTuple):
+class HeartbeatRecord(NamedTuple):
     """When a service was last seen alive. Times in ms."""
 
     started: int
@@ -80,12 +84,12 @@ class Beat(NamedTuple):
     note: str
 
 
-def last_beat(connection: sa.Connection, service: str) -> Beat | None:
+def last_beat(connection: sa.Connection, service: str) -> HeartbeatRecord | None:
     """Return when a service was last seen alive, None when never."""
     c = service_heartbeats.c
     query = sa.select(c.started, c.beat, c.note).where(c.service == service)
     found = connection.execute(query).first()
-    return None if found is None else Beat(*found)
+    return None if found is None else HeartbeatRecord(*found)
 
 
 # -- the budget -----------------------------------------------------------------------------------
@@ -94,38 +98,38 @@ Requests = Counter[tuple[int, str]]
 """How many requests were let go then (ms), by what they asked for."""
 
 
-class Account(NamedTuple):
+class BudgetRecord(NamedTuple):
     """What is known of one address: its suspension, and the requests that still count."""
 
     suspension: Suspension
     requests: Requests
 
-    def graver(self, other: "Account") -> bool:
+    def graver(self, other: "BudgetRecord") -> bool:
         """Return whether the other one's suspension is graver than this one's."""
         return merged(self.suspension, other.suspension) != self.suspension
 
-    def lacks(self, other: "Account") -> bool:
+    def lacks(self, other: "BudgetRecord") -> bool:
         """Return whether the other one knows of something graver, or of more requests."""
         return self.graver(other) or bool(other.requests - self.requests)
 
 
-NOTHING = Account(Suspension(), Counter())
+NOTHING = BudgetRecord(Suspension(), Counter())
 """What is known of an address that is new."""
 
 
 def accounts(
     connection: sa.Connection, names: Mapping[str, str], *, all_of_them: bool = False
-) -> dict[str, Account]:
+) -> dict[str, BudgetRecord]:
     """Return what is known of each address. `names`: what those are called that go by another.
 
     `all_of_them`: requests that no longer count, too.
     """
-    found: dict[str, Account] = {}
+    found: dict[str, BudgetRecord] = {}
 
     def enter(egress: str, state: Suspension, requests: Requests) -> None:
         name = names.get(egress, egress)
         known = found.get(name, NOTHING)
-        found[name] = Account(merged(known.suspension, state), known.requests + requests)
+        found[name] = BudgetRecord(merged(known.suspension, state), known.requests + requests)
 
     query = sa.select(suspension.c.egress, *(suspension.c[one.name] for one in fields(Suspension)))
     for egress, *state in connection.execute(query):
@@ -138,12 +142,12 @@ def accounts(
     return found
 
 
-def add_accounts(connection: sa.Connection, found: Mapping[str, Account]) -> None:
+def add_accounts(connection: sa.Connection, found: Mapping[str, BudgetRecord]) -> None:
     """Let each of these addresses be known for what either account says of it."""
     for egress, account in sorted(found.items()):
-        known = rate_limit.Known(suspension=account.suspension, egress=egress)
+        known = rate_limit.LocalBudget(suspension=account.suspension, egress=egress)
         # This locks what is known of the address, and takes the graver suspension.
-        rate_limit.correct(connection, known, Moment(now_ms(connection), 0))
+        rate_limit.correct(connection, known, WallAndMonotonic(now_ms(connection), 0))
         there = accounts(connection, {}, all_of_them=True).get(egress, NOTHING)
         rows = [
             {"started": started, "endpoint": endpoint, "egress": egress}

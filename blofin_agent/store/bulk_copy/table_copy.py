@@ -1,6 +1,6 @@
 """Copying: rows of the tables that only grow: runs, verifications, replaced candles, ticks.
 
-Each function is part of a transaction; see `Store.write`. The numbers of runs and their like are
+Each function is part of a transaction; see `Database.write`. The numbers of runs and their like are
 each store's own: a row is known again by all its other columns.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.store.postgresql.connections import alone
+from blofin_agent.store.postgresql.connections import advisory_lock
 from blofin_agent.store.schema import (
     gap_fill_runs,
     replaced_candles,
@@ -34,7 +34,7 @@ _TYPES: dict[type[sa.types.TypeEngine[Any]], type] = {
 _IN_POSTGRESQL: dict[type[sa.types.TypeEngine[Any]], str] = {sa.Text: "text", sa.BigInteger: "int8"}
 
 
-class Kind:
+class TableKind:
     """A table that is copied row by row.
 
     `key`: the columns in the order of which it is read. `known_by`: those by whose index rows are
@@ -66,16 +66,16 @@ _RUN = ("symbol", "started")
 _TICK = ("symbol", "trade_id")
 _PROOF = ("symbol", "bar", "start")
 KINDS = (
-    Kind(gap_fill_runs, ("id",), _RUN),
-    Kind(verifications, ("id",), _RUN),
-    Kind(replaced_candles, ("id",), ("symbol", "open_time")),
-    Kind(ticks, _TICK, _TICK),
+    TableKind(gap_fill_runs, ("id",), _RUN),
+    TableKind(verifications, ("id",), _RUN),
+    TableKind(replaced_candles, ("id",), ("symbol", "open_time")),
+    TableKind(ticks, _TICK, _TICK),
 )
-PROOFS = Kind(unavailable, _PROOF, _PROOF)
+PROOFS = TableKind(unavailable, _PROOF, _PROOF)
 """Not among them: of proofs none may overlap another. See `copying_state`."""
 
 
-class Part(NamedTuple):
+class TablePart(NamedTuple):
     """Some rows, in the order in which they were written, and the key of the last one."""
 
     rows: list[Values]
@@ -84,11 +84,11 @@ class Part(NamedTuple):
 
 def part(
     connection: sa.Connection,
-    kind: Kind,
+    kind: TableKind,
     after: Values | None,
     most: int,
     symbols: Collection[str] | None,
-) -> Part | None:
+) -> TablePart | None:
     """Return at most so many rows that come after this key: of these symbols, where named."""
     query = sa.select(*kind.columns, *kind.keys).order_by(*kind.keys).limit(most)
     if after is not None:
@@ -99,11 +99,11 @@ def part(
     if not found:
         return None
     width = len(kind.columns)
-    return Part([tuple(row[:width]) for row in found], tuple(found[-1][width:]))
+    return TablePart([tuple(row[:width]) for row in found], tuple(found[-1][width:]))
 
 
 def like(
-    connection: sa.Connection, kind: Kind, rows: Sequence[Values], up_to: Values | None = None
+    connection: sa.Connection, kind: TableKind, rows: Sequence[Values], up_to: Values | None = None
 ) -> list[Values]:
     """Return the rows that are known by the same as any of these. `up_to`: no later ones.
 
@@ -131,7 +131,7 @@ def like(
     return [tuple(row) for row in connection.exec_driver_sql(query, tuple(values))]
 
 
-def add(connection: sa.Connection, kind: Kind, rows: Sequence[Values]) -> None:
+def add(connection: sa.Connection, kind: TableKind, rows: Sequence[Values]) -> None:
     """Insert rows, in the order given. One that a key forbids is left out."""
     if not rows:
         return
@@ -144,12 +144,12 @@ def add(connection: sa.Connection, kind: Kind, rows: Sequence[Values]) -> None:
     )
 
 
-def one_at_a_time(connection: sa.Connection, kind: Kind) -> None:
+def one_at_a_time(connection: sa.Connection, kind: TableKind) -> None:
     """Let no other copy add rows to this table before the transaction ends."""
-    alone(connection, f"copy of {kind.table.name}")
+    advisory_lock(connection, f"copy of {kind.table.name}")
 
 
-def takes(engine: str, kind: Kind, row: Values) -> bool:
+def takes(engine: str, kind: TableKind, row: Values) -> bool:
     """Return whether an engine, by its name, can hold a row as it is."""
     return all(
         _holds(engine, column, value) for column, value in zip(kind.columns, row, strict=True)
@@ -170,7 +170,7 @@ def _holds(engine: str, column: sa.Column[Any], value: object) -> bool:
 
 
 def lacking(
-    kind: Kind, rows: Sequence[Values], ours: Sequence[Values], theirs: Sequence[Values]
+    kind: TableKind, rows: Sequence[Values], ours: Sequence[Values], theirs: Sequence[Values]
 ) -> list[Values]:
     """Return those of the rows that are not in the target, each as often as it is missing there.
 
@@ -189,7 +189,7 @@ def lacking(
     return found
 
 
-def known(kind: Kind, row: Values) -> Values:
+def known(kind: TableKind, row: Values) -> Values:
     """Return a row as it can be compared: NaN is equal to NaN."""
     if not any(_is_nan(row[place]) for place in kind.figures):
         return row

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from blofin_agent.store.postgresql.deadlines import CutOff, Lines
+from blofin_agent.store.postgresql.deadlines import ConnectionDeadlines, ConnectionsClosed
 from blofin_agent.store.timing import StoreTiming
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def options(url: sa.URL, connect_s: float) -> dict[str, Any]:
     return {"connect_args": wanted}
 
 
-def listen(engine: sa.Engine, lines: Lines, timing: StoreTiming) -> None:
+def listen(engine: sa.Engine, lines: ConnectionDeadlines, timing: StoreTiming) -> None:
     """Set each new connection up, and see that one still works before it is used again.
 
     SQLAlchemy's own `pool_pre_ping` would wait for ever for a server that is frozen.
@@ -57,7 +57,7 @@ def listen(engine: sa.Engine, lines: Lines, timing: StoreTiming) -> None:
     def _do_connect(dialect: Any, _record: Any, args: Any, options: Any) -> "psycopg.Connection":
         try:
             return lines.connected(partial(dialect.connect, *args, **options))
-        except CutOff:
+        except ConnectionsClosed:
             problem = "it did not answer in time after the signal to stop"
             raise dialect.loaded_dbapi.OperationalError(problem) from None
 
@@ -101,7 +101,9 @@ def driver_of(connection: sa.Connection) -> "psycopg.Connection":
 
 
 @contextmanager
-def bounded(connection: sa.Connection, lines: Lines, seconds: float) -> Iterator[None]:
+def bounded(
+    connection: sa.Connection, lines: ConnectionDeadlines, seconds: float
+) -> Iterator[None]:
     """Cut the connection off when the block takes longer, unless it is `at_leisure`.
 
     A timeout of the server's would not do: one that ends while a commit waits for a standby tells
@@ -118,7 +120,7 @@ def _at_leisure(connection: sa.Connection) -> bool:
     return bool(connection.get_execution_options().get("at_leisure"))
 
 
-def alone(connection: sa.Connection, what: str) -> None:
+def advisory_lock(connection: sa.Connection, what: str) -> None:
     """Let nobody else do the same until this transaction ends. On SQLite one writer is alone."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(

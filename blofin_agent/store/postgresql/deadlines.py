@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import psycopg
 
 
-class CutOff(Exception):
+class ConnectionsClosed(Exception):
     """All connections were cut off: no new one is waited for."""
 
 
-class Lines:
+class ConnectionDeadlines:
     """The connections to one database on which something is waited for; SQLite has none."""
 
     def __init__(self) -> None:
@@ -61,14 +61,14 @@ class Lines:
                 made.set_exception(error)
 
         if self.are_cut:
-            raise CutOff
+            raise ConnectionsClosed
         # Nobody can end what the driver does before it has a connection: it is left alone.
         threading.Thread(target=here, daemon=True).start()
         either: list[Future[Any]] = [made, self._cut_off]
         wait(either, return_when=FIRST_COMPLETED)
         if self.are_cut:
             made.add_done_callback(_close)
-            raise CutOff
+            raise ConnectionsClosed
         return made.result()
 
     def cut_all(self) -> None:

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import DAY, Bar
+from blofin_agent.domain.candle import DAY, Timeframe
 from blofin_agent.domain.coverage_blocks import length_ms
-from blofin_agent.domain.time_range import Span, subtract
+from blofin_agent.domain.time_range import TimeRange, subtract
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.postgresql import timescale
-from blofin_agent.store.postgresql.connections import alone
+from blofin_agent.store.postgresql.connections import advisory_lock
 from blofin_agent.store.schema import coverage_blocks
 
 WEEK = 7 * DAY
@@ -53,7 +53,7 @@ def make(connection: sa.Connection, times: Iterable[int]) -> None:
         known |= lacking
         return
     if absent := _absent(connection, lacking):
-        alone(connection, "partitions")
+        advisory_lock(connection, "partitions")
         for span in _absent(connection, lacking):
             _make(connection, span)
     # What this transaction makes is gone again when it fails: it is known from the next on.
@@ -86,7 +86,7 @@ def drop_before(connection: sa.Connection, before_ms: int) -> int:
         if dropped := timescale.drop_before(connection, before_ms):
             _drop_blocks(connection, 0, week_of(before_ms))
         return dropped
-    alone(connection, "partitions")
+    advisory_lock(connection, "partitions")
     old = [one for one in found(connection) if one.end <= before_ms]
     for one in old:
         connection.exec_driver_sql(f'DROP TABLE "{one.table}"')
@@ -128,20 +128,20 @@ def found(connection: sa.Connection) -> list[Partition]:
 def _drop_blocks(connection: sa.Connection, start: int, end: int) -> None:
     """Delete the blocks that tell of a part of the time from `start` to `end` (ms)."""
     c = coverage_blocks.c
-    for bar in Bar:
+    for bar in Timeframe:
         touched = sa.and_(c.start > start - length_ms(bar), c.start < end)
         connection.execute(sa.delete(coverage_blocks).where(c.bar == bar.value, touched))
 
 
-def _absent(connection: sa.Connection, weeks: Iterable[int]) -> list[Span]:
+def _absent(connection: sa.Connection, weeks: Iterable[int]) -> list[TimeRange]:
     """Return the time of these weeks, given by their starts (ms), for which there is none."""
-    lacking = [Span(start, start + WEEK) for start in sorted(weeks)]
+    lacking = [TimeRange(start, start + WEEK) for start in sorted(weeks)]
     for one in found(connection):
-        lacking = subtract(lacking, Span(one.start, one.end))
+        lacking = subtract(lacking, TimeRange(one.start, one.end))
     return lacking
 
 
-def _make(connection: sa.Connection, span: Span) -> None:
+def _make(connection: sa.Connection, span: TimeRange) -> None:
     """Make a partition. Others read and write meanwhile, as it is made first and then joined."""
     table = name(span.start)
     if connection.exec_driver_sql("SELECT to_regclass(%s)", (table,)).scalar() is not None:

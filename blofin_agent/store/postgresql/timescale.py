@@ -41,7 +41,7 @@ ALTER TABLE candles SET (
 """
 
 
-class Extension(NamedTuple):
+class TimescaleExtension(NamedTuple):
     """TimescaleDB in a database."""
 
     schema: str
@@ -50,10 +50,10 @@ class Extension(NamedTuple):
     """`timescale` is the Community edition; None when the library is not loaded."""
 
 
-def extension(connection: sa.Connection) -> Extension | None:
+def extension(connection: sa.Connection) -> TimescaleExtension | None:
     """Return the extension, None when the database is without it or its library not loaded."""
     row = connection.exec_driver_sql(_EXTENSION).first()
-    found = Extension(*row) if row else None
+    found = TimescaleExtension(*row) if row else None
     return found if found and found.license else None
 
 
@@ -64,7 +64,7 @@ def is_hypertable(connection: sa.Connection) -> bool:
     return bool(connection.exec_driver_sql(_IS_HYPERTABLE).scalar())
 
 
-def make_hypertable(connection: sa.Connection, found: Extension) -> None:
+def make_hypertable(connection: sa.Connection, found: TimescaleExtension) -> None:
     """Make a hypertable of the empty table of candles, and let it be compressed if it can be."""
     run, at = connection.exec_driver_sql, found.schema
     run(

@@ -19,7 +19,7 @@ from blofin_agent.store.errors import PASSING, StoreUnavailable, StoreUnusable
 Identity = tuple[int, int]
 
 
-class Change(Enum):
+class FileChange(Enum):
     """What became of the file since it was opened."""
 
     NONE = auto()
@@ -33,7 +33,7 @@ class Change(Enum):
     """It was written: by a checkpoint of another process, or by somebody who overwrites it."""
 
 
-class Seen(NamedTuple):
+class FileSnapshot(NamedTuple):
     """What is at the path: who the files are, when the first was written (ns), and its size."""
 
     file: Identity | None
@@ -47,7 +47,7 @@ class DatabaseFile:
     """A SQLite file that is open, and its companions: the write-ahead log and the log's index."""
 
     path: Path
-    _known: Seen | None = None
+    _known: FileSnapshot | None = None
 
     @property
     def log(self) -> Path:
@@ -84,13 +84,13 @@ class DatabaseFile:
         may_write = partial(os.access, self.path, os.W_OK)
         return may_write() or not self.path.exists() or may_write()
 
-    def look(self) -> Seen:
+    def look(self) -> FileSnapshot:
         """Return what is at the path now. Raises OSError when that cannot be seen."""
         try:
             found = self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
-            return Seen(None, _identity(self.log), _identity(self.index), None)
-        return Seen(
+            return FileSnapshot(None, _identity(self.log), _identity(self.index), None)
+        return FileSnapshot(
             (found.st_dev, found.st_ino),
             _identity(self.log),
             _identity(self.index),
@@ -106,18 +106,18 @@ class DatabaseFile:
         if self._known is not None:
             self._known = self._known._replace(written=self.look().written)
 
-    def change(self) -> Change:
+    def change(self) -> FileChange:
         """Return what became of it since it was remembered. Raises OSError as `look` does."""
         known, now = self._known, self.look()
         if now == known:
-            return Change.NONE
+            return FileChange.NONE
         if now.file is None:
-            return Change.GONE
+            return FileChange.GONE
         if known is None or now.file != known.file:
-            return Change.OTHER
-        return Change.WRITTEN if now.written != known.written else Change.TORN
+            return FileChange.OTHER
+        return FileChange.WRITTEN if now.written != known.written else FileChange.TORN
 
-    def came_back(self, found: Seen) -> bool:
+    def came_back(self, found: FileSnapshot) -> bool:
         """Return whether what was found is the file that was remembered, as it was then."""
         known = self._known
         return known is not None and (found.file, found.written) == (known.file, known.written)

@@ -45,7 +45,7 @@ def _insertion(into: str, columns: int, rows: int, otherwise: str) -> str:
     return f"INSERT INTO {into} VALUES {', '.join([marks] * rows)} {otherwise}"  # noqa: S608
 
 
-def fold(connection: sa.Connection) -> bool:
+def checkpoint(connection: sa.Connection) -> bool:
     """Write the log into the file and empty it; return whether all of it was written.
 
     It waits for nobody who reads meanwhile.

@@ -14,14 +14,14 @@ import structlog
 
 from blofin_agent.store import migrate
 from blofin_agent.store.errors import (
-    StoreCut,
     StoreDamaged,
+    StoreDisconnected,
     StoreUnavailable,
     StoreUnusable,
-    told,
+    translate_errors,
 )
-from blofin_agent.store.sqlite.database_file import Change, DatabaseFile, Seen
-from blofin_agent.store.sqlite.driver import driver_of, fold, is_sound
+from blofin_agent.store.sqlite.database_file import DatabaseFile, FileChange, FileSnapshot
+from blofin_agent.store.sqlite.driver import checkpoint, driver_of, is_sound
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ _LOST = (
 _WHOLE = "was written by another program, and is whole; it was opened anew"
 
 
-class Keeper:
+class DatabaseFileMonitor:
     """Opens the file at the path, and opens it anew when it is no longer what it was.
 
     A file that is gone may come back within `return_s`, see `StoreTiming.file_return_s`.
@@ -64,7 +64,7 @@ class Keeper:
         self._known = False
         """Whether it was open before."""
         self._gone_since: float | None = None
-        self._damaged: Seen | None = None
+        self._damaged: FileSnapshot | None = None
         """What was found damaged: it is not looked into again before it has changed."""
         self._suspected = False
         self._story = ""
@@ -75,9 +75,9 @@ class Keeper:
 
     def follow(self) -> None:
         """See to it that what is open is what is at the path. Raises StoreUnavailable."""
-        with told(self._where):
-            change = self._change() if self._open else Change.NONE
-            if self._open and change is Change.NONE:
+        with translate_errors(self._where):
+            change = self._change() if self._open else FileChange.NONE
+            if self._open and change is FileChange.NONE:
                 return
             with self._guard:
                 if self._open:
@@ -95,7 +95,7 @@ class Keeper:
 
     def open(self) -> None:
         """Open it for the first time. Raises StoreUnusable and StoreUnavailable."""
-        with told(self._where):
+        with translate_errors(self._where):
             self._set_up()
             self._opened()
 
@@ -106,9 +106,9 @@ class Keeper:
         """
         if isinstance(error, StoreDamaged):
             self._suspected = True
-        elif isinstance(error, StoreCut) and self._open:
+        elif isinstance(error, StoreDisconnected) and self._open:
             with suppress(OSError), self._guard:
-                if self.file.change() is Change.NONE:
+                if self.file.change() is FileChange.NONE:
                     self._engine.dispose()
                     self.file.written_by_sqlite()
                     self._open, self._story = False, ""
@@ -120,25 +120,25 @@ class Keeper:
         cut, by a loss of power say, would put old pages over new ones.
         """
         if self.file.log_size() > FOLD_BYTES:
-            fold(connection)
+            checkpoint(connection)
             self._log_size = self.file.log_size()
             with suppress(OSError):
                 self.file.written_by_sqlite()
 
     def close(self) -> None:
         """Close it, which folds the log into the file, unless that is another one by now."""
-        with suppress(StoreUnavailable), told(self._where):
-            if self._open and (change := self._change()) is not Change.NONE:
+        with suppress(StoreUnavailable), translate_errors(self._where):
+            if self._open and (change := self._change()) is not FileChange.NONE:
                 self._let_go(change)
         self._engine.dispose()
 
-    def _change(self) -> Change:
+    def _change(self) -> FileChange:
         if self._suspected:
-            return Change.WRITTEN
+            return FileChange.WRITTEN
         change = self.file.change()
-        if change not in (Change.NONE, Change.WRITTEN):
+        if change not in (FileChange.NONE, FileChange.WRITTEN):
             return change
-        if self._others_were_here() and change is Change.WRITTEN:
+        if self._others_were_here() and change is FileChange.WRITTEN:
             self.file.written_by_sqlite()
             return self.file.change()
         return change
@@ -151,10 +151,10 @@ class Keeper:
         self._log_size = self.file.log_size()
         return commits != self._commits or self._log_size < size
 
-    def _let_go(self, change: Change) -> None:
+    def _let_go(self, change: FileChange) -> None:
         """Close it so that nothing of it gets into what is at the path now."""
         keeps_log, self._story = False, _REPLACED
-        if change is Change.WRITTEN:
+        if change is FileChange.WRITTEN:
             # Of an empty one SQLite would say that it is sound.
             keeps_log = self.file.path.stat().st_size > 0 and is_sound(self.file.path)
             if keeps_log:
@@ -167,8 +167,8 @@ class Keeper:
         else:
             # What is only in a log that nobody finds any more goes where it belongs.
             with self._engine.connect() as connection:
-                folded = fold(connection)
-            if change is Change.TORN:
+                folded = checkpoint(connection)
+            if change is FileChange.TORN:
                 keeps_log, self._story = not folded, _TORN if folded else _LOST
         self._engine.dispose()
         self._open = False
@@ -199,7 +199,7 @@ class Keeper:
                 tell = log.info if self._story is _WHOLE else log.error
                 tell(f"database {self._where} {self._story}")
 
-    def _set_up(self, found: Seen | None = None, *, doubted: bool = False) -> None:
+    def _set_up(self, found: FileSnapshot | None = None, *, doubted: bool = False) -> None:
         self.file.prepare()
         if not self.file.writable():
             # SQLite would open it all the same, and make a log that nobody can write to either.

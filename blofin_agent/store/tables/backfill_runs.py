@@ -6,14 +6,14 @@ from heapq import nlargest
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.backfill_run import Run, Status, Trigger
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.backfill_run import BackfillRun, RunStatus, RunTrigger
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.store.schema import gap_fill_runs
 
 _RECORD = sa.insert(gap_fill_runs)
 
 
-def record(connection: sa.Connection, run: Run) -> None:
+def record(connection: sa.Connection, run: BackfillRun) -> None:
     """Write a run down."""
     values = asdict(run)
     del values["id"]
@@ -23,13 +23,13 @@ def record(connection: sa.Connection, run: Run) -> None:
 
 def latest(
     connection: sa.Connection,
-    bar: Bar,
+    bar: Timeframe,
     *,
     most: int,
     symbols: Sequence[str] | None = None,
-    statuses: Sequence[Status] | None = None,
+    statuses: Sequence[RunStatus] | None = None,
     before: int | None = None,
-) -> list[Run]:
+) -> list[BackfillRun]:
     """Return the last runs, the newest first: of these symbols, that ended so, where named.
 
     `before`: only those with a lower `id`.
@@ -40,7 +40,7 @@ def latest(
         query = query.where(c.id < before)
     # One short look into an index for each: in one query all runs of a symbol would be sorted, or
     # all there are looked through for those few that failed.
-    chosen = [c.status == status.value for status in set(statuses or Status)]
+    chosen = [c.status == status.value for status in set(statuses or RunStatus)]
     if symbols is not None:
         chosen = [sa.and_(c.symbol == one, way) for one in set(symbols) for way in chosen]
     ids = (id_ for these in chosen for id_ in connection.scalars(query.where(these)))
@@ -48,7 +48,9 @@ def latest(
     return [_read(row) for row in connection.execute(found).mappings()]
 
 
-def latest_of_each(connection: sa.Connection, bar: Bar, symbols: Iterable[str]) -> dict[str, Run]:
+def latest_of_each(
+    connection: sa.Connection, bar: Timeframe, symbols: Iterable[str]
+) -> dict[str, BackfillRun]:
     """Return the last run of each of these symbols that has one."""
     c = gap_fill_runs.c
     # One short look into the index for each: the table holds millions of rows after some years.
@@ -62,7 +64,7 @@ def latest_of_each(connection: sa.Connection, bar: Bar, symbols: Iterable[str]) 
     return {row["symbol"]: _read(row) for row in found if row is not None}
 
 
-def _read(row: sa.RowMapping) -> Run:
+def _read(row: sa.RowMapping) -> BackfillRun:
     values = dict(row)
-    values["trigger"], values["status"] = Trigger(row["trigger"]), Status(row["status"])
-    return Run(**values)
+    values["trigger"], values["status"] = RunTrigger(row["trigger"]), RunStatus(row["status"])
+    return BackfillRun(**values)

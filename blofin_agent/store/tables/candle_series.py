@@ -10,7 +10,7 @@ from blofin_agent.store.schema import candles
 _c = candles.c
 
 
-class Series(NamedTuple):
+class CandleSeries(NamedTuple):
     """The candles of a symbol and a bar, by the bar's name, and the first and last open time (ms).
 
     Both are None when no candle lies in the time that a calendar has.
@@ -22,7 +22,7 @@ class Series(NamedTuple):
     last: int | None
 
 
-def next_series(connection: sa.Connection, after: tuple[str, str] | None) -> Series | None:
+def next_series(connection: sa.Connection, after: tuple[str, str] | None) -> CandleSeries | None:
     """Return the series that comes after this symbol and bar, the first one after None."""
     query = sa.select(_c.symbol, _c.bar).order_by(_c.symbol, _c.bar).limit(1)
     if after is not None:
@@ -38,4 +38,4 @@ def next_series(connection: sa.Connection, after: tuple[str, str] | None) -> Ser
     )
     first = connection.scalar(times.order_by(_c.open_time))
     last = connection.scalar(times.order_by(_c.open_time.desc()))
-    return Series(symbol, bar, first, last)
+    return CandleSeries(symbol, bar, first, last)

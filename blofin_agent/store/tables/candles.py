@@ -1,4 +1,4 @@
-"""Candles in the store. Each function is what one transaction does; see `Store.write`."""
+"""Candles in the store. Each function is what one transaction does; see `Database.write`."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import Bar, Candle, Rows
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.candle import Candle, CandleBatch, Timeframe
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.postgresql import connections, partitions
 from blofin_agent.store.schema import candles
@@ -43,7 +43,7 @@ SELECT place, count(*) FROM once JOIN new USING (symbol, open_time) GROUP BY pla
 """  # noqa: S608 - names of columns
 
 
-def insert(connection: sa.Connection, bar: Bar, batches: Sequence[Rows]) -> list[int]:
+def insert(connection: sa.Connection, bar: Timeframe, batches: Sequence[CandleBatch]) -> list[int]:
     """Store the candles that are not there yet; return for each batch how many were new.
 
     A candle that is there already is left as it is.
@@ -57,7 +57,9 @@ def insert(connection: sa.Connection, bar: Bar, batches: Sequence[Rows]) -> list
     return inserted
 
 
-def _insert(driver: sqlite3.Connection, bar: Bar, batches: Sequence[Rows]) -> list[int]:
+def _insert(
+    driver: sqlite3.Connection, bar: Timeframe, batches: Sequence[CandleBatch]
+) -> list[int]:
     """Insert with the driver's own means: pages one by one, and all that is shorter together."""
     inserted = [
         _insert_page(driver, bar, batch) if len(batch.candles) >= _ROWS else 0 for batch in batches
@@ -69,7 +71,7 @@ def _insert(driver: sqlite3.Connection, bar: Bar, batches: Sequence[Rows]) -> li
     return inserted
 
 
-def _insert_page(driver: sqlite3.Connection, bar: Bar, batch: Rows) -> int:
+def _insert_page(driver: sqlite3.Connection, bar: Timeframe, batch: CandleBatch) -> int:
     symbol, source, rows = batch
     same = (symbol, bar.value, source.value)
     whole = len(rows) - len(rows) % _ROWS
@@ -80,7 +82,9 @@ def _insert_page(driver: sqlite3.Connection, bar: Bar, batch: Rows) -> int:
     return new + _insert_mixed(driver, bar, [batch._replace(candles=rows[whole:])])
 
 
-def _insert_short(driver: sqlite3.Connection, bar: Bar, batches: Sequence[Rows]) -> list[int]:
+def _insert_short(
+    driver: sqlite3.Connection, bar: Timeframe, batches: Sequence[CandleBatch]
+) -> list[int]:
     """Insert a minute of 500 symbols in a few statements, and tell of each whether it was new."""
     if len(batches) < 2:  # noqa: PLR2004 - there is nothing to tell apart
         return [_insert_mixed(driver, bar, batches) for _ in batches]
@@ -94,7 +98,9 @@ def _insert_short(driver: sqlite3.Connection, bar: Bar, batches: Sequence[Rows])
     return counts
 
 
-def _insert_mixed(driver: sqlite3.Connection, bar: Bar, batches: Sequence[Rows]) -> int:
+def _insert_mixed(
+    driver: sqlite3.Connection, bar: Timeframe, batches: Sequence[CandleBatch]
+) -> int:
     rows = [
         (symbol, bar.value, *candle, source.value)
         for symbol, source, found in batches
@@ -103,7 +109,7 @@ def _insert_mixed(driver: sqlite3.Connection, bar: Bar, batches: Sequence[Rows])
     return insert_many(driver, f"candles ({_NAMES})", rows, "ON CONFLICT DO NOTHING")
 
 
-def _copy(connection: sa.Connection, bar: Bar, batches: Sequence[Rows]) -> list[int]:
+def _copy(connection: sa.Connection, bar: Timeframe, batches: Sequence[CandleBatch]) -> list[int]:
     """Insert into PostgreSQL: all rows by one COPY beside the table, and from there into it.
 
     Measured beside rows as parameters: a fifth of the CPU and a sixth of the time, and beside
@@ -140,7 +146,7 @@ def _insertion(rows: int) -> str:
     return f"INSERT INTO candles ({_NAMES}) VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608
 
 
-class Stored(NamedTuple):
+class StoredCandle(NamedTuple):
     """A candle as it is stored, and where it came from. See `core.candle.Candle`."""
 
     open_time: int
@@ -154,10 +160,10 @@ class Stored(NamedTuple):
     source: str
 
 
-def _stored(symbol: str, bar: Bar, span: Span) -> "sa.Select[tuple[object, ...]]":
+def _stored(symbol: str, bar: Timeframe, span: TimeRange) -> "sa.Select[tuple[object, ...]]":
     c = candles.c
     return (
-        sa.select(*(c[name] for name in Stored._fields))
+        sa.select(*(c[name] for name in StoredCandle._fields))
         .where(
             c.symbol == symbol,
             c.bar == bar.value,
@@ -168,15 +174,17 @@ def _stored(symbol: str, bar: Bar, span: Span) -> "sa.Select[tuple[object, ...]]
     )
 
 
-def page(connection: sa.Connection, symbol: str, bar: Bar, span: Span, most: int) -> list[Stored]:
+def page(
+    connection: sa.Connection, symbol: str, bar: Timeframe, span: TimeRange, most: int
+) -> list[StoredCandle]:
     """Return at most so many stored candles of the span, the oldest first."""
     query = _stored(symbol, bar, span).limit(most)
-    return [Stored._make(row) for row in connection.execute(query)]
+    return [StoredCandle._make(row) for row in connection.execute(query)]
 
 
 def stream(
-    connection: sa.Connection, symbol: str, bar: Bar, span: Span, rows: int
-) -> Iterator[Sequence[Stored]]:
+    connection: sa.Connection, symbol: str, bar: Timeframe, span: TimeRange, rows: int
+) -> Iterator[Sequence[StoredCandle]]:
     """Yield the stored candles of the span, oldest first, so many rows at a time.
 
     They are read as they are taken: the whole is never in memory, and no cursor is left open where
@@ -185,20 +193,22 @@ def stream(
     left = span
     while part := page(connection, symbol, bar, left, rows):
         yield part
-        left = Span(part[-1].open_time + 1, span.end)
+        left = TimeRange(part[-1].open_time + 1, span.end)
 
 
-def newest_before(connection: sa.Connection, symbol: str, bar: Bar, time: int) -> Stored | None:
+def newest_before(
+    connection: sa.Connection, symbol: str, bar: Timeframe, time: int
+) -> StoredCandle | None:
     """Return the newest stored candle that opens before a time (ms)."""
     c = candles.c
     query = (
-        sa.select(*(c[name] for name in Stored._fields))
+        sa.select(*(c[name] for name in StoredCandle._fields))
         .where(c.symbol == symbol, c.bar == bar.value, c.open_time < time)
         .order_by(c.open_time.desc())
         .limit(1)
     )
     row = connection.execute(query).first()
-    return None if row is None else Stored._make(row)
+    return None if row is None else StoredCandle._make(row)
 
 
 def changes(connection: sa.Connection) -> int | None:

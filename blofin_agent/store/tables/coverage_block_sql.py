@@ -9,15 +9,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import msgspec
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.coverage_blocks import Block, pack, unpack
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.coverage_blocks import CoverageBlock, pack, unpack
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.store.schema import candles, coverage_blocks
 from blofin_agent.store.sqlite.driver import driver_of, insert_many
 
 Key = tuple[str, int]
 """A symbol, and where a block of it starts (ms)."""
-Stretch = tuple[str, Span]
+Stretch = tuple[str, TimeRange]
 """A symbol, and a span in which its candles are looked at."""
 Row = tuple[str, int, str]
 """A candle's symbol, open time (ms) and source."""
@@ -78,7 +78,9 @@ _PG_ROWS = _PG_STRETCHES.format(
 _PG_COUNTS = _PG_STRETCHES.format(what="found.count", of_each="count(*) AS count")
 
 
-def rows_in(connection: sa.Connection, bar: Bar, stretches: Sequence[Stretch]) -> Iterator[Row]:
+def rows_in(
+    connection: sa.Connection, bar: Timeframe, stretches: Sequence[Stretch]
+) -> Iterator[Row]:
     """Yield the candles in the stretches, one stretch after another."""
     if not stretches:
         return
@@ -91,7 +93,7 @@ def rows_in(connection: sa.Connection, bar: Bar, stretches: Sequence[Stretch]) -
             yield row[0], row[1], row[2]
 
 
-def counts_in(connection: sa.Connection, bar: Bar, stretches: Sequence[Stretch]) -> list[int]:
+def counts_in(connection: sa.Connection, bar: Timeframe, stretches: Sequence[Stretch]) -> list[int]:
     """Return how many candles each stretch has."""
     if not stretches:
         return []
@@ -105,8 +107,8 @@ def counts_in(connection: sa.Connection, bar: Bar, stretches: Sequence[Stretch])
 
 
 def read(
-    connection: sa.Connection, bar: Bar, these: Collection[int], symbols: Collection[str]
-) -> dict[Key, Block]:
+    connection: sa.Connection, bar: Timeframe, these: Collection[int], symbols: Collection[str]
+) -> dict[Key, CoverageBlock]:
     """Return the blocks of these symbols that start then (ms)."""
     if connection.dialect.name == "sqlite":
         # In one row, or else each costs a wait for Python's lock.
@@ -120,11 +122,12 @@ def read(
         values = (bar.value, list(these), list(symbols))
         found = [tuple(row) for row in connection.exec_driver_sql(_PG_READ, values)]
     return {
-        (symbol, start): Block(unpack(held), unpack(live)) for symbol, start, held, live in found
+        (symbol, start): CoverageBlock(unpack(held), unpack(live))
+        for symbol, start, held, live in found
     }
 
 
-def write(connection: sa.Connection, bar: Bar, blocks: Mapping[Key, Block]) -> None:
+def write(connection: sa.Connection, bar: Timeframe, blocks: Mapping[Key, CoverageBlock]) -> None:
     """Write blocks over what is there."""
     rows = [
         (start, symbol, pack(block.held), pack(block.live))
@@ -137,7 +140,7 @@ def write(connection: sa.Connection, bar: Bar, blocks: Mapping[Key, Block]) -> N
         connection.exec_driver_sql(_PG_WRITE, (bar.value, *columns))
 
 
-def reserve(connection: sa.Connection, bar: Bar, keys: Iterable[Key]) -> None:
+def reserve(connection: sa.Connection, bar: Timeframe, keys: Iterable[Key]) -> None:
     """Let nobody else change these blocks before this transaction ends."""
     if connection.dialect.name == "sqlite":
         return
@@ -147,11 +150,11 @@ def reserve(connection: sa.Connection, bar: Bar, keys: Iterable[Key]) -> None:
         connection.exec_driver_sql(_PG_LOCK, (bar.value, these, symbols))
 
 
-def _in_span(symbol: str, bar: Bar, span: Span) -> dict[str, object]:
+def _in_span(symbol: str, bar: Timeframe, span: TimeRange) -> dict[str, object]:
     return {"symbol": symbol, "bar": bar.value, "start": span.start, "end": span.end}
 
 
-def _in_stretches(bar: Bar, stretches: Sequence[Stretch]) -> tuple[object, ...]:
+def _in_stretches(bar: Timeframe, stretches: Sequence[Stretch]) -> tuple[object, ...]:
     symbols = [symbol for symbol, _ in stretches]
     since, until = [span.start for _, span in stretches], [span.end for _, span in stretches]
     return symbols, since, until, bar.value, min(since), max(until)

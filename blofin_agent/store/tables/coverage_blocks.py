@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import Bar, Source
-from blofin_agent.domain.coverage_blocks import Block, bits_of, join, length_ms, starts
-from blofin_agent.domain.time_range import Span
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import Source, Timeframe
+from blofin_agent.domain.coverage_blocks import CoverageBlock, bits_of, join, length_ms, starts
+from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.store.tables import coverage_block_sql
 from blofin_agent.store.tables.coverage_block_sql import (
     Key,
@@ -29,7 +29,7 @@ from blofin_agent.store.tables.coverage_block_sql import (
 )
 
 if TYPE_CHECKING:
-    from blofin_agent.domain.candle import Rows
+    from blofin_agent.domain.candle import CandleBatch
 
 _LIVE = Source.LIVE.value
 FEW_GAPS = 16
@@ -38,24 +38,24 @@ MOST_BARS = 100_000
 """Bars that one transaction reads, about: a few milliseconds."""
 
 
-class Stored(NamedTuple):
+class StoredCoverage(NamedTuple):
     """Which bars of a span are stored, and which of these came live."""
 
-    held: Coverage
-    live: Coverage
+    held: BarSet
+    live: BarSet
 
 
-def portions(symbols: Sequence[str], bar: Bar, span: Span) -> list[Sequence[str]]:
+def portions(symbols: Sequence[str], bar: Timeframe, span: TimeRange) -> list[Sequence[str]]:
     """Return the symbols in parts, each of which one transaction can load."""
     size = max(1, MOST_BARS // max(1, span.bars(bar)))
     return [symbols[at : at + size] for at in range(0, len(symbols), size)]
 
 
 def load(
-    connection: sa.Connection, bar: Bar, span: Span, symbols: Collection[str]
-) -> dict[str, Stored]:
+    connection: sa.Connection, bar: Timeframe, span: TimeRange, symbols: Collection[str]
+) -> dict[str, StoredCoverage]:
     """Return what is stored of each of the symbols in the span."""
-    found: dict[str, dict[int, Block]] = {symbol: {} for symbol in symbols}
+    found: dict[str, dict[int, CoverageBlock]] = {symbol: {} for symbol in symbols}
     for (symbol, start), block in read(connection, bar, starts(bar, span), symbols).items():
         found[symbol][start] = block
     stored = {symbol: _joined(bar, blocks, span) for symbol, blocks in found.items()}
@@ -65,12 +65,12 @@ def load(
         for live in (False, True):
             times = (time for time, source in rows if (source == _LIVE) is live)
             for start, bits in bits_of(bar, times).items():
-                blocks[start] = blocks.get(start, Block()).entered(bits, live=live)
+                blocks[start] = blocks.get(start, CoverageBlock()).entered(bits, live=live)
         stored[symbol] = _joined(bar, blocks, span)
     return stored
 
 
-def reserve(connection: sa.Connection, bar: Bar, batches: Iterable["Rows"]) -> None:
+def reserve(connection: sa.Connection, bar: Timeframe, batches: Iterable["CandleBatch"]) -> None:
     """Let nobody else change the blocks of these candles before this transaction ends.
 
     On SQLite there is no other while one writes. On PostgreSQL it is to be done before they are
@@ -81,7 +81,10 @@ def reserve(connection: sa.Connection, bar: Bar, batches: Iterable["Rows"]) -> N
 
 
 def enter(
-    connection: sa.Connection, bar: Bar, batches: Iterable["Rows"], inserted: Iterable[int]
+    connection: sa.Connection,
+    bar: Timeframe,
+    batches: Iterable["CandleBatch"],
+    inserted: Iterable[int],
 ) -> None:
     """Write down that candles were stored in this transaction: of each batch so many were new.
 
@@ -94,7 +97,7 @@ def enter(
     before = read(connection, bar, {start for _, start in keys}, {symbol for symbol, _ in keys})
     # One that was only reserved tells nothing.
     before = {key: block for key, block in before.items() if block.held}
-    after = {key: before.get(key, Block()) for key in keys}
+    after = {key: before.get(key, CoverageBlock()) for key in keys}
     doubted = set[Key]()
     for (symbol, live, found), count in zip(entries, inserted, strict=True):
         new = 0
@@ -113,30 +116,34 @@ def enter(
     write(connection, bar, {key: one for key, one in after.items() if one != before.get(key)})
 
 
-def wrong(connection: sa.Connection, bar: Bar, symbol: str, these: Sequence[int]) -> list[int]:
+def wrong(
+    connection: sa.Connection, bar: Timeframe, symbol: str, these: Sequence[int]
+) -> list[int]:
     """Return which of the blocks that start then (ms) do not say what the candles say."""
     told = read(connection, bar, these, [symbol])
     right = _counted(connection, bar, [(symbol, start) for start in these])
     return [
-        start for (_, start), block in right.items() if told.get((symbol, start), Block()) != block
+        start
+        for (_, start), block in right.items()
+        if told.get((symbol, start), CoverageBlock()) != block
     ]
 
 
-def mend(connection: sa.Connection, bar: Bar, symbol: str, these: Iterable[int]) -> None:
+def mend(connection: sa.Connection, bar: Timeframe, symbol: str, these: Iterable[int]) -> None:
     """Make the blocks that start then (ms) of the candles."""
     keys = [(symbol, start) for start in these]
     coverage_block_sql.reserve(connection, bar, keys)
     write(connection, bar, _counted(connection, bar, keys))
 
 
-def _joined(bar: Bar, blocks: Mapping[int, Block], span: Span) -> Stored:
+def _joined(bar: Timeframe, blocks: Mapping[int, CoverageBlock], span: TimeRange) -> StoredCoverage:
     held = join(bar, {start: block.held for start, block in blocks.items()})
     live = join(bar, {start: block.live for start, block in blocks.items()})
-    return Stored(held.within(span), live.within(span))
+    return StoredCoverage(held.within(span), live.within(span))
 
 
 def _others(
-    connection: sa.Connection, bar: Bar, held: Mapping[str, Coverage], span: Span
+    connection: sa.Connection, bar: Timeframe, held: Mapping[str, BarSet], span: TimeRange
 ) -> dict[str, list[tuple[int, str]]]:
     """Return the candles where none is held, and perhaps some that are, by symbol.
 
@@ -147,7 +154,7 @@ def _others(
     for symbol, coverage in held.items():
         gaps = coverage.gaps(span)
         if len(gaps) > FEW_GAPS:
-            counted.append((symbol, Span(gaps[0].start, gaps[-1].end)))
+            counted.append((symbol, TimeRange(gaps[0].start, gaps[-1].end)))
         else:
             looked_at += [(symbol, gap) for gap in gaps]
     for (symbol, whole), count in zip(counted, counts_in(connection, bar, counted), strict=True):
@@ -159,7 +166,9 @@ def _others(
     return found
 
 
-def _counted(connection: sa.Connection, bar: Bar, keys: Collection[Key]) -> dict[Key, Block]:
+def _counted(
+    connection: sa.Connection, bar: Timeframe, keys: Collection[Key]
+) -> dict[Key, CoverageBlock]:
     """Return these blocks, made of the candles."""
     held: dict[Key, list[int]] = {key: [] for key in keys}
     live: dict[Key, list[int]] = {key: [] for key in keys}
@@ -170,19 +179,19 @@ def _counted(connection: sa.Connection, bar: Bar, keys: Collection[Key]) -> dict
         if source == _LIVE:
             live[key].append(time)
     return {
-        key: Block(_made(bar, times, key[1]), _made(bar, live[key], key[1]))
+        key: CoverageBlock(_made(bar, times, key[1]), _made(bar, live[key], key[1]))
         for key, times in held.items()
     }
 
 
-def _made(bar: Bar, times: Iterable[int], start: int) -> int:
+def _made(bar: Timeframe, times: Iterable[int], start: int) -> int:
     return bits_of(bar, times).get(start, 0)
 
 
-def _stretch(bar: Bar, key: Key) -> Stretch:
+def _stretch(bar: Timeframe, key: Key) -> Stretch:
     symbol, start = key
-    return symbol, Span(start, start + length_ms(bar))
+    return symbol, TimeRange(start, start + length_ms(bar))
 
 
-def _bits(bar: Bar, batch: "Rows") -> dict[int, int]:
+def _bits(bar: Timeframe, batch: "CandleBatch") -> dict[int, int]:
     return bits_of(bar, (one[0] for one in batch.candles))

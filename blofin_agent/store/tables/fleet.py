@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import DAY, Bar
-from blofin_agent.domain.symbol_assignment import Member
-from blofin_agent.store.postgresql.connections import alone
+from blofin_agent.domain.candle import DAY, Timeframe
+from blofin_agent.domain.symbol_assignment import AgentRecord
+from blofin_agent.store.postgresql.connections import advisory_lock
 from blofin_agent.store.postgresql.server_clock import now_ms
 from blofin_agent.store.schema import instruments, service_heartbeats, symbol_owners
 from blofin_agent.store.timing import DEFAULT, StoreTiming
@@ -23,7 +23,7 @@ _FORGOTTEN_MS = 7 * DAY
 _h, _o = service_heartbeats.c, symbol_owners.c
 
 
-class Me(NamedTuple):
+class AgentIdentity(NamedTuple):
     """What an agent says of itself."""
 
     service: str
@@ -33,7 +33,7 @@ class Me(NamedTuple):
     """Which process it is, for a person."""
     egress: str
     """The address its requests are sent from."""
-    bar: Bar
+    bar: Timeframe
     wanted: tuple[str, ...]
     page: str
     """Where its page is."""
@@ -41,10 +41,10 @@ class Me(NamedTuple):
     """Tells this process from another that goes by the same name."""
 
 
-class Beat(NamedTuple):
+class HeartbeatResult(NamedTuple):
     """What a heartbeat brought."""
 
-    members: list[Member]
+    members: list[AgentRecord]
     """Who lives and keeps candles of this bar, by name; we are one of them."""
     ours: frozenset[str]
     """The symbols that are ours. Fewer than before if our lease was over and others took some, or
@@ -55,22 +55,24 @@ class Beat(NamedTuple):
     """When BloFin's instruments were last read by one of those on this store (ms), 0 when never."""
 
 
-class Superseded(Exception):
+class NameTaken(Exception):
     """Another process goes by our name."""
 
 
-def beat(connection: sa.Connection, me: Me, *, known: bool, timing: StoreTiming = DEFAULT) -> Beat:
+def beat(
+    connection: sa.Connection, me: AgentIdentity, *, known: bool, timing: StoreTiming = DEFAULT
+) -> HeartbeatResult:
     """Say that we live. `known`: whether we said so before. Raises Superseded.
 
     At first the name is ours even if another process had it: as a rule that is one that was killed.
     """
-    alone(connection, "fleet")
+    advisory_lock(connection, "fleet")
     now = now_ms(connection)
     row = connection.execute(
         sa.select(_h.token, _h.lease).where(_h.service == me.service)
     ).one_or_none()
     if known and row is not None and row.token != me.token:
-        raise Superseded
+        raise NameTaken
     if known and row is not None and row.lease <= now:
         _be_patient(connection, me.bar, now, round(timing.return_s * 1000))
     values = {
@@ -93,7 +95,7 @@ def beat(connection: sa.Connection, me: Me, *, known: bool, timing: StoreTiming 
         connection.execute(again.values(values))
     living = (_h.bar == me.bar.value, _h.lease > now)
     members = [
-        Member(service, egress, tuple(wanted.split(",")), page)
+        AgentRecord(service, egress, tuple(wanted.split(",")), page)
         for service, egress, wanted, page in connection.execute(
             sa.select(_h.service, _h.egress, _h.wanted, _h.page).where(*living).order_by(_h.service)
         )
@@ -108,10 +110,10 @@ def beat(connection: sa.Connection, me: Me, *, known: bool, timing: StoreTiming 
     }
     ours = frozenset(symbol for symbol, service in owners.items() if service == me.service)
     listed_at = connection.scalar(sa.select(sa.func.max(instruments.c.seen)))
-    return Beat(members, ours, frozenset(owners), listed_at or 0)
+    return HeartbeatResult(members, ours, frozenset(owners), listed_at or 0)
 
 
-def _be_patient(connection: sa.Connection, bar: Bar, now: int, return_ms: int) -> None:
+def _be_patient(connection: sa.Connection, bar: Timeframe, now: int, return_ms: int) -> None:
     """Lengthen the leases of those who may come back soon, as we did, if nobody's lasts."""
     ours = _h.bar == bar.value
     last = connection.scalar(sa.select(sa.func.max(_h.lease)).where(ours)) or 0
@@ -121,10 +123,10 @@ def _be_patient(connection: sa.Connection, bar: Bar, now: int, return_ms: int) -
 
 
 def claim(
-    connection: sa.Connection, me: Me, wanted: Collection[str], given_back: Iterable[str]
+    connection: sa.Connection, me: AgentIdentity, wanted: Collection[str], given_back: Iterable[str]
 ) -> frozenset[str]:
     """Give symbols back, take those wanted that nobody who lives has; return all that are ours."""
-    alone(connection, "fleet")
+    advisory_lock(connection, "fleet")
     now, bar = now_ms(connection), me.bar.value
     ours = sa.and_(_o.bar == bar, _o.service == me.service)
     connection.execute(sa.delete(symbol_owners).where(ours, _o.symbol.in_(list(given_back))))
@@ -146,15 +148,15 @@ def claim(
     return frozenset(connection.scalars(sa.select(_o.symbol).where(ours)))
 
 
-def leave(connection: sa.Connection, me: Me) -> None:
+def leave(connection: sa.Connection, me: AgentIdentity) -> None:
     """Give all symbols back, and say that we live no longer."""
-    alone(connection, "fleet")
+    advisory_lock(connection, "fleet")
     mine = sa.and_(_h.service == me.service, _h.token == me.token)
     if connection.execute(sa.delete(service_heartbeats).where(mine)).rowcount:
         connection.execute(sa.delete(symbol_owners).where(_o.service == me.service))
 
 
-class Seen(NamedTuple):
+class AgentSeen(NamedTuple):
     """A member of a fleet as others see it. Times in ms since the epoch."""
 
     service: str
@@ -169,14 +171,14 @@ class Seen(NamedTuple):
     symbols: list[str]
 
 
-class Roll(NamedTuple):
+class FleetListing(NamedTuple):
     """All members, also those whose lease is over, at `now` (ms, by the server's clock)."""
 
     now: int
-    members: list[Seen]
+    members: list[AgentSeen]
 
 
-def roll(connection: sa.Connection) -> Roll:
+def roll(connection: sa.Connection) -> FleetListing:
     """Return who is known to the fleet, and what each keeps."""
     names = ("service", "bar", "egress", "started", "beat", "lease", "wanted", "page", "note")
     symbols: dict[tuple[str, str], list[str]] = {}
@@ -185,11 +187,11 @@ def roll(connection: sa.Connection) -> Roll:
     ):
         symbols.setdefault((bar, service), []).append(symbol)
     members = [
-        Seen(**row, symbols=symbols.get((row["bar"], row["service"]), []))
+        AgentSeen(**row, symbols=symbols.get((row["bar"], row["service"]), []))
         for row in connection.execute(
             sa.select(*(_h[name] for name in names))
             .where(_h.lease > 0)
             .order_by(_h.bar, _h.service)
         ).mappings()
     ]
-    return Roll(now_ms(connection), members)
+    return FleetListing(now_ms(connection), members)

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from blofin_agent.store.postgresql.connections import alone
+from blofin_agent.store.postgresql.connections import advisory_lock
 from blofin_agent.store.schema import service_heartbeats
 
 SERVICE = "backfill"
@@ -10,9 +10,11 @@ SERVICE = "backfill"
 in which no symbol failed."""
 
 
-def beat(connection: sa.Connection, service: str, started: int, now_ms: int, note: str) -> None:
+def record_heartbeat(
+    connection: sa.Connection, service: str, started: int, now_ms: int, note: str
+) -> None:
     """Write down that a service lives."""
-    alone(connection, "heartbeats")
+    advisory_lock(connection, "heartbeats")
     c = service_heartbeats.c
     values = {"started": started, "beat": now_ms, "note": note}
     found = connection.execute(
@@ -22,7 +24,7 @@ def beat(connection: sa.Connection, service: str, started: int, now_ms: int, not
         connection.execute(sa.insert(service_heartbeats).values(service=service, **values))
 
 
-def last_beat(connection: sa.Connection, service: str) -> int | None:
+def last_heartbeat(connection: sa.Connection, service: str) -> int | None:
     """Return when the service was last seen alive (ms), None when never."""
     c = service_heartbeats.c
     return connection.execute(sa.select(c.beat).where(c.service == service)).scalar()

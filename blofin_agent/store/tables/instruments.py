@@ -6,7 +6,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.store.postgresql.connections import alone
+from blofin_agent.store.postgresql.connections import advisory_lock
 from blofin_agent.store.schema import instruments
 
 
@@ -22,23 +22,23 @@ def save_instruments(connection: sa.Connection, found: Iterable[Instrument], now
         for one in found
     }
     if rows:
-        alone(connection, "instruments")
+        advisory_lock(connection, "instruments")
         connection.execute(sa.delete(instruments))
         connection.execute(sa.insert(instruments), list(rows.values()))
 
 
-class Listing(NamedTuple):
+class StoredInstruments(NamedTuple):
     """The instruments as last read, and when (ms; 0 when never)."""
 
     instruments: dict[str, Instrument]
     seen: int
 
 
-def load_instruments(connection: sa.Connection) -> Listing:
+def load_instruments(connection: sa.Connection) -> StoredInstruments:
     """Return the instruments as last read."""
     c = instruments.c
     rows = connection.execute(sa.select(c.symbol, c.list_time, c.state, c.seen)).all()
-    return Listing(
+    return StoredInstruments(
         {symbol: Instrument(symbol, list_time, state) for symbol, list_time, state, _ in rows},
         min((seen for *_, seen in rows), default=0),
     )

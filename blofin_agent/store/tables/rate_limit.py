@@ -1,6 +1,6 @@
 """The rate budget of all processes behind an address: the ledger of requests, and the suspension.
 
-Each function is what one transaction does; see `Store.write`. `known` is what this process brings.
+Each function is what one transaction does; see `Database.write`. `known`: what this process knows.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,14 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from blofin_agent.domain import rate_limit
-from blofin_agent.domain.clock_correction import Entry, Hindsight, Moment, View
-from blofin_agent.domain.rate_limit import Refusal, Suspension
-from blofin_agent.store.postgresql.connections import alone
+from blofin_agent.domain.clock_correction import (
+    ClockCorrection,
+    CorrectedLedger,
+    LedgerEntry,
+    WallAndMonotonic,
+)
+from blofin_agent.domain.rate_limit import RateLimitResponse, Suspension
+from blofin_agent.store.postgresql.connections import advisory_lock
 from blofin_agent.store.schema import request_ledger, suspension
 
 MOST_WAITING = 200
@@ -31,10 +36,10 @@ _LOAD = sa.select(*(suspension.c[field.name] for field in fields(Suspension))).w
 _LOCK = _LOAD.with_for_update()
 
 
-class Known(NamedTuple):
+class LocalBudget(NamedTuple):
     """What a process knows of the budget by itself."""
 
-    hindsight: Hindsight = Hindsight()
+    hindsight: ClockCorrection = ClockCorrection()
     suspension: Suspension | None = None
     """One that the store was not told yet."""
     elsewhere: bool = False
@@ -43,26 +48,28 @@ class Known(NamedTuple):
     """The address whose budget it is: the limits are per address."""
 
 
-class Grant(NamedTuple):
+class Admission(NamedTuple):
     """The answer to "may these requests go now?"."""
 
     entered: int
     """How many may: those are in the ledger. When none may, `at` says when to ask again."""
     at: int
-    view: View
+    view: CorrectedLedger
 
     @property
     def under(self) -> int:
-        """The strikes under which they were let go; see `Suspension`."""
+        """The strikes under which they were let go; see `SuspensionModel`."""
         return self.view.suspension.strikes
 
 
-def look(connection: sa.Connection, known: Known, now: Moment) -> View:
+def look(connection: sa.Connection, known: LocalBudget, now: WallAndMonotonic) -> CorrectedLedger:
     """Read what all processes have used, and change nothing."""
     return _look(connection, _load(connection, known.egress), known, now)
 
 
-def _look(connection: sa.Connection, state: Suspension, known: Known, now: Moment) -> View:
+def _look(
+    connection: sa.Connection, state: Suspension, known: LocalBudget, now: WallAndMonotonic
+) -> CorrectedLedger:
     entries = _entries(connection, known.egress)
     hindsight = known.hindsight.elsewhere(entries) if known.elsewhere else known.hindsight
     if known.suspension is not None:
@@ -70,7 +77,9 @@ def _look(connection: sa.Connection, state: Suspension, known: Known, now: Momen
     return hindsight.look(entries, state, now)
 
 
-def correct(connection: sa.Connection, known: Known, now: Moment) -> View:
+def correct(
+    connection: sa.Connection, known: LocalBudget, now: WallAndMonotonic
+) -> CorrectedLedger:
     """Look, and write down what this process knows better than the ledger, for the others."""
     before = _lock(connection, known.egress)
     view = _look(connection, before, known, now)
@@ -79,7 +88,7 @@ def correct(connection: sa.Connection, known: Known, now: Moment) -> View:
         connection.execute(row.values(started=started))
     if view.lost:
         told = [
-            Entry(_enter(connection, "before", at, known.egress), at)
+            LedgerEntry(_enter(connection, "before", at, known.egress), at)
             for at in sorted(started for _, started in view.lost)
         ]
         hindsight = view.hindsight.entered(told, view.lost, now)
@@ -89,8 +98,12 @@ def correct(connection: sa.Connection, known: Known, now: Moment) -> View:
 
 
 def let_go(
-    connection: sa.Connection, endpoints: Sequence[str], spacing_ms: int, known: Known, now: Moment
-) -> Grant:
+    connection: sa.Connection,
+    endpoints: Sequence[str],
+    spacing_ms: int,
+    known: LocalBudget,
+    now: WallAndMonotonic,
+) -> Admission:
     """Enter as many of these requests as the budget of all processes on this store lets go now.
 
     When that is none, `at` (ms) says when to ask again.
@@ -104,20 +117,22 @@ def let_go(
         at = max(state.next_at(now.wall), next_at)
         if at > now.wall:
             break
-        entries.append(Entry(_enter(connection, endpoint, now.wall, known.egress), now.wall))
+        entries.append(LedgerEntry(_enter(connection, endpoint, now.wall, known.egress), now.wall))
         starts.append(now.wall)
         state = state.let_go(now.wall)
     if not entries:
-        return Grant(0, at, view)
+        return Admission(0, at, view)
     if view.old:
         _forget(connection, now)
     _save(connection, known.egress, view.suspension, state)
     hindsight = view.hindsight.entered(entries, [], now)
     view = view._replace(starts=starts, suspension=state, hindsight=hindsight)
-    return Grant(len(entries), now.wall, view)
+    return Admission(len(entries), now.wall, view)
 
 
-def answered(connection: sa.Connection, under: int, known: Known, now: Moment) -> View:
+def answered(
+    connection: sa.Connection, under: int, known: LocalBudget, now: WallAndMonotonic
+) -> CorrectedLedger:
     """Note that a request was answered without 429 or 403: the probe's ends the suspension."""
     view = correct(connection, known, now)
     after = view.suspension.answered(under, now.wall)
@@ -125,7 +140,9 @@ def answered(connection: sa.Connection, under: int, known: Known, now: Moment) -
     return view._replace(suspension=after)
 
 
-def suspend(connection: sa.Connection, refusal: Refusal, known: Known, now: Moment) -> View:
+def suspend(
+    connection: sa.Connection, refusal: RateLimitResponse, known: LocalBudget, now: WallAndMonotonic
+) -> CorrectedLedger:
     """Note a 429 or a 403, for every process on this store. See `budget.suspend`."""
     view = correct(connection, known, now)
     after = rate_limit.suspend(view.suspension, view.starts, refusal, now.wall)
@@ -147,7 +164,7 @@ def connect_at(connection: sa.Connection, egress: str, now_ms: int, every_ms: in
     return at
 
 
-def _forget(connection: sa.Connection, now: Moment) -> None:
+def _forget(connection: sa.Connection, now: WallAndMonotonic) -> None:
     """Take out the entries that no longer matter."""
     horizon = now.wall - rate_limit.HORIZON
     connection.execute(sa.delete(request_ledger).where(request_ledger.c.started <= horizon))
@@ -169,7 +186,7 @@ def _lock(connection: sa.Connection, egress: str) -> Suspension:
     found = connection.execute(_LOCK, {"egress": egress}).first()
     if found is None:
         # The first request from there.
-        alone(connection, "suspension")
+        advisory_lock(connection, "suspension")
         if connection.execute(_LOAD, {"egress": egress}).first() is None:
             state = asdict(Suspension()) | {"egress": egress}
             connection.execute(sa.insert(suspension).values(state))

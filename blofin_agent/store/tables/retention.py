@@ -5,7 +5,7 @@ Each function is part of a transaction.
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import DAY, Bar
+from blofin_agent.domain.candle import DAY, Timeframe
 from blofin_agent.domain.coverage_blocks import length_ms
 from blofin_agent.store.postgresql import partitions
 from blofin_agent.store.schema import (
@@ -15,7 +15,7 @@ from blofin_agent.store.schema import (
     unavailable,
     verifications,
 )
-from blofin_agent.store.tables.candle_series import Series, next_series
+from blofin_agent.store.tables.candle_series import CandleSeries, next_series
 
 MOST_ROWS = 5_000
 """Rows that one transaction takes away, about."""
@@ -30,7 +30,7 @@ def horizon(connection: sa.Connection, now_ms: int, retention_ms: int) -> int | 
     c = coverage_blocks.c
     newest = [
         start + length_ms(bar)
-        for bar in Bar
+        for bar in Timeframe
         if (start := connection.scalar(sa.select(sa.func.max(c.start)).where(c.bar == bar.value)))
         is not None
     ]
@@ -65,14 +65,14 @@ def forget_rest(connection: sa.Connection, before_ms: int) -> int:
         if old:
             connection.execute(sa.delete(table).where(table.c.id.in_(old)))
         taken += len(old)
-    for bar in Bar:
+    for bar in Timeframe:
         c = unavailable.c
         gone = sa.delete(unavailable).where(c.bar == bar.value, c.end <= before_ms)
         taken += connection.execute(gone).rowcount
     return taken
 
 
-def _forget(connection: sa.Connection, one: Series, before_ms: int) -> int:
+def _forget(connection: sa.Connection, one: CandleSeries, before_ms: int) -> int:
     c = candles.c
     ours = (c.symbol == one.symbol, c.bar == one.bar)
     oldest = sa.select(c.open_time).where(*ours).order_by(c.open_time)

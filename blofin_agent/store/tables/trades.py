@@ -1,17 +1,17 @@
-"""Ticks in the store. Each function is what one transaction does; see `Store.write`."""
+"""Ticks in the store. Each function is what one transaction does; see `Database.write`."""
 
 from collections.abc import Iterable
 
 import sqlalchemy as sa
 
 from blofin_agent.domain.candle import Source
-from blofin_agent.domain.trade import Tick
+from blofin_agent.domain.trade import Trade
 from blofin_agent.store.schema import ticks
 
 _COLUMNS = tuple(column.name for column in ticks.columns)
 
 
-def insert(connection: sa.Connection, found: Iterable[tuple[str, Tick]]) -> dict[str, int]:
+def insert(connection: sa.Connection, found: Iterable[tuple[str, Trade]]) -> dict[str, int]:
     """Store the ticks, each with its symbol, that are not there yet; return how many were new.
 
     By symbol. A tick that is there already is left as it is.

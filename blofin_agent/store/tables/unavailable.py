@@ -4,21 +4,25 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import Bar
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.unavailability import Proof
-from blofin_agent.store.postgresql.connections import alone
+from blofin_agent.domain.candle import Timeframe
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.unavailability import UnavailableRange
+from blofin_agent.store.postgresql.connections import advisory_lock
 from blofin_agent.store.schema import (
     unavailable,
 )
 
 
 def save_proofs(
-    connection: sa.Connection, symbol: str, bar: Bar, proofs: Sequence[Proof], since: int
+    connection: sa.Connection,
+    symbol: str,
+    bar: Timeframe,
+    proofs: Sequence[UnavailableRange],
+    since: int,
 ) -> None:
     """Replace the stored proofs of a symbol that end after `since` (ms) with these."""
     c = unavailable.c
-    alone(connection, f"proofs of {symbol}")
+    advisory_lock(connection, f"proofs of {symbol}")
     connection.execute(
         sa.delete(unavailable).where(c.symbol == symbol, c.bar == bar.value, c.end > since)
     )
@@ -39,7 +43,9 @@ def save_proofs(
         connection.execute(sa.insert(unavailable), rows)
 
 
-def load_proofs(connection: sa.Connection, bar: Bar, since: int) -> dict[str, list[Proof]]:
+def load_proofs(
+    connection: sa.Connection, bar: Timeframe, since: int
+) -> dict[str, list[UnavailableRange]]:
     """Return the stored proofs that end after `since` (ms), by symbol, oldest first."""
     c = unavailable.c
     query = (
@@ -47,9 +53,9 @@ def load_proofs(connection: sa.Connection, bar: Bar, since: int) -> dict[str, li
         .where(c.bar == bar.value, c.end > since)
         .order_by(c.symbol, c.start)
     )
-    found: dict[str, list[Proof]] = {}
+    found: dict[str, list[UnavailableRange]] = {}
     for symbol, start, end, proven_at, checks, next_check in connection.execute(query):
-        proof = Proof(Span(start, end), proven_at, checks, next_check)
+        proof = UnavailableRange(TimeRange(start, end), proven_at, checks, next_check)
         found.setdefault(symbol, []).append(proof)
     return found
 

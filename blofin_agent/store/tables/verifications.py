@@ -1,6 +1,6 @@
 """Verifications: what `verify` found in each symbol, and the candles that it replaced.
 
-Each function is what one transaction does; see `Store.write`.
+Each function is what one transaction does; see `Database.write`.
 """
 
 from collections.abc import Iterable
@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.candle import Bar, Candle, Rows, Source
-from blofin_agent.domain.time_range import Span
-from blofin_agent.domain.verification import Difference
+from blofin_agent.domain.candle import Candle, CandleBatch, Source, Timeframe
+from blofin_agent.domain.time_range import TimeRange
+from blofin_agent.domain.verification import CandleDifference
 from blofin_agent.store.schema import Time, candles, replaced_candles, verifications
 from blofin_agent.store.tables import candles as candle_rows
 
 
-class Outcome(StrEnum):
+class VerificationOutcome(StrEnum):
     """How a verification ended. The values are public."""
 
     EQUAL = "equal"
@@ -60,7 +60,7 @@ class Verification:
     """Of those that differed: replaced with what BloFin gave."""
     added: int = 0
     """Of those missing: stored."""
-    status: Outcome = Outcome.EQUAL
+    status: VerificationOutcome = VerificationOutcome.EQUAL
     note: str = ""
 
     @property
@@ -69,7 +69,7 @@ class Verification:
         return self.different - self.repaired + self.absent
 
 
-class Totals(NamedTuple):
+class VerificationTotals(NamedTuple):
     """All verifications of a symbol together."""
 
     equal: int = 0
@@ -90,10 +90,10 @@ def record(connection: sa.Connection, verification: Verification) -> None:
     connection.execute(sa.insert(verifications).values(values))
 
 
-def totals(connection: sa.Connection, bar: Bar) -> dict[str, Totals]:
+def totals(connection: sa.Connection, bar: Timeframe) -> dict[str, VerificationTotals]:
     """Return the sums over all verifications, by symbol, and what the last one left."""
     c = verifications.c
-    whole = sa.and_(c.bar == bar.value, c.status != Outcome.FAILED.value)
+    whole = sa.and_(c.bar == bar.value, c.status != VerificationOutcome.FAILED.value)
     last = sa.select(sa.func.max(c.id)).where(whole).group_by(c.symbol)
     ends = {
         symbol: (finished, different - repaired + absent)
@@ -114,12 +114,12 @@ def totals(connection: sa.Connection, bar: Bar) -> dict[str, Totals]:
         .group_by(c.symbol)
     )
     return {
-        symbol: Totals(*map(int, sums), *ends.get(symbol, ()))
+        symbol: VerificationTotals(*map(int, sums), *ends.get(symbol, ()))
         for symbol, *sums in connection.execute(query)
     }
 
 
-def stored(connection: sa.Connection, symbol: str, bar: Bar, span: Span) -> list[Candle]:
+def stored(connection: sa.Connection, symbol: str, bar: Timeframe, span: TimeRange) -> list[Candle]:
     """Return the stored candles of the span, oldest first."""
     c = candles.c
     query = (
@@ -135,7 +135,7 @@ def stored(connection: sa.Connection, symbol: str, bar: Bar, span: Span) -> list
     return [Candle(*row) for row in connection.execute(query)]
 
 
-class Repair(NamedTuple):
+class RepairResult(NamedTuple):
     """What a repair did: open times (ms) of the candles replaced, and how many were added."""
 
     replaced: frozenset[int]
@@ -145,11 +145,11 @@ class Repair(NamedTuple):
 def repair(
     connection: sa.Connection,
     symbol: str,
-    bar: Bar,
-    differences: Iterable[Difference],
+    bar: Timeframe,
+    differences: Iterable[CandleDifference],
     missing: Iterable[Candle],
     now_ms: int,
-) -> Repair:
+) -> RepairResult:
     """Replace the candles that differ, and store those that are missing.
 
     A candle is replaced only if it is still as it was when it was compared, and its row as it was
@@ -173,5 +173,7 @@ def repair(
         values = new._asdict() | {"source": Source.FILL.value}
         if connection.execute(sa.update(candles).where(this).values(values)).rowcount:
             replaced.add(old.open_time)
-    (added,) = candle_rows.insert(connection, bar, [Rows(symbol, Source.FILL, list(missing))])
-    return Repair(frozenset(replaced), added)
+    (added,) = candle_rows.insert(
+        connection, bar, [CandleBatch(symbol, Source.FILL, list(missing))]
+    )
+    return RepairResult(frozenset(replaced), added)

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import time
 
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.time_range import window
 from tests.processes import until
 
@@ -59,7 +59,7 @@ def stays_down(agent, seconds):
 
 def counted_is_stored(agent, place):
     """What a scrape counts as present is in the file; return how much that was."""
-    span = window(round(time.time() * 1000), Bar.M1, HOURS, 2_000)
+    span = window(round(time.time() * 1000), Timeframe.M1, HOURS, 2_000)
     samples, present = figures(agent), 0
     for symbol in SYMBOLS:
         ((rows,),) = place.query(
@@ -76,7 +76,7 @@ def is_the_truth(place, simulator):
     assert place.query("PRAGMA integrity_check") == [("ok",)]
     for symbol in simulator.market.symbols:
         for candle in place.stored(symbol):
-            assert candle == simulator.market.candle(symbol, Bar.M1, candle.open_time)
+            assert candle == simulator.market.candle(symbol, Timeframe.M1, candle.open_time)
 
 
 def told(place):

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from blofin_agent.domain.candle import Bar, Candle, Rows, Source
+from blofin_agent.domain.candle import Candle, CandleBatch, Source, Timeframe
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.store.database import open_store
 from blofin_agent.store.tables import candles, instruments
@@ -168,7 +168,7 @@ def filled(place):
     store = open_store(f"sqlite:///{place.folder}/data/blofin.db")
     with store.engine.begin() as connection:
         instruments.save_instruments(connection, [Instrument("BTC-USDT", 1, "live")], now)
-        candles.insert(connection, Bar.M1, [Rows("BTC-USDT", Source.LIVE, held)])
+        candles.insert(connection, Timeframe.M1, [CandleBatch("BTC-USDT", Source.LIVE, held)])
     store.close()
     return place
 
@@ -283,9 +283,10 @@ def test_a_crash_shows_no_password(place, form):
     }
     crash = (
         "import structlog\n"
-        "from blofin_agent import config, logs\n"
+        "from blofin_agent import config\n"
+        "from blofin_agent.observability import log_setup\n"
         "settings = config.load()\n"
-        f"logs.configure({form!r}, 'debug')\n"
+        f"log_setup.configure({form!r}, 'debug')\n"
         "def work(settings, url):\n"
         "    raise RuntimeError(f'{settings!r} {settings.api_token}')\n"
         "try:\n"

@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from blofin_agent.domain.candle import MINUTE, Bar
+from blofin_agent.domain.candle import MINUTE, Timeframe
 from blofin_agent.domain.time_range import window
 from tests.laws.faults import CLOCKS, FEED, GOES_ON, LEAST, RECONNECTED, REST, matches, options
 from tests.pace import REAL
@@ -89,11 +89,11 @@ class Site:
         begun = time.monotonic()
 
         def law():
-            span = window(self.now() - 3_000 - SETTLE_MS, Bar.M1, 3, 0)
+            span = window(self.now() - 3_000 - SETTLE_MS, Timeframe.M1, 3, 0)
             for symbol in SYMBOLS:
                 stored = {row.open_time: row for row in self.place.stored(symbol)}
-                for at in range(span.start + Bar.M1.ms, span.end, Bar.M1.ms):
-                    if stored.get(at) != self.simulator.market.candle(symbol, Bar.M1, at):
+                for at in range(span.start + Timeframe.M1.ms, span.end, Timeframe.M1.ms):
+                    if stored.get(at) != self.simulator.market.candle(symbol, Timeframe.M1, at):
                         return False
             return True
 
@@ -181,7 +181,7 @@ def test_corrected(site):
         symbol: [
             row
             for row in site.place.stored(symbol)
-            if row != site.simulator.market.candle(symbol, Bar.M1, row.open_time)
+            if row != site.simulator.market.candle(symbol, Timeframe.M1, row.open_time)
         ]
         for symbol in SYMBOLS
     }

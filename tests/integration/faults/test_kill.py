@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from blofin_agent.domain.bar_set import Coverage
-from blofin_agent.domain.candle import Bar
+from blofin_agent.domain.bar_set import BarSet
+from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.time_range import window
 from tests.integration.faults import laws
 from tests.processes import until
@@ -64,9 +64,9 @@ def ends_whole(place, simulator):
     """The next start fills what is missing, and every row is the exchange's own."""
     done = place.run("backfill", **hours(ROUNDS), within_s=120)
     assert done.returncode == 0, done.stderr
-    span = window(round(time.time() * 1000), Bar.M1, 24 + 12 * ROUNDS - 1, 60_000)
+    span = window(round(time.time() * 1000), Timeframe.M1, 24 + 12 * ROUNDS - 1, 60_000)
     for symbol in simulator.market.symbols:
-        held = Coverage.of(Bar.M1, (candle.open_time for candle in place.stored(symbol)))
+        held = BarSet.of(Timeframe.M1, (candle.open_time for candle in place.stored(symbol)))
         assert held.gaps(span) == []
     laws.is_the_truth(place, simulator)
 

@@ -172,7 +172,7 @@ class Crew:
         """Return who is to own each symbol by `core.fleet`, once all who live are there."""
         living = {one.service for one in self.living()}
         members = [
-            symbol_assignment.Member(service, egress, tuple(wanted.split(",")), page)
+            symbol_assignment.AgentRecord(service, egress, tuple(wanted.split(",")), page)
             for service, egress, wanted, page in self.query(
                 "SELECT service, egress, wanted, page FROM service_heartbeats WHERE lease > 0"
             )

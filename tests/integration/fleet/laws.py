@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 
-from blofin_agent.domain.candle import MINUTE, Bar, Candle
+from blofin_agent.domain.candle import MINUTE, Candle, Timeframe
 from blofin_agent.domain.time_range import window
 from tests.integration.fleet.crew import MOVED_WITHIN_S, SETTLE_MS
 
@@ -74,7 +74,7 @@ def stored(crew):
 
 def begin(crew):
     """Return when the window begins now (ms)."""
-    return window(round(time.time() * 1000), Bar.M1, crew.hours, SETTLE_MS).start
+    return window(round(time.time() * 1000), Timeframe.M1, crew.hours, SETTLE_MS).start
 
 
 def expected(crew):
@@ -84,7 +84,7 @@ def expected(crew):
         (symbol, at)
         for symbol in crew.symbols
         for at in range(begin(crew), end, MINUTE)
-        if market.exists(symbol, Bar.M1, at)
+        if market.exists(symbol, Timeframe.M1, at)
     }
 
 
@@ -102,7 +102,7 @@ def nothing_is_lost(crew, within_s=90):
         time.sleep(1)
     assert not lacking, sorted(lacking, key=lambda one: one[1])[-9:]
     for (symbol, at), candle in stored(crew).items():
-        assert candle == crew.simulator.market.candle(symbol, Bar.M1, at)
+        assert candle == crew.simulator.market.candle(symbol, Timeframe.M1, at)
     assert crew.too_early == []
 
 
