@@ -16,7 +16,7 @@ import msgspec
 from blofin_agent.domain.candle import Timeframe
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.rest_api import DEFAULT_LIMIT, MAXIMUM_LIMIT, RestApi
+from blofin_agent.simulator.rest_api import DEFAULT_LIMIT, MAX_LIMIT, RestApi
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _BEGIN, _END = b'{"code":"0","msg":"success","data":[', b"]}"
@@ -75,7 +75,7 @@ class Canned:
         if not url.path.endswith("/candles"):
             return [_HEAD % len(self._instruments), self._instruments]
         query = dict(parse_qsl(url.query))
-        limit = min(int(query.get("limit", DEFAULT_LIMIT)), MAXIMUM_LIMIT)
+        limit = min(int(query.get("limit", DEFAULT_LIMIT)), MAX_LIMIT)
         after, before = int(query.get("after", 1 << 60)), int(query.get("before", 0))
         page = self._series[query["instId"]].page(after, before, limit)
         length = len(_BEGIN) + len(page) + len(_END)

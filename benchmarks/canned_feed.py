@@ -8,7 +8,7 @@ JSON where it listens, and tells a line for each thing that it did.
   completing pushes of all symbols at the same moment, when their minute ends.
 - `/flood/RUN/CONNECTIONS/MINUTES`: so many minutes of such pushes as fast as they are taken. They
   are rendered beforehand and begin on all connections of a run at once, when each has subscribed
-  to `PER_CONNECTION` symbols; a close frame stands behind the last.
+  to `MAX_SYMBOLS_PER_CONNECTION` symbols; a close frame stands behind the last.
 """
 
 import json

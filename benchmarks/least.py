@@ -35,7 +35,7 @@ from blofin_agent.exchange.rest_client import client
 from blofin_agent.jobs.backfill.job import BackfillRequest, backfill
 from blofin_agent.jobs.backfill.report import BackfillCallbacks
 from blofin_agent.runtime.clock import wall_ms
-from blofin_agent.simulator.market import HOLE_RATE, Market
+from blofin_agent.simulator.market import MISSING_BAR_RATE, Market
 from blofin_agent.simulator.server import RunningSimulator, SimulatorOptions, serve
 from blofin_agent.store.database import open_store
 from blofin_agent.store.tables import candles, instruments
@@ -141,9 +141,11 @@ async def _without_holes(pattern: str) -> Figure:
 
 
 async def _with_holes(pattern: str) -> Figure:
-    cases = await _by_size(pattern, HOLE_RATE)
+    cases = await _by_size(pattern, MISSING_BAR_RATE)
     more = max(case.more for case in cases.values())
-    what = f"requests more than with every hole known beforehand ({HOLE_RATE:.2%} of the bars)"
+    what = (
+        f"requests more than with every hole known beforehand ({MISSING_BAR_RATE:.2%} of the bars)"
+    )
     return Figure(f"{what}: {pattern}", more, _told(cases))
 
 

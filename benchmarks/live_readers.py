@@ -23,13 +23,13 @@ from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from benchmarks.canned_feed import PER_CONNECTION, names
 from benchmarks.wire import CLOSE, GOODBYE, masked
-from blofin_agent.agent import SWITCH_S
+from blofin_agent.agent import SWITCH_INTERVAL_S
 from blofin_agent.config import Settings
 from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.exchange.rest_client import client
-from blofin_agent.exchange.websocket_handshake import BoundedStream, shake_hands
-from blofin_agent.live.connection_manager import PER_MESSAGE, ConnectionManager
+from blofin_agent.exchange.websocket_handshake import BoundedStream, open_websocket
+from blofin_agent.live.connection_manager import MAX_SYMBOLS_PER_MESSAGE, ConnectionManager
 from blofin_agent.protocol.candle_row import WireRow
 from blofin_agent.protocol.websocket import channel, subscribe_messages
 from blofin_agent.runtime.gc_tuning import freeze_garbage_collector
@@ -46,7 +46,7 @@ def _groups(connections: int) -> list[list[str]]:
 
 
 def _subscribing(symbols: list[str]) -> list[str]:
-    return subscribe_messages(symbols, channel(Timeframe.M1), per_message=PER_MESSAGE)
+    return subscribe_messages(symbols, channel(Timeframe.M1), per_message=MAX_SYMBOLS_PER_MESSAGE)
 
 
 # -- raw ------------------------------------------------------------------------------------------
@@ -112,7 +112,9 @@ async def _decode(kind: str, url: str, symbols: list[str], counted: list[int]) -
         if kind == "bare":
             connection = await wrap_client_stream(nursery, stream, parts.netloc, parts.path)
         else:
-            connection = await shake_hands(nursery, BoundedStream(stream), parts.netloc, parts.path)
+            connection = await open_websocket(
+                nursery, BoundedStream(stream), parts.netloc, parts.path
+            )
         for text in _subscribing(symbols):
             await connection.send_message(text)
         try:
@@ -153,7 +155,7 @@ async def _ingest(url: str, parts: Services, connections: int) -> None:
     ingest.add(parts.watch.histories)
     # As the agent does both once all is loaded.
     freeze_garbage_collector()
-    sys.setswitchinterval(SWITCH_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ingest.run)
         nursery.start_soon(parts.writer.run)

@@ -22,7 +22,7 @@ from benchmarks.postgres import PAGE, in_transaction, median_ms, store_of
 from blofin_agent.domain.backfill_run import BackfillRun, RunTrigger
 from blofin_agent.domain.candle import DAY, MINUTE, CandleBatch, Source, Timeframe
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.domain.symbol_assignment import AgentRecord, share_out
+from blofin_agent.domain.symbol_assignment import AgentRecord, assign_symbols
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.store.database import Database
@@ -79,11 +79,13 @@ def _width(store: Database, names: list[str]) -> list[Figure]:
     live = median_ms(lambda turn: minute(turn + 1), turns)
     start = median_ms(begin, turns)
     me = AgentIdentity("bench", 1, "", "here", Timeframe.M1, ("all",), "", "token")
-    in_transaction(store, lambda db: fleet.beat(db, me, known=False))
+    in_transaction(store, lambda db: fleet.heartbeat(db, me, known=False))
     begun = time.perf_counter()
     in_transaction(store, lambda db: fleet.claim(db, me, names, []))
     claimed = time.perf_counter() - begun
-    beat = median_ms(lambda _: in_transaction(store, lambda db: fleet.beat(db, me, known=True)))
+    beat = median_ms(
+        lambda _: in_transaction(store, lambda db: fleet.heartbeat(db, me, known=True))
+    )
     what = f"{len(names):,} symbols"
     return [
         Figure(
@@ -182,10 +184,10 @@ def _shares() -> list[Figure]:
                 AgentRecord(f"agent {one}", f"egress {one}", ("all",)) for one in range(crew)
             ]
             taken = median_ms(
-                lambda _: share_out("agent 0", members, listed),  # noqa: B023
+                lambda _: assign_symbols("agent 0", members, listed),  # noqa: B023
                 3,
             )
-            fair = len(share_out("agent 0", members, listed).mine) * crew / width
+            fair = len(assign_symbols("agent 0", members, listed).mine) * crew / width
             what = f"{width:,} symbols shared out among {crew} agents"
             figures.append(Figure(what, taken, f"one has {fair:.2f} of an equal share", " ms"))
     return figures

@@ -8,7 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from blofin_agent.domain.candle import DAY, MINUTE, Timeframe
-from blofin_agent.domain.coverage_blocks import starts
+from blofin_agent.domain.coverage_blocks import block_starts
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.runtime.clock import wall_ms
 from blofin_agent.store.database import Database, open_store
@@ -59,17 +59,17 @@ def stock(path: Path, symbols: Sequence[str], days: int) -> Stock:
     made = Stock(path, tuple(symbols), days)
     end = Timeframe.M1.floor(wall_ms())
     span = TimeRange(end - days * DAY, end)
-    these = list(starts(Timeframe.M1, span))
+    these = list(block_starts(Timeframe.M1, span))
     first, last = min(symbols), max(symbols)
     store = open_store(made.url)
     with store.engine.begin() as connection:
         values = {"symbol": first, "start": span.start, "end": span.end}
         connection.execute(sa.text(_FIRST), values)
-        coverage_blocks.mend(connection, Timeframe.M1, first, these)
+        coverage_blocks.repair_blocks(connection, Timeframe.M1, first, these)
     for symbol in sorted(set(symbols) - {first}):
         _write(store, symbol, first)
     wrong = store.read_here(
-        partial(coverage_blocks.wrong, bar=Timeframe.M1, symbol=last, these=these)
+        partial(coverage_blocks.find_wrong_blocks, bar=Timeframe.M1, symbol=last, these=these)
     )
     if wrong:
         raise AssertionError(f"the blocks of {last} do not say what its candles say")

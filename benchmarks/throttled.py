@@ -26,7 +26,7 @@ from trio.testing import MockClock
 from benchmarks.figure import Figure, at_most
 from blofin_agent.config import Settings
 from blofin_agent.domain.backfill_run import RunTrigger
-from blofin_agent.jobs.backfill.job import TRIES
+from blofin_agent.jobs.backfill.job import MAX_PAGE_TRIES
 from blofin_agent.simulator.instruments import choose
 from blofin_agent.simulator.rate_limits import RULES
 from blofin_agent.simulator.server import Simulator, SimulatorOptions
@@ -140,7 +140,9 @@ async def _in_virtual_time(store: Database, how: _Fill) -> _Fill:
         limiters = [store.limiter, trio.to_thread.current_default_thread_limiter()]
         nursery.start_soon(jump, virtual, limiters)
         async with client(Network(simulator, nursery)) as http:
-            parts = build_services(settings, store, http, tries=TRIES, what_next="", clock=wall)
+            parts = build_services(
+                settings, store, http, tries=MAX_PAGE_TRIES, what_next="", clock=wall
+            )
             nursery.start_soon(parts.writer.run)
             begun = trio.current_time()
             requests = await _all(parts)

@@ -30,7 +30,7 @@ from blofin_agent.domain.candle import MINUTE
 from blofin_agent.exchange.rest_client import client as make_client
 from blofin_agent.jobs.backfill import job
 from blofin_agent.runtime import clock
-from blofin_agent.simulator.rest_api import MAXIMUM_LIMIT
+from blofin_agent.simulator.rest_api import MAX_LIMIT
 from blofin_agent.store.database import open_store
 
 CCXT_BEST_PAGE = 1_440
@@ -52,7 +52,7 @@ def _fetched(work: Work) -> Iterator[list[tuple[Any, ...]]]:
         for symbol in work.symbols:
             after = work.end
             while after > work.start:
-                rows = _decode(client.get(page(symbol, after, MAXIMUM_LIMIT)).content).data
+                rows = _decode(client.get(page(symbol, after, MAX_LIMIT)).content).data
                 after = rows[-1][0]
                 yield [
                     (symbol, "1m", *row[:8], "historical_fill")

@@ -19,8 +19,8 @@ from blofin_agent.fleet.membership import FleetMembership
 from blofin_agent.live.connection_manager import ConnectionManager
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.gc_tuning import freeze_garbage_collector
-from blofin_agent.runtime.shutdown import DRAIN_S, ShutdownState, run_until_signal
-from blofin_agent.status.snapshot import LAPSED, StatusSnapshotter
+from blofin_agent.runtime.shutdown import DRAIN_TIMEOUT_S, ShutdownState, run_until_signal
+from blofin_agent.status.snapshot import STALE_REASON, StatusSnapshotter
 from blofin_agent.status.store_reader import StoreReader
 from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
@@ -35,9 +35,9 @@ from blofin_agent.writers.trade_writer import TradeWriter
 
 log = structlog.get_logger()
 
-TRIES = 8
+MAX_PAGE_TRIES = 8
 """How often the agent asks for one page before it goes on to the next symbol."""
-SWITCH_S = 0.001
+SWITCH_INTERVAL_S = 0.001
 """A thread that renders lets the event loop have Python's lock after so long. With the 5 ms that
 are usual, each look at a socket costs the loop as much while a scrape is rendered."""
 
@@ -54,12 +54,12 @@ async def run(
     `announce` is called once signals are heeded and the socket is served. An unexpected error of
     any task ends them all and is raised.
     """
-    sys.setswitchinterval(SWITCH_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     parts = build_services(
         settings,
         store,
         client,
-        tries=TRIES,
+        tries=MAX_PAGE_TRIES,
         what_next="the agent keeps trying, and the page and /metrics stay up; without a route to "
         "BloFin, `make demo` shows the agent at work",
     )
@@ -91,7 +91,7 @@ async def run(
             producers.start_soon(_produce, settings, store, parts, board, ticks, fleet)
             announce()
             await trio.sleep_forever()
-        servers.cancel_scope.deadline = trio.current_time() + DRAIN_S
+        servers.cancel_scope.deadline = trio.current_time() + DRAIN_TIMEOUT_S
         await parts.writer.close()
         if ticks is not None:
             servers.start_soon(ticks.drain)
@@ -224,7 +224,7 @@ def _not_ready(parts: Services) -> list[str]:
     if crew and not crew.joined:
         reasons.append("the symbols are being shared out among the agents on this database")
     elif crew and not crew.holds:
-        reasons.append(LAPSED)
+        reasons.append(STALE_REASON)
     if not parts.watch.loaded or parts.metrics.store_trouble.recounting():
         reasons.append("the stored candles are being counted")
     elif not parts.watch.histories and not (crew and parts.roster.listed):

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from blofin_agent.domain.candle import HOUR, Timeframe
 from blofin_agent.domain.sanitize import shorten
-from blofin_agent.domain.symbols import may_be_wanted
+from blofin_agent.domain.symbols import is_symbol_or_pattern
 
 _TOKEN = re.compile(r"[!-~]+")
 _HOST = re.compile(
@@ -27,7 +27,7 @@ _HOST = re.compile(
 """A name, an address, or one of the sixth version."""
 _EGRESS = re.compile(r"[\w.:\-]{1,100}")
 _URL_SIGNS = re.compile(r"[!-~]{1,2000}")
-MOST_SYMBOLS = 1_000
+MAX_SYMBOLS = 1_000
 """Names and patterns of a list: more than BloFin has instruments."""
 
 
@@ -170,10 +170,10 @@ def parse_symbols(text: str) -> tuple[str, ...]:
     )
     if not found:
         raise ValueError("it names no symbol; list some, such as BTC-USDT,ETH-USDT, or say all")
-    if len(found) > MOST_SYMBOLS:
-        raise ValueError(f"it names {len(found)} symbols, and {MOST_SYMBOLS} is the most; say all")
+    if len(found) > MAX_SYMBOLS:
+        raise ValueError(f"it names {len(found)} symbols, and {MAX_SYMBOLS} is the most; say all")
     for name in found:
-        if not may_be_wanted(name) and name != "all":
+        if not is_symbol_or_pattern(name) and name != "all":
             raise ValueError(f"{shorten(name, 40)!r} can be no symbol; one looks like BTC-USDT")
     return found
 

@@ -9,7 +9,7 @@ import httpx
 from blofin_agent import __version__
 from blofin_agent.backfill.gap_filler import GapFiller
 from blofin_agent.backfill.page_fetcher import PageFetcher
-from blofin_agent.backfill.scheduler import AT_ONCE, BackfillScheduler, PassPolicy
+from blofin_agent.backfill.scheduler import MAX_CONCURRENT_SYMBOLS, BackfillScheduler, PassPolicy
 from blofin_agent.config import Settings
 from blofin_agent.coverage.symbol_universe import SymbolUniverse
 from blofin_agent.coverage.tracker import CoverageTracker
@@ -83,7 +83,7 @@ def build_services(
         settings.backfill_top_up,
         settings.backfill_symbol_sleep_ms / 1000,
         spacing_ms,
-        1 if settings.backfill_symbol_sleep_ms else AT_ONCE,
+        1 if settings.backfill_symbol_sleep_ms else MAX_CONCURRENT_SYMBOLS,
     )
     passes = BackfillScheduler(filler, watch, metrics, policy)
     allowance = throttle.allowance

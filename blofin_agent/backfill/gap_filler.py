@@ -32,9 +32,9 @@ from blofin_agent.writers.candle_writer import CandleWriter, PendingBatch
 
 log = structlog.get_logger()
 
-ROUNDS = 3
+MAX_ROUNDS = 3
 """How often one run goes over bars whose rows came back spoilt."""
-RETRY_ROWS = 100
+MIN_RETRY_ROWS = 100
 """Rows asked for at least when it does so again: what spoils a row of a page by chance is likely
 to hit another one then."""
 
@@ -130,15 +130,15 @@ class GapFiller:
             walk = _SymbolRun(run, window, gaps)
             problem = ""
             try:
-                for round_ in range(ROUNDS):
-                    walk.least_rows = RETRY_ROWS if round_ else 1
+                for round_ in range(MAX_ROUNDS):
+                    walk.least_rows = MIN_RETRY_ROWS if round_ else 1
                     await self._walk(history, walk, progress, pause_s, tries or self._tries)
                     await self._settle(walk)
                     walk.left = self._spoilt(history, walk)
                     if not walk.left:
                         break
             except ExchangeError as error:
-                problem = gap_reasons.complaint(history.symbol, error)
+                problem = gap_reasons.failure_text(history.symbol, error)
                 await self._settle(walk)
             self._end(history, walk, problem)
             await self._record(run)
@@ -189,7 +189,7 @@ class GapFiller:
         if problem:
             run.status, run.note = RunStatus.FAILED, problem
         elif not self._watched(history):
-            run.status, run.note = RunStatus.PARTIAL, gap_reasons.GIVEN_UP
+            run.status, run.note = RunStatus.PARTIAL, gap_reasons.CANCELLED_NOTE
         elif count.missing:
             run.status, run.note = (
                 RunStatus.PARTIAL,
@@ -229,7 +229,7 @@ class GapFiller:
             span = page_plan.reached(answer.times, page, walk.left, bar)
             await self._keep(history, walk, answer)
             if answer.clean:
-                if history.learn(unavailability.holes(answer.times, bar), self._watch.clock()):
+                if history.learn(unavailability.page_holes(answer.times, bar), self._watch.clock()):
                     await self._writer.save_proofs(history.symbol)
             else:
                 walk.spoilt.append(span)

@@ -29,15 +29,15 @@ from blofin_agent.runtime.format import plural
 
 log = structlog.get_logger()
 
-SMALLER_PAGES = (300, 100)
+FALLBACK_PAGE_ROWS = (300, 100)
 """What is asked for when BloFin refuses the page size: first what the brief observed."""
-BAD_PARAMETER = "152002"
+INVALID_PARAMETER_CODE = "152002"
 """BloFin's "parameter error": of ours, only the page size can be meant."""
-BAD_REQUEST = "400"
+BAD_REQUEST_CODE = "400"
 """HTTP's "bad request": it may mean the page size, when it is said twice."""
-_PATIENCE_S = 5.0
+_FIRST_PAGE_TIMEOUT_S = 5.0
 """So long the others wait for the first page: it may be in trouble of its own."""
-FINAL = (NO_SUCH_INSTRUMENT, "152001")
+FINAL_CODES = (NO_SUCH_INSTRUMENT, "152001")
 
 
 class RequestTally(Protocol):
@@ -85,7 +85,7 @@ class PageFetcher:
         self._seldom = LogLimiter(clock)
         self._short: dict[str, _ShortPage] = {}
         # How long pages are is found out by one, not by each of those that are asked for at once.
-        self._leader = FirstRequestGate(_PATIENCE_S)
+        self._leader = FirstRequestGate(_FIRST_PAGE_TIMEOUT_S)
 
     @property
     def share(self) -> float:
@@ -128,7 +128,7 @@ class PageFetcher:
                     )
                 tally.rows_fetched += answer.rows
                 self._count_bad(history.symbol, answer)
-                leapt = price_jump.has_leap(answer.candles, beside, history.bar)
+                leapt = price_jump.has_jump(answer.candles, beside, history.bar)
                 if leapt and met.doubted is None:
                     met.doubted = answer
                     continue
@@ -205,10 +205,12 @@ class PageFetcher:
         elif isinstance(error, RequestRejected):
             met.refusals += 1
             again = met.refusals > 1
-            smaller = [rows for rows in SMALLER_PAGES if rows < page.limit]
-            if smaller and (error.code == BAD_PARAMETER or (error.code == BAD_REQUEST and again)):
+            smaller = [rows for rows in FALLBACK_PAGE_ROWS if rows < page.limit]
+            if smaller and (
+                error.code == INVALID_PARAMETER_CODE or (error.code == BAD_REQUEST_CODE and again)
+            ):
                 met.most = smaller[0]
-            elif again or error.code in FINAL:
+            elif again or error.code in FINAL_CODES:
                 raise error
             else:
                 await trio.sleep(backoff.next())

@@ -20,17 +20,17 @@ from blofin_agent.domain.time_range import TimeRange, subtract
 from blofin_agent.observability.outage import Outage
 from blofin_agent.runtime.backoff import Backoff
 
-TICK_S = 5.0
-AGAIN_S = 50.0
+TICK_INTERVAL_S = 5.0
+RETRY_DELAY_S = 50.0
 """A symbol is not healed again sooner, so that the holes of a bad minute are fetched together."""
-LONGEST_S = 600.0
+MAX_RETRY_DELAY_S = 600.0
 """How rarely a hole is tried at least that REST does not give either."""
-AWAY_S = 10.0
+DATABASE_RETRY_DELAY_S = 10.0
 """Between two attempts while BloFin is away."""
-SHARE = 0.5
-PAUSE_S = max(limit.seconds / limit.requests for limit in LIMITS) / SHARE
+MAX_LIMIT_FRACTION = 0.5
+REQUEST_INTERVAL_S = max(limit.seconds / limit.requests for limit in LIMITS) / MAX_LIMIT_FRACTION
 """Waited after each request of healing; longer while only a share of the limits is ours."""
-RECENT_MS = HOUR
+RECENT_WINDOW_MS = HOUR
 """Holes so young are healed, older ones are the passes' work."""
 
 
@@ -44,7 +44,7 @@ class _RetryState:
     tried_again_at: float = 0.0
     newest: int | None = None
     """The newest candle held (ms) when they were tried."""
-    backoff: Backoff = field(default_factory=lambda: Backoff(AGAIN_S, LONGEST_S))
+    backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_DELAY_S, MAX_RETRY_DELAY_S))
 
 
 class RecentGapFiller:
@@ -65,7 +65,7 @@ class RecentGapFiller:
         while True:
             history = self._next()
             if history is None:
-                await trio.sleep(TICK_S)
+                await trio.sleep(TICK_INTERVAL_S)
             else:
                 await self._heal(history)
 
@@ -73,7 +73,7 @@ class RecentGapFiller:
         window = self._watch.window()
         recent = self._since
         if history.symbol not in self._filler.queued:
-            recent = window.end - max(RECENT_MS, 3 * history.bar.ms)
+            recent = window.end - max(RECENT_WINDOW_MS, 3 * history.bar.ms)
         return TimeRange(max(recent, window.start), window.end)
 
     def _next(self) -> SymbolCoverage | None:
@@ -98,18 +98,18 @@ class RecentGapFiller:
 
     async def _heal(self, history: SymbolCoverage) -> None:
         patient = self._patients[history.symbol]
-        pause_s = PAUSE_S / self._filler.pager.share
+        pause_s = REQUEST_INTERVAL_S / self._filler.pager.share
         run = await self._filler.fill(
             history, self._fresh(history), RunTrigger.HEAL, pause_s=pause_s, tries=1
         )
         now = trio.current_time()
-        patient.not_before = now + AGAIN_S
+        patient.not_before = now + RETRY_DELAY_S
         patient.tried = []
         if run.status is RunStatus.COMPLETE:
             patient.backoff.reset()
         elif run.status is RunStatus.FAILED and self._trouble:
             # Not the symbol's doing: one at a time knocks, until BloFin is back.
-            await trio.sleep(AWAY_S)
+            await trio.sleep(DATABASE_RETRY_DELAY_S)
         else:
             patient.tried = history.gaps(self._fresh(history), self._watch.clock())
             patient.tried_again_at = now + patient.backoff.next()

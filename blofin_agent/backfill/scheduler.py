@@ -19,9 +19,9 @@ from blofin_agent.store.errors import StoreUnavailable
 
 log = structlog.get_logger()
 
-RETRY_S = 60.0
+RETRY_DELAY_S = 60.0
 """After a pass that left something to do, the symbols concerned are tried again so soon."""
-AT_ONCE = 6
+MAX_CONCURRENT_SYMBOLS = 6
 """Symbols filled at once where no pause is asked for: while one is stored another is asked for."""
 
 
@@ -95,7 +95,7 @@ class BackfillScheduler:
 
         After one in which symbols failed, those are tried again sooner, ever less soon.
         """
-        trigger, backoff = RunTrigger.START, Backoff(RETRY_S, interval_s)
+        trigger, backoff = RunTrigger.START, Backoff(RETRY_DELAY_S, interval_s)
         next_full = trio.current_time()
         while True:
             if trio.current_time() >= next_full or self._wake.is_set():
@@ -148,7 +148,7 @@ class BackfillScheduler:
             for history in self._watch.all()
             if (gaps := history.gaps(window, now))
         )
-        allowed = rate_limit.limits(self._filler.pager.share)
+        allowed = rate_limit.limits_at(self._filler.pager.share)
         return rate_limit.least_seconds(pages, (), now, self._policy.spacing_ms, allowed)
 
     def _order(self, window: TimeRange, symbols: Iterable[str] | None) -> list[SymbolCoverage]:

@@ -23,7 +23,7 @@ from blofin_agent.cli.options import (
 )
 from blofin_agent.cli.progress import PageBar, page_line
 from blofin_agent.config import Settings
-from blofin_agent.coverage.gap_reasons import spans_text
+from blofin_agent.coverage.gap_reasons import ranges_text
 from blofin_agent.coverage.tracker import worst_first
 from blofin_agent.domain.backfill_run import BackfillRun, RunStatus
 from blofin_agent.domain.candle_page import CandlePage
@@ -222,7 +222,7 @@ def plan_lines(needs: Sequence[SymbolNeed], seconds: float) -> list[str]:
     for need in needs:
         lines.append(plan_line(need))
         if need.gaps:
-            lines.append(f"  gaps: {spans_text(need.gaps, most=5)} (UTC)")
+            lines.append(f"  gaps: {ranges_text(need.gaps, most=5)} (UTC)")
     pages = sum(need.pages for need in needs)
     lines.append(
         f"{plural(pages, 'page')} in all; the limits allow that in {duration_text(seconds)} at "

@@ -11,11 +11,11 @@ from blofin_agent.config import Settings, bare_url
 from blofin_agent.coverage.reconciler import SERVICE
 from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.domain.symbols import choose, complain
+from blofin_agent.domain.symbols import choose, unknown_symbols_text
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.exchange.websocket_session import FeedDisconnected, SessionTiming, session
 from blofin_agent.fleet.overview import read_fleets
-from blofin_agent.live.connection_manager import CONNECT_EVERY_S
+from blofin_agent.live.connection_manager import CONNECT_INTERVAL_S
 from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import channel
 from blofin_agent.runtime.format import clock_text, plural
@@ -26,7 +26,7 @@ from blofin_agent.store.timing import of_environment
 from blofin_agent.web.listen import leads_outside, without_token
 from blofin_agent.wiring import Services, build_services
 
-FEED_WITHIN_S = 20.0
+FEED_TIMEOUT_S = 20.0
 
 
 class Finding(NamedTuple):
@@ -116,7 +116,10 @@ async def _exchange(settings: Settings, parts: Services) -> list[Finding]:
 
 def _symbols(settings: Settings, listed: Mapping[str, Instrument]) -> list[Finding]:
     chosen = choose(settings.blofin_symbols, listed)
-    wrong = [Finding("symbols", ok=False, text=complain(one, listed)) for one in chosen.unknown]
+    wrong = [
+        Finding("symbols", ok=False, text=unknown_symbols_text(one, listed))
+        for one in chosen.unknown
+    ]
     good = len(chosen.symbols) - len(wrong)
     if not good:
         return wrong or [Finding("symbols", ok=False, text="BLOFIN_SYMBOLS names no instrument")]
@@ -129,9 +132,9 @@ async def _feed(settings: Settings, listed: Mapping[str, Instrument]) -> Finding
     subscriptions = Subscriptions(wanted[:1] or sorted(listed)[:1])
     heard = trio.Event()
     # BloFin allows an address one new connection a second; another may have been made just now.
-    await trio.sleep(CONNECT_EVERY_S)
+    await trio.sleep(CONNECT_INTERVAL_S)
     url = settings.blofin_ws_url
-    with trio.move_on_after(FEED_WITHIN_S):
+    with trio.move_on_after(FEED_TIMEOUT_S):
         async with trio.open_nursery() as nursery:
 
             async def listen() -> None:
@@ -155,5 +158,5 @@ async def _feed(settings: Settings, listed: Mapping[str, Instrument]) -> Finding
             nursery.cancel_scope.cancel()
     if heard.is_set():
         return Finding("websocket", ok=True, text=f"{bare_url(url)} answers")
-    reason = lost[0] if lost else f"no answer to a subscription within {FEED_WITHIN_S:g} s"
+    reason = lost[0] if lost else f"no answer to a subscription within {FEED_TIMEOUT_S:g} s"
     return Finding("websocket", ok=False, text=f"{reason} ({bare_url(url)})")

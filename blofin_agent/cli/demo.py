@@ -15,7 +15,7 @@ from blofin_agent import __version__, agent
 from blofin_agent.cli import progress
 from blofin_agent.config import Settings
 from blofin_agent.domain.candle import HOUR, MINUTE, CandleBatch, Source
-from blofin_agent.domain.time_range import TimeRange, window
+from blofin_agent.domain.time_range import TimeRange, window_at
 from blofin_agent.exchange.rest_client import client
 from blofin_agent.runtime import clock
 from blofin_agent.runtime.clock import wall_ms
@@ -27,7 +27,7 @@ from blofin_agent.store.database import Database, open_store
 from blofin_agent.store.tables import candles
 
 DATABASE = Path("data/demo.db")
-SYMBOLS = 8
+SYMBOL_COUNT = 8
 SEED = 7
 REQUEST_SLEEP_MS = 1_000
 """Slower than need be, so that there is time to open the page and watch."""
@@ -81,7 +81,7 @@ def demo(
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             running: RunningSimulator = await nursery.start(
-                serve, SimulatorOptions(symbols=SYMBOLS, seed=SEED)
+                serve, SimulatorOptions(symbols=SYMBOL_COUNT, seed=SEED)
             )
             here = settings.model_copy(
                 update={
@@ -104,7 +104,7 @@ def demo(
 def _seed(connection: sa.Connection, settings: Settings, market: Market) -> None:
     """Store a week of the market with gaps of every kind in it."""
     bar = settings.backfill_timeframe
-    span = window(wall_ms(), bar, settings.backfill_lookback_hours, 0)
+    span = window_at(wall_ms(), bar, settings.backfill_lookback_hours, 0)
     rows = [
         CandleBatch(
             symbol,

@@ -22,8 +22,8 @@ from blofin_agent.cli.options import (
 )
 from blofin_agent.cli.progress import TerminalBar
 from blofin_agent.config import Settings
-from blofin_agent.domain.symbols import choose, complain, is_symbol
-from blofin_agent.domain.time_range import TimeRange, window
+from blofin_agent.domain.symbols import choose, is_symbol, unknown_symbols_text
+from blofin_agent.domain.time_range import TimeRange, window_at
 from blofin_agent.jobs.export import exporter as engine
 from blofin_agent.jobs.export.exporter import MANIFEST, SPLITS, ExportedSymbol, ExportRequest, Split
 from blofin_agent.jobs.export.file_formats import FORMATS, Format, standard_output
@@ -149,7 +149,7 @@ def _span(settings: Settings, since: int | None, until: int | None) -> TimeRange
     """Return the bars to export: whole ones, that are over. Raises click.UsageError."""
     bar = settings.backfill_timeframe
     settle = int(settings.coverage_settle_seconds * 1000)
-    moving = window(wall_ms(), bar, settings.backfill_lookback_hours, settle)
+    moving = window_at(wall_ms(), bar, settings.backfill_lookback_hours, settle)
     end = moving.end if until is None else min(moving.end, bar.floor(until))
     start = end - (moving.end - moving.start) if since is None else bar.floor(since + bar.ms - 1)
     if start >= end:
@@ -164,7 +164,9 @@ def _choose(connection: sa.Connection, settings: Settings, *, named: bool) -> li
     for symbol in chosen.symbols:
         known = symbol in listed or not named
         if not known and not engine.is_stored(connection, symbol, settings.backfill_timeframe):
-            raise click.UsageError(f"{complain(symbol, listed)}, and nothing of it is stored")
+            raise click.UsageError(
+                f"{unknown_symbols_text(symbol, listed)}, and nothing of it is stored"
+            )
     if not chosen.symbols:
         say("no symbol is known yet; `blofin-agent backfill` reads BloFin's list of them")
         raise click.exceptions.Exit(FAILED)

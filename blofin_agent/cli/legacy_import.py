@@ -112,9 +112,9 @@ async def _import(
         raise problem
 
 
-MOST_LINES = 20
+MAX_LINES = 20
 """So many closes that differ are shown; `--json` has more."""
-MOST_SYMBOLS = 10
+MAX_SYMBOLS = 10
 """So many symbols are named in the command that fetches what is missing."""
 
 
@@ -176,10 +176,10 @@ def report_lines(report: ImportReport) -> list[str]:
     lines = [
         symbol_line(found, dry_run=report.dry_run) for _, found in sorted(report.symbols.items())
     ]
-    lines += [difference_line(one) for one in report.differences[:MOST_LINES]]
+    lines += [difference_line(one) for one in report.differences[:MAX_LINES]]
     different = report.total("different")
-    if different > MOST_LINES:
-        lines.append(f"and {different - MOST_LINES} more that differ; --json lists them")
+    if different > MAX_LINES:
+        lines.append(f"and {different - MAX_LINES} more that differ; --json lists them")
     lines += [f"left: {plural(count, 'row')}: {why}" for why, count in report.left.most_common()]
     if report.runs is not None:
         lines.append(runs_line(report.runs, dry_run=report.dry_run))
@@ -209,7 +209,7 @@ def _verdict(report: ImportReport) -> list[str]:
     lacking = sorted(found.symbol for found in report.symbols.values() if found.missing)
     since = min(found.since for found in report.symbols.values() if found.since is not None)
     day = datetime.fromtimestamp(since / 1000, UTC).strftime("%Y-%m-%d")
-    named = f"--symbols {','.join(lacking)} " if len(lacking) <= MOST_SYMBOLS else ""
+    named = f"--symbols {','.join(lacking)} " if len(lacking) <= MAX_SYMBOLS else ""
     head = f"missing: {plural(missing, 'minute')} of {plural(len(lacking), 'symbol')}"
     return [
         f"{head}; where BloFin still has them, this fetches them:",

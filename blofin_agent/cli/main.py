@@ -29,7 +29,7 @@ from blofin_agent.store.errors import InvalidDatabaseUrl, StoreError
 from blofin_agent.store.timing import of_environment
 from blofin_agent.web.listen import listen
 
-MOST_REPEATED = 400
+MAX_QUOTED_CHARACTERS = 400
 """Characters of a complaint about the command line, which repeats what is wrong there."""
 
 
@@ -71,9 +71,9 @@ def _in_one_line() -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
-        if error.message.isprintable() and len(error.message) <= MOST_REPEATED:
+        if error.message.isprintable() and len(error.message) <= MAX_QUOTED_CHARACTERS:
             raise
-        short = click.UsageError(shorten(error.format_message(), MOST_REPEATED), error.ctx)
+        short = click.UsageError(shorten(error.format_message(), MAX_QUOTED_CHARACTERS), error.ctx)
         raise short from None
 
 

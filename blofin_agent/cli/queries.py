@@ -72,7 +72,7 @@ def gaps(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_json
     found = [
         gap
         for symbol in sorted(watch.histories)
-        for gap in gap_list.explain(watch.histories[symbol], window, last.get(symbol))
+        for gap in gap_list.explain_gaps(watch.histories[symbol], window, last.get(symbol))
     ]
     if as_json:
         listed = [gap.as_json() for gap in found]

@@ -95,7 +95,7 @@ def _opened(url: str, option: str, *, read_only: bool) -> Iterator[Database]:
         store.close()
 
 
-MOST_LINES = 20
+MAX_LINES = 20
 """So many days with other candles are shown; `--json` has more."""
 
 
@@ -155,9 +155,9 @@ def table_line(told: CopiedTable) -> str:
 
 def summary_lines(report: CopyReport) -> list[str]:
     """Return the lines that close a copy."""
-    lines = [kept_line(one) for one in report.kept[:MOST_LINES]]
-    if report.days_kept > MOST_LINES:
-        lines.append(f"and {report.days_kept - MOST_LINES} more days; --json lists them")
+    lines = [kept_line(one) for one in report.kept[:MAX_LINES]]
+    if report.days_kept > MAX_LINES:
+        lines.append(f"and {report.days_kept - MAX_LINES} more days; --json lists them")
     lines += [table_line(one) for one in report.tables if one.rows]
     symbols = len({one.symbol for one in report.series})
     candles, copied = report.total("candles"), report.total("copied")

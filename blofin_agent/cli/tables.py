@@ -12,7 +12,7 @@ from blofin_agent.coverage.tracker import CoverageTracker, worst_first
 from blofin_agent.domain.backfill_run import BackfillRun, RunStatus
 from blofin_agent.domain.sanitize import one_line
 from blofin_agent.domain.symbol_coverage import GOOD_COVERAGE, WARN_COVERAGE
-from blofin_agent.domain.timeline import TimelineRun, grid, strip
+from blofin_agent.domain.timeline import TimelineRun, make_timeline, timeline_runs
 from blofin_agent.fleet.overview import FleetOverview
 from blofin_agent.runtime.format import clock_text, duration_text, minute_text, percent
 
@@ -40,7 +40,7 @@ def coverage_table(watch: CoverageTracker, columns: int) -> Table:
     table = _table(
         ["symbol"], ("coverage", "held", "missing", "unavailable"), ["newest candle", "window"]
     )
-    over = grid(watch.window(), watch.bar, columns)
+    over = make_timeline(watch.window(), watch.bar, columns)
     for symbol, count in worst_first(watch.counts()):
         colour = next(name for least, name in _COLOURS if count.ratio >= least)
         history = watch.histories[symbol]
@@ -50,7 +50,7 @@ def coverage_table(watch: CoverageTracker, columns: int) -> Table:
             f"[{colour}]{percent(count.ratio)}[/]",
             *(str(n) for n in (count.present, count.missing, count.unavailable)),
             "none" if last is None else minute_text(last),
-            _strip_bar(strip(history, over)),
+            _strip_bar(timeline_runs(history, over)),
         )
     return table
 

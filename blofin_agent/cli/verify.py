@@ -19,7 +19,7 @@ from blofin_agent.cli.options import (
     until_option,
 )
 from blofin_agent.cli.progress import PageBar, page_line
-from blofin_agent.coverage.gap_reasons import span_text
+from blofin_agent.coverage.gap_reasons import range_text
 from blofin_agent.domain.candle_page import CandlePage
 from blofin_agent.domain.page_plan import PageRequest
 from blofin_agent.domain.time_range import TimeRange
@@ -120,7 +120,7 @@ def _tell(report: VerifyReport, *, as_json: bool) -> None:
         raise click.exceptions.Exit(INCOMPLETE)
 
 
-MOST_LINES = 20
+MAX_LINES = 20
 """So many mismatches are shown; `--json` has all."""
 
 
@@ -146,7 +146,7 @@ class VerifyShow(PageBar):
             else f"{plural(self._sample, 'page')} of each symbol (seed {self._seed})"
         )
         self.line(
-            f"asking BloFin again for {what} from {span_text(window)} (UTC): "
+            f"asking BloFin again for {what} from {range_text(window)} (UTC): "
             f"{plural(len(pages), 'symbol')}, {plural(sum(pages.values()), 'page')}"
         )
         self._to_come = dict(pages)
@@ -197,9 +197,9 @@ def mismatch_line(one: Mismatch) -> str:
 def summary_lines(report: VerifyReport) -> list[str]:
     """Return the lines that close a verification."""
     found = report.mismatches
-    lines = [mismatch_line(one) for one in found[:MOST_LINES]]
-    if len(found) > MOST_LINES:
-        lines.append(f"and {len(found) - MOST_LINES} more; --json lists them all")
+    lines = [mismatch_line(one) for one in found[:MAX_LINES]]
+    if len(found) > MAX_LINES:
+        lines.append(f"and {len(found) - MAX_LINES} more; --json lists them all")
     lines.append(
         f"{plural(len(report.found), 'symbol')}, {plural(report.total('compared'), 'candle')} "
         f"compared in {plural(report.total('requests'), 'request')}, {len(found)} "

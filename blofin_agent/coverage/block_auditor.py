@@ -13,20 +13,20 @@ import structlog
 import trio
 
 from blofin_agent.coverage.tracker import CoverageTracker
-from blofin_agent.domain.coverage_blocks import starts
+from blofin_agent.domain.coverage_blocks import block_starts
 from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import coverage_blocks
 
 log = structlog.get_logger()
 
-MOST_BLOCKS = 2
+MAX_BLOCKS_PER_STEP = 2
 """So many are compared in one transaction: a few milliseconds."""
-SHARE = 0.05
+MAX_TIME_FRACTION = 0.05
 """Of the time, at most so much is spent in the store."""
-REST_S = 900.0
+PAUSE_S = 900.0
 """Between two rounds, at least."""
-AGAIN_S = 5.0
+RETRY_DELAY_S = 5.0
 """A store that is away is met again so much later."""
 
 
@@ -50,24 +50,28 @@ class CoverageBlockAuditor:
             self._asked = trio.Event()
             for symbol in list(self._watch.histories):
                 await self._prove(symbol)
-            await trio.sleep(REST_S)
+            await trio.sleep(PAUSE_S)
 
     async def _prove(self, symbol: str) -> None:
-        these = starts(self._watch.bar, self._watch.loading())
-        for at in range(0, len(these), MOST_BLOCKS):
+        these = block_starts(self._watch.bar, self._watch.loading())
+        for at in range(0, len(these), MAX_BLOCKS_PER_STEP):
             begun = time.perf_counter()
             try:
-                await self._compare(symbol, these[at : at + MOST_BLOCKS])
+                await self._compare(symbol, these[at : at + MAX_BLOCKS_PER_STEP])
             except StoreUnavailable as error:
                 log.debug(f"{symbol}: its blocks of coverage could not be audited: {error}")
                 self.ask()
-                await trio.sleep(AGAIN_S)
+                await trio.sleep(RETRY_DELAY_S)
             else:
-                await trio.sleep((time.perf_counter() - begun) * (1 / SHARE - 1))
+                await trio.sleep((time.perf_counter() - begun) * (1 / MAX_TIME_FRACTION - 1))
 
     async def _compare(self, symbol: str, these: range) -> None:
-        look = partial(coverage_blocks.wrong, bar=self._watch.bar, symbol=symbol, these=these)
+        look = partial(
+            coverage_blocks.find_wrong_blocks, bar=self._watch.bar, symbol=symbol, these=these
+        )
         if wrong := await self._store.read("reconcile", look):
-            mend = partial(coverage_blocks.mend, bar=self._watch.bar, symbol=symbol, these=wrong)
+            mend = partial(
+                coverage_blocks.repair_blocks, bar=self._watch.bar, symbol=symbol, these=wrong
+            )
             await self._store.write("coverage", mend)
             self._mended()

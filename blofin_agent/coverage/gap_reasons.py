@@ -46,12 +46,14 @@ class Gap:
         }
 
 
-def explain(history: SymbolCoverage, window: TimeRange, last_run: BackfillRun | None) -> list[Gap]:
+def explain_gaps(
+    history: SymbolCoverage, window: TimeRange, last_run: BackfillRun | None
+) -> list[Gap]:
     """Return the gaps of a symbol in a window, oldest first. `last_run`: its last run."""
-    return explain_missing(history, history.missing(window), last_run)
+    return explain_missing_ranges(history, history.missing(window), last_run)
 
 
-def explain_missing(
+def explain_missing_ranges(
     history: SymbolCoverage, missing: Sequence[TimeRange], last_run: BackfillRun | None
 ) -> list[Gap]:
     """Return the gaps that stretches without candles are, oldest first, as the stretches are."""
@@ -92,18 +94,18 @@ def _unproven(gap: TimeRange, bar: Timeframe, run: BackfillRun | None) -> str:
     return "asked for and not given, which proves nothing yet; asked for again with every pass"
 
 
-def span_text(span: TimeRange) -> str:
+def range_text(span: TimeRange) -> str:
     """Return a stretch as `2026-02-13 00:19 to 2026-02-13 00:25`, its end not included."""
     return f"{minute_text(span.start)} to {minute_text(span.end)}"
 
 
-def spans_text(spans: Sequence[TimeRange], most: int = 3) -> str:
+def ranges_text(spans: Sequence[TimeRange], most: int = 3) -> str:
     """Return the first few stretches, and how many more there are."""
-    shown = "; ".join(span_text(span) for span in spans[:most])
+    shown = "; ".join(range_text(span) for span in spans[:most])
     return shown if len(spans) <= most else f"{shown}; and {len(spans) - most} more"
 
 
-GIVEN_UP = "broken off: BloFin no longer lists the symbol, or another agent keeps it now"
+CANCELLED_NOTE = "broken off: BloFin no longer lists the symbol, or another agent keeps it now"
 
 
 def why_missing(history: SymbolCoverage, window: TimeRange, *, empty: bool) -> str:
@@ -115,7 +117,7 @@ def why_missing(history: SymbolCoverage, window: TimeRange, *, empty: bool) -> s
     unavailable = history.count(window).unavailable
     if unavailable:
         parts.append(
-            f"{unavailable} unavailable: BloFin has no such candles ({spans_text(proven)})"
+            f"{unavailable} unavailable: BloFin has no such candles ({ranges_text(proven)})"
         )
     rest = history.missing(window)
     for span in proven:
@@ -123,7 +125,7 @@ def why_missing(history: SymbolCoverage, window: TimeRange, *, empty: bool) -> s
     if rest and rest[-1].end >= window.end and _holds_older(history, window, rest[-1]):
         newest = rest.pop()
         parts.append(
-            f"{newest.bars(history.bar)} not given ({span_text(newest)}): BloFin has no newer "
+            f"{newest.bars(history.bar)} not given ({range_text(newest)}): BloFin has no newer "
             "candles so far, which proves nothing yet: asked for again; if that lasts, trading "
             "has stopped"
         )
@@ -134,7 +136,7 @@ def why_missing(history: SymbolCoverage, window: TimeRange, *, empty: bool) -> s
             if empty
             else "BloFin's pages do not hold them, which proves nothing yet: asked for again"
         )
-        parts.append(f"{bars} not given ({spans_text(rest)}): {why}")
+        parts.append(f"{bars} not given ({ranges_text(rest)}): {why}")
     return "; ".join(parts)
 
 
@@ -144,7 +146,7 @@ def _holds_older(history: SymbolCoverage, window: TimeRange, gap: TimeRange) -> 
     return gap.start > window.start or (oldest is not None and oldest < gap.start)
 
 
-def complaint(symbol: str, error: ExchangeError) -> str:
+def failure_text(symbol: str, error: ExchangeError) -> str:
     """Say what went wrong with a symbol."""
     if isinstance(error, RequestRejected) and error.code == NO_SUCH_INSTRUMENT:
         return f"{symbol} is not a BloFin instrument"

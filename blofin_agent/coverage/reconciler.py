@@ -35,10 +35,10 @@ from blofin_agent.writers.candle_writer import CandleWriter
 
 log = structlog.get_logger()
 
-EVERY_S = 5.0
-UNTOLD_S = 30.0
+INTERVAL_S = 5.0
+FULL_COMPARE_INTERVAL_S = 30.0
 """So often where the database does not tell whether another process wrote."""
-LOOK_S = 1.0
+RETRY_DELAY_S = 1.0
 """Between two looks whether the database is still the one that was counted."""
 SERVICE = "agent"
 
@@ -81,9 +81,9 @@ class CoverageReconciler:
                 with suppress(StoreUnavailable):
                     await self.once()
                 if self.behind():
-                    await trio.sleep(LOOK_S)
+                    await trio.sleep(RETRY_DELAY_S)
                     continue
-                with trio.move_on_after(EVERY_S):
+                with trio.move_on_after(INTERVAL_S):
                     await self._until_another()
 
     def _compare_again(self) -> None:
@@ -97,7 +97,7 @@ class CoverageReconciler:
     async def _until_another(self) -> None:
         """Wait until the database is another one: what was counted is no longer there."""
         while not self.behind():
-            await trio.sleep(LOOK_S)
+            await trio.sleep(RETRY_DELAY_S)
             with suppress(StoreUnavailable):
                 await self._store.read("reconcile", candles.changes)
 
@@ -117,7 +117,7 @@ class CoverageReconciler:
         changes = await self._store.read("reconcile", candles.changes)
         # What another database file counts says nothing of this one.
         now = (self._store.generation, changes)
-        long_ago = trio.current_time() - self._compared >= UNTOLD_S
+        long_ago = trio.current_time() - self._compared >= FULL_COMPARE_INTERVAL_S
         others_wrote = now != self._last or (changes is None and long_ago)
         if others_wrote or self._mended:
             self._mended = False

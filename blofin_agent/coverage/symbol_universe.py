@@ -11,7 +11,7 @@ from blofin_agent.coverage.tracker import CoverageTracker
 from blofin_agent.domain.candle import HOUR, RejectedRow
 from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.symbol_coverage import SymbolCoverage
-from blofin_agent.domain.symbols import choose, complain
+from blofin_agent.domain.symbols import choose, unknown_symbols_text
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.ratelimit.limiter import RateLimiter
 from blofin_agent.runtime.backoff import Backoff
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-FRESH_MS = HOUR
+MAX_LISTING_AGE_MS = HOUR
 """So long the stored list is believed: then new listings and delistings are looked for."""
-LOOK_S = 5.0
+CHECK_INTERVAL_S = 5.0
 """Between two looks whether the store still has the list."""
-UNKNOWN_MS = HOUR // 6
+UNKNOWN_SYMBOL_GRACE_MS = HOUR // 6
 """So long it is believed while it does not know a symbol of ours."""
 
 
@@ -82,7 +82,7 @@ class SymbolUniverse:
         """Return in how many seconds the list is to be read again."""
         if not self.listed:
             return 0
-        believed = UNKNOWN_MS if self.unknown else FRESH_MS
+        believed = UNKNOWN_SYMBOL_GRACE_MS if self.unknown else MAX_LISTING_AGE_MS
         age = self._watch.clock() - self._seen
         # A list from the future was written by a clock gone wrong.
         return max(0, believed - age) / 1000 if age >= 0 else 0
@@ -173,7 +173,7 @@ class SymbolUniverse:
         """Sleep so long, or until the store has lost the list."""
         with trio.move_on_after(seconds):
             while not self._lost:  # noqa: ASYNC110 - a worker thread finds out
-                await trio.sleep(LOOK_S)
+                await trio.sleep(CHECK_INTERVAL_S)
 
     async def _choose(self) -> list[str]:
         """Bring the watch in line with the setting; return what is watched anew."""
@@ -184,7 +184,7 @@ class SymbolUniverse:
         chosen = choose(self._wanted, self.listed)
         for symbol in chosen.unknown:
             if self.aloud and symbol not in self.unknown:
-                log.error(f"{complain(symbol, self.listed)} (BLOFIN_SYMBOLS)")
+                log.error(f"{unknown_symbols_text(symbol, self.listed)} (BLOFIN_SYMBOLS)")
         self.unknown = chosen.unknown
         symbols = [one for one in chosen.symbols if self.owned is None or one in self.owned]
         for symbol in set(self._watch.histories) - set(symbols):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from blofin_agent.domain.backfill_run import BackfillRun
 from blofin_agent.domain.candle import DAY, Timeframe
 from blofin_agent.domain.symbol_coverage import CoverageCounts, Health, SymbolCoverage, health
-from blofin_agent.domain.time_range import TimeRange, window
+from blofin_agent.domain.time_range import TimeRange, window_at
 from blofin_agent.fleet.status import FleetStatus
 
 
@@ -35,7 +35,7 @@ class CoverageTracker:
 
     def window(self) -> TimeRange:
         """Return the window as of now: up to the last bar that is over and has settled."""
-        moving = window(self.clock(), self.bar, self.lookback_hours, self.settle_ms)
+        moving = window_at(self.clock(), self.bar, self.lookback_hours, self.settle_ms)
         if self.fixed is None:
             return moving
         return TimeRange(self.fixed.start, max(self.fixed.start, min(self.fixed.end, moving.end)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from blofin_agent.domain.candle import Timeframe
-from blofin_agent.domain.time_range import TimeRange, runs
+from blofin_agent.domain.time_range import TimeRange, ranges_of_times
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class BarSet:
 
     def add(self, open_times: Iterable[int]) -> "BarSet":
         """Return this coverage with the bars of these open times (ms, on the grid) held."""
-        spans = runs(open_times, self.bar)
+        spans = ranges_of_times(open_times, self.bar)
         if not spans:
             return self
         first = spans[0].start

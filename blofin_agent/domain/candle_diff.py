@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import NamedTuple, TypeGuard
 
 from blofin_agent.domain.candle import LATEST_MS, Candle, Source, Timeframe
-from blofin_agent.domain.coverage_blocks import length_ms
+from blofin_agent.domain.coverage_blocks import block_ms
 from blofin_agent.domain.time_range import TimeRange
 
 Row = tuple[int, float, float, float, float, float, float, float, str]
@@ -70,7 +70,7 @@ def checksum(rows: Sequence[Row]) -> str | None:
     return digest.hexdigest()
 
 
-def takable(rows: Sequence[Row], *, nan: bool) -> Sequence[Row]:
+def is_storable(rows: Sequence[Row], *, nan: bool) -> Sequence[Row]:
     """Return those of the rows that a store of ours can take as they are.
 
     `nan`: whether it takes NaN for a figure, as PostgreSQL does; SQLite does not.
@@ -100,13 +100,13 @@ def by_source(rows: Iterable[Row]) -> dict[Source, list[Candle]]:
 
 def reach(time: int, bar: Timeframe, blocks: int) -> TimeRange:
     """Return the stretch of so many blocks of which the first is that of a time (ms)."""
-    length = length_ms(bar)
+    length = block_ms(bar)
     start = time // length * length
     return TimeRange(start, start + blocks * length)
 
 
 def _by_block(rows: Iterable[Row], bar: Timeframe) -> dict[int, list[Row]]:
-    length = length_ms(bar)
+    length = block_ms(bar)
     return {
         block * length: list(some) for block, some in groupby(rows, lambda row: row[0] // length)
     }

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from blofin_agent.domain.rate_limit import HORIZON, SECOND, Suspension
+from blofin_agent.domain.rate_limit import HORIZON_MS, SECOND, Suspension
 
-TOLERANCE = SECOND // 2
+TOLERANCE_MS = SECOND // 2
 """Differences so small (ms) are no step of the clock; the slack of the limits is for those."""
 
 
@@ -75,7 +75,7 @@ class ClockCorrection:
         seen: dict[int, TimePair] = {}
         starts: list[int] = []
         moved: list[LedgerEntry] = []
-        oldest = now.wall - HORIZON
+        oldest = now.wall - HORIZON_MS
         for id_, entered in entries:
             started, one = self._now(entered, _same(self.seen.get(id_), entered), now)
             if started > oldest:
@@ -122,7 +122,7 @@ class ClockCorrection:
         """Return when it was, as the clock has it now, and what is to be known of it."""
         age = self._age(noted, known, now)
         started = now.wall - age
-        if abs(started - noted) > TOLERANCE:
+        if abs(started - noted) > TOLERANCE_MS:
             return started, TimePair(started, now.steady - age)
         return started, known or TimePair(noted, now.steady - age)
 
@@ -132,7 +132,7 @@ class ClockCorrection:
         # Noted since we looked last: before the clock was set, if it was, or after that.
         by_clock = now.wall - noted
         step = 0 if self.ahead is None else now.wall - now.steady - self.ahead
-        if abs(step) <= TOLERANCE:
+        if abs(step) <= TOLERANCE_MS:
             step = 0
         return min((age for age in (by_clock, by_clock - step) if age >= 0), default=0)
 
@@ -141,10 +141,10 @@ class ClockCorrection:
         for id_ in self.seen.keys() - {id_ for id_, _ in entries}:
             one = self.seen[id_]
             age = now.steady - one.steady
-            if age < HORIZON:
+            if age < HORIZON_MS:
                 started = now.wall - age
                 # The very time that was entered, so that two processes know it for one request.
-                same = abs(started - one.started) <= TOLERANCE
+                same = abs(started - one.started) <= TOLERANCE_MS
                 lost.append(LedgerEntry(id_, one.started if same else started))
         return lost
 

@@ -3,7 +3,7 @@
 from collections import deque
 from statistics import median
 
-MOST = 61
+SAMPLE_CANDLES = 61
 """From so many candles the middle is taken: a few that are late or absurd change nothing."""
 
 
@@ -11,7 +11,7 @@ class ClockOffset:
     """What the newest live candles tell: each comes just after it closed by BloFin's clock."""
 
     def __init__(self) -> None:
-        self._seen: deque[int] = deque(maxlen=MOST)
+        self._seen: deque[int] = deque(maxlen=SAMPLE_CANDLES)
 
     def note(self, close_ms: int, now_ms: int) -> float:
         """Enter a candle that closed then, when it came; return the skew in seconds.

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import Timeframe
-from blofin_agent.domain.time_range import TimeRange, runs
+from blofin_agent.domain.time_range import TimeRange, ranges_of_times
 
-BARS = 1_440
+BARS_PER_BLOCK = 1_440
 
 
 class CoverageBlock(NamedTuple):
@@ -26,31 +26,31 @@ class CoverageBlock(NamedTuple):
         return CoverageBlock(self.held | new, self.live | new if live else self.live)
 
 
-def length_ms(bar: Timeframe) -> int:
+def block_ms(bar: Timeframe) -> int:
     """Return how long a block of such bars is."""
-    return BARS * bar.ms
+    return BARS_PER_BLOCK * bar.ms
 
 
-def starts(bar: Timeframe, span: TimeRange) -> range:
+def block_starts(bar: Timeframe, span: TimeRange) -> range:
     """Return where the blocks start (ms) that have a part in the span, oldest first."""
-    length = length_ms(bar)
+    length = block_ms(bar)
     return range(span.start // length * length, span.end, length)
 
 
 def bits_of(bar: Timeframe, open_times: Iterable[int]) -> dict[int, int]:
     """Return the bits of the bars that open then (ms), by the start of their block."""
-    step, length = bar.ms, length_ms(bar)
+    step, length = bar.ms, block_ms(bar)
     found: dict[int, int] = {}
-    for span in runs(open_times, bar):
+    for span in ranges_of_times(open_times, bar):
         # What comes in pages is all in one piece, as a rule.
         first, last = span.start // step, span.end // step - 1
-        for block in range(first // BARS, last // BARS + 1):
-            bits = _ones(first - block * BARS, last - block * BARS)
+        for block in range(first // BARS_PER_BLOCK, last // BARS_PER_BLOCK + 1):
+            bits = _ones(first - block * BARS_PER_BLOCK, last - block * BARS_PER_BLOCK)
             found[block * length] = found.get(block * length, 0) | bits
     return found
 
 
-def join(bar: Timeframe, bits: Mapping[int, int]) -> BarSet:
+def join_bits(bar: Timeframe, bits: Mapping[int, int]) -> BarSet:
     """Return the coverage that the bits of some blocks make, given by the blocks' starts (ms)."""
     if not bits:
         return BarSet(bar)
@@ -63,7 +63,7 @@ def join(bar: Timeframe, bits: Mapping[int, int]) -> BarSet:
 
 def _ones(first: int, last: int) -> int:
     """Return the bits from the first to the last, as far as they are in the block."""
-    first, last = max(0, first), min(BARS - 1, last)
+    first, last = max(0, first), min(BARS_PER_BLOCK - 1, last)
     return ((1 << (last - first + 1)) - 1) << first
 
 

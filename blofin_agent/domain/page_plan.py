@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from blofin_agent.domain.candle import Timeframe
-from blofin_agent.domain.time_range import TimeRange, runs, subtract
+from blofin_agent.domain.time_range import TimeRange, ranges_of_times, subtract
 
 
 class PageRequest(NamedTuple):
@@ -86,7 +86,7 @@ def reached(
     """
     if max(times, default=0) >= page.after:
         times = [time for time in times if time < page.after]
-    spans = runs(times, bar)
+    spans = ranges_of_times(times, bar)
     rows = sum(span.bars(bar) for span in spans)
     low = page.after
     for span in reversed(spans):

@@ -13,31 +13,31 @@ from blofin_agent.domain.candle_page import CandlePage
 
 _high, _low = map(itemgetter, map(Candle._fields.index, ("high", "low")))
 
-FACTOR = 3.0
+JUMP_FACTOR = 3.0
 """How many times higher or lower, from one candle to the next, is a leap."""
-NEAR = 60
+MAX_NEIGHBOR_BARS = 60
 """Candles further apart than so many bars are not compared."""
 
 
-def leaps(earlier: Candle, later: Candle, bar: Timeframe) -> bool:
+def jumps(earlier: Candle, later: Candle, bar: Timeframe) -> bool:
     """Return whether the price leaps from one candle to the other, if they are near in time."""
-    if abs(later.open_time - earlier.open_time) > NEAR * bar.ms:
+    if abs(later.open_time - earlier.open_time) > MAX_NEIGHBOR_BARS * bar.ms:
         return False
-    return not earlier.close / FACTOR < later.open < earlier.close * FACTOR
+    return not earlier.close / JUMP_FACTOR < later.open < earlier.close * JUMP_FACTOR
 
 
-def has_leap(candles: Sequence[Candle], beside: Sequence[Candle], bar: Timeframe) -> bool:
+def has_jump(candles: Sequence[Candle], beside: Sequence[Candle], bar: Timeframe) -> bool:
     """Return whether the price leaps between candles, oldest first, or from those `beside` them."""
     if _is_calm(candles, beside):
         return False
-    if any(leaps(one, next_one, bar) for one, next_one in pairwise(candles)):
+    if any(jumps(one, next_one, bar) for one, next_one in pairwise(candles)):
         return True
     for known in beside:
         older = next((one for one in reversed(candles) if one.open_time < known.open_time), None)
         newer = next((one for one in candles if one.open_time > known.open_time), None)
-        if older is not None and leaps(older, known, bar):
+        if older is not None and jumps(older, known, bar):
             return True
-        if newer is not None and leaps(known, newer, bar):
+        if newer is not None and jumps(known, newer, bar):
             return True
     return False
 
@@ -47,7 +47,7 @@ def _is_calm(candles: Sequence[Candle], beside: Sequence[Candle]) -> bool:
     both = (candles, beside)
     low = min((min(map(_low, each)) for each in both if each), default=0.0)
     high = max((max(map(_high, each)) for each in both if each), default=0.0)
-    return high < low * FACTOR
+    return high < low * JUMP_FACTOR
 
 
 def agreed(first: CandlePage, second: CandlePage) -> CandlePage:

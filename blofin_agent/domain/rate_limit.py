@@ -17,40 +17,40 @@ class Limit(NamedTuple):
     """How long (s) BloFin suspends the address that passes it."""
 
 
-RESERVE = 0.05
+RESERVED_FRACTION = 0.05
 """The share of each limit that is left for a trading bot behind the same address."""
 
 
 def _limit(requests: int, seconds: int, suspension: int) -> Limit:
-    return Limit(f"{seconds}s", int(requests * (1 - RESERVE)), seconds, suspension)
+    return Limit(f"{seconds}s", int(requests * (1 - RESERVED_FRACTION)), seconds, suspension)
 
 
 LIMITS = (_limit(500, 60, 300), _limit(1_500, 300, 3_600))
 """BloFin's limits per address, less the reserve. Source: its API documentation, "Rate Limits"."""
 
 
-def limits(share: float) -> tuple[Limit, ...]:
+def limits_at(share: float) -> tuple[Limit, ...]:
     """Return the limits in force when only a share of them (0 to 1) is ours."""
     return tuple(limit._replace(requests=max(1, int(limit.requests * share))) for limit in LIMITS)
 
 
-SLACK = SECOND
+SLACK_MS = SECOND
 """Added (ms) to each window: a request reaches BloFin a little after it is entered here."""
 
-HORIZON = max(limit.seconds for limit in LIMITS) * SECOND + SLACK
+HORIZON_MS = max(limit.seconds for limit in LIMITS) * SECOND + SLACK_MS
 """How far back (ms) requests matter."""
 
-CARE = SECOND
+CARE_MS = SECOND
 """Added (ms) to each suspension: one request before its end is worse than one a second later, and
 `Retry-After` is in whole seconds, rounded who knows how."""
 
-BAN = 300
+BAN_S = 300
 """Seconds of a firewall ban. Source: BloFin's API documentation; repeated ones last longer."""
 
-LONGEST = 24 * 3_600
+MAX_SUSPENSION_S = 24 * 3_600
 """No suspension is believed to be longer (s), whatever an answer says."""
 
-PROBE_PATIENCE = 60 * SECOND
+TEST_REQUEST_TIMEOUT_MS = 60 * SECOND
 """After a suspension one request goes alone; when nothing is heard of it for this long (ms, the
 process that sent it may be dead), another may."""
 
@@ -84,13 +84,13 @@ class Suspension:
             return now_ms
         if now_ms < self.until:
             return self.until
-        return max(now_ms, self.probe + PROBE_PATIENCE) if self.probe else now_ms
+        return max(now_ms, self.probe + TEST_REQUEST_TIMEOUT_MS) if self.probe else now_ms
 
     def share_at(self, now_ms: int) -> float:
         """Return how much of the limits is ours now: none comes back during a suspension."""
         if self.strikes:
             return self.share
-        return regained(self.share, self.share_since, now_ms)
+        return recovered_fraction(self.share, self.share_since, now_ms)
 
     def let_go(self, now_ms: int) -> "Suspension":
         """Return the state once a request was let go."""
@@ -133,17 +133,17 @@ def suspend(
     under_way = state.strikes and refusal.under != state.strikes
     strikes = state.strikes if under_way else state.strikes + 1
     if refusal.banned:
-        seconds: float = BAN * 2 ** (strikes - 1)
+        seconds: float = BAN_S * 2 ** (strikes - 1)
     else:
         long_one = strikes > 1 or _used(starts, LIMITS[1], now_ms) >= LIMITS[1].requests
         seconds = LIMITS[int(long_one)].suspension
     if refusal.retry_after is not None:
         # An answer that says "at once" again and again is not believed for ever; NaN never.
         seconds = max(2 ** (strikes - 1), refusal.retry_after)
-    until = now_ms + int(min(seconds, LONGEST) * SECOND) + CARE
+    until = now_ms + int(min(seconds, MAX_SUSPENSION_S) * SECOND) + CARE_MS
     share = state.share_at(now_ms)
     if not refusal.banned and not state.strikes and not _at_limit(starts, now_ms):
-        share = lowered(share)
+        share = decreased_fraction(share)
     return Suspension(
         until=max(until, state.until),
         strikes=strikes,
@@ -155,14 +155,14 @@ def suspend(
     )
 
 
-def merged(stored: Suspension, known: Suspension) -> Suspension:
+def merge_suspensions(stored: Suspension, known: Suspension) -> Suspension:
     """Return the graver of two accounts of one address."""
     grave = max(stored, known, key=lambda one: (one.until, one.strikes))
     least = min(stored, known, key=lambda one: (one.share, -one.share_since))
     return replace(grave, share=least.share, share_since=least.share_since)
 
 
-def next_at(
+def next_request_at(
     starts: Sequence[int], now_ms: int, spacing_ms: int, allowed: Sequence[Limit] = LIMITS
 ) -> int:
     """Return when (ms) the next request may go by the limits and the spacing: now or later.
@@ -172,11 +172,11 @@ def next_at(
     at = max(now_ms, starts[-1] + spacing_ms) if starts else now_ms
     for limit in allowed:
         if len(starts) >= limit.requests:
-            at = max(at, starts[-limit.requests] + limit.seconds * SECOND + SLACK)
+            at = max(at, starts[-limit.requests] + limit.seconds * SECOND + SLACK_MS)
     return at
 
 
-def used(starts: Sequence[int], now_ms: int) -> dict[str, int]:
+def window_use(starts: Sequence[int], now_ms: int) -> dict[str, int]:
     """Return how many requests count in each window now, by the limit's label."""
     return {limit.label: _used(starts, limit, now_ms) for limit in LIMITS}
 
@@ -192,7 +192,7 @@ def least_seconds(
     times = list(starts)
     at = now_ms
     for _ in range(requests):
-        at = next_at(times, at, spacing_ms, allowed)
+        at = next_request_at(times, at, spacing_ms, allowed)
         times.append(at)
     return (at - now_ms) / SECOND
 
@@ -205,32 +205,32 @@ def _at_limit(starts: Sequence[int], now_ms: int) -> bool:
     return any(_used(starts, limit, now_ms, slack=0) >= limit.requests for limit in LIMITS)
 
 
-def _used(starts: Sequence[int], limit: Limit, now_ms: int, slack: int = SLACK) -> int:
+def _used(starts: Sequence[int], limit: Limit, now_ms: int, slack: int = SLACK_MS) -> int:
     since = now_ms - limit.seconds * SECOND - slack
     return sum(1 for start in starts if start > since)
 
 
-LEAST = 0.1
+MIN_LIMIT_FRACTION = 0.1
 """The share is never lowered below this: about a request in two seconds still goes."""
 
 
-LOWER = 0.5
+LIMIT_DECREASE_FACTOR = 0.5
 
 
-STEP = 0.1
+LIMIT_INCREASE = 0.1
 
 
-STEP_S = 900
+LIMIT_INCREASE_INTERVAL_S = 900
 """A tenth of the full limits comes back for each quarter of an hour without a 429. To be wrong
 costs a suspension of 5 minutes, or of an hour: so from a half it takes 75 minutes, not five."""
 
 
-def lowered(share: float) -> float:
+def decreased_fraction(share: float) -> float:
     """Return the share once BloFin said that there was too much, although we kept to it."""
-    return max(LEAST, share * LOWER)
+    return max(MIN_LIMIT_FRACTION, share * LIMIT_DECREASE_FACTOR)
 
 
-def regained(share: float, since_ms: int, now_ms: int) -> float:
+def recovered_fraction(share: float, since_ms: int, now_ms: int) -> float:
     """Return the share that `share` has become if there was no 429 since `since_ms`."""
-    steps = max(0, now_ms - since_ms) // (STEP_S * 1000)
-    return min(1.0, round(share + STEP * steps, 3))
+    steps = max(0, now_ms - since_ms) // (LIMIT_INCREASE_INTERVAL_S * 1000)
+    return min(1.0, round(share + LIMIT_INCREASE * steps, 3))

@@ -1,10 +1,10 @@
 """Foreign: text that others wrote, made fit for one line of a log, a page or a terminal."""
 
-MOST = 200
+MAX_CHARACTERS = 200
 """Characters of foreign text that are shown; bytes, where it came as bytes."""
 
 
-def shorten(foreign: str | bytes, most: int = MOST) -> str:
+def shorten(foreign: str | bytes, most: int = MAX_CHARACTERS) -> str:
     """Return the beginning of foreign text in one line; `...` says that it was cut.
 
     What is not printed is written as in Python: ends of lines, control characters, which a

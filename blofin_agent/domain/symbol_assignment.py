@@ -40,7 +40,7 @@ class SymbolAssignment(NamedTuple):
     """Every symbol that somebody who lives wants."""
 
 
-def share_out(
+def assign_symbols(
     service: str, members: Sequence[AgentRecord], listed: Mapping[str, Instrument]
 ) -> SymbolAssignment:
     """Return which symbols are this service's: of each, one of those who want it has it."""
@@ -50,11 +50,13 @@ def share_out(
     for member in members:
         for symbol in chosen[member.wanted]:
             wanted_by.setdefault(symbol, []).append(member)
-    mine = (symbol for symbol, these in wanted_by.items() if owner(symbol, these, crowd) == service)
+    mine = (
+        symbol for symbol, these in wanted_by.items() if owner_of(symbol, these, crowd) == service
+    )
     return SymbolAssignment(frozenset(mine), frozenset(wanted_by))
 
 
-def owner(symbol: str, members: Iterable[AgentRecord], crowd: Mapping[str, int]) -> str:
+def owner_of(symbol: str, members: Iterable[AgentRecord], crowd: Mapping[str, int]) -> str:
     """Return who of these keeps a symbol. `crowd`: how many agents each address has."""
     return max(
         (_score(symbol, member.service) / crowd[member.egress], member.service)
@@ -69,7 +71,7 @@ def _score(symbol: str, service: str) -> float:
     return -1 / math.log((steps + 0.5) / 2**_BITS)
 
 
-def load(symbols: int, interval_s: float, requests: int, seconds: float) -> float:
+def load_of(symbols: int, interval_s: float, requests: int, seconds: float) -> float:
     """Return how much of a budget so many symbols need: 1 is all of it.
 
     Each may need a page with each periodic pass, `interval_s` apart, as after a loss of the feed.

@@ -8,7 +8,12 @@ from typing import NamedTuple
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import Candle, Timeframe
 from blofin_agent.domain.time_range import TimeRange, subtract
-from blofin_agent.domain.unavailability import PageHoles, UnavailableRange, prove, refute
+from blofin_agent.domain.unavailability import (
+    PageHoles,
+    UnavailableRange,
+    confirm_unavailable,
+    remove_refuted,
+)
 
 GOOD_COVERAGE = 0.995
 WARN_COVERAGE = 0.97
@@ -124,7 +129,7 @@ class SymbolCoverage:
         self.held = self.held.add(times)
         if not self.proofs or not times:
             return False
-        proofs = refute(self.proofs, BarSet.of(self.bar, times).spans())
+        proofs = remove_refuted(self.proofs, BarSet.of(self.bar, times).spans())
         changed = proofs != list(self.proofs)
         self.proofs = proofs
         return changed
@@ -135,7 +140,7 @@ class SymbolCoverage:
         self.doubted = self.doubted.difference(proven).union(found.doubtful)
         holes = [part for span in proven for part in self.held.gaps(span)]
         if holes:
-            self.proofs = prove(self.proofs, holes, now_ms)
+            self.proofs = confirm_unavailable(self.proofs, holes, now_ms)
         return bool(holes)
 
 

@@ -44,13 +44,13 @@ def choose(wanted: Sequence[str], listed: Mapping[str, Instrument]) -> SymbolSel
     return SymbolSelection(list(symbols), unknown)
 
 
-def complain(symbol: str, listed: Collection[str]) -> str:
+def unknown_symbols_text(symbol: str, listed: Collection[str]) -> str:
     """Return a sentence about a symbol that BloFin does not list, with the likeliest one meant."""
-    meant = suggest(symbol, listed)
+    meant = suggest_symbol(symbol, listed)
     return f"{symbol} is not a BloFin instrument" + (f"; did you mean {meant}?" if meant else "")
 
 
-def suggest(symbol: str, listed: Collection[str]) -> str | None:
+def suggest_symbol(symbol: str, listed: Collection[str]) -> str | None:
     """Return the listed symbol that is likeliest meant, if any is near."""
     bare = {_bare(name): name for name in listed}
     wanted = _bare(symbol)
@@ -71,14 +71,14 @@ def _is_pattern(name: str) -> bool:
     return bool(_WILD & set(name))
 
 
-MOST_CHARACTERS = 40
+MAX_SYMBOL_CHARACTERS = 40
 
 
 _SIGNS = "A-Z0-9\u3041-\u3096\u30a1-\u30fa\u30fc\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3"
 """Capitals, digits, and the letters without case of East Asian names, which exchanges list too."""
 
 
-SYMBOL = rf"[{_SIGNS}][{_SIGNS}._-]{{0,{MOST_CHARACTERS - 1}}}"
+SYMBOL = rf"[{_SIGNS}][{_SIGNS}._-]{{0,{MAX_SYMBOL_CHARACTERS - 1}}}"
 """A symbol, such as BTC-USDT, 1000PEPE-USDT or BTC-USDT-250328, in any dialect of patterns."""
 
 
@@ -86,7 +86,7 @@ _symbol = re.compile(SYMBOL)
 
 
 # Other exchanges' ways of writing are let in, so that it can be said which symbol is meant.
-_wanted = re.compile(rf"[{_SIGNS}._/:*?!\[\]-]{{1,{MOST_CHARACTERS}}}")
+_wanted = re.compile(rf"[{_SIGNS}._/:*?!\[\]-]{{1,{MAX_SYMBOL_CHARACTERS}}}")
 
 
 def is_symbol(name: str) -> bool:
@@ -94,6 +94,6 @@ def is_symbol(name: str) -> bool:
     return _symbol.fullmatch(name) is not None
 
 
-def may_be_wanted(name: str) -> bool:
+def is_symbol_or_pattern(name: str) -> bool:
     """Return whether a setting may name this: a symbol, a pattern, or what comes near to one."""
     return _wanted.fullmatch(name) is not None

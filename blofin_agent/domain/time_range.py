@@ -40,7 +40,7 @@ def subtract(spans: Iterable[TimeRange], taken: TimeRange) -> list[TimeRange]:
     return [part for span in spans for part in span.less(taken)]
 
 
-def shared(these: Sequence[TimeRange], those: Sequence[TimeRange]) -> list[TimeRange]:
+def intersect(these: Sequence[TimeRange], those: Sequence[TimeRange]) -> list[TimeRange]:
     """Return the time that both lists have. Each is oldest first and none of its spans overlap."""
     found: list[TimeRange] = []
     first = second = 0
@@ -54,7 +54,7 @@ def shared(these: Sequence[TimeRange], those: Sequence[TimeRange]) -> list[TimeR
     return found
 
 
-def window(now_ms: int, bar: Timeframe, lookback_hours: int, settle_ms: int) -> TimeRange:
+def window_at(now_ms: int, bar: Timeframe, lookback_hours: int, settle_ms: int) -> TimeRange:
     """Return the window `[end - lookback, end)` with `end = floor(now - settle)`.
 
     168 hours of 1m bars are exactly 10,080 bars.
@@ -63,17 +63,17 @@ def window(now_ms: int, bar: Timeframe, lookback_hours: int, settle_ms: int) -> 
     return TimeRange(end - lookback_hours * HOUR // bar.ms * bar.ms, end)
 
 
-def are_steps(times: Sequence[int], step: int) -> bool:
+def is_gapless(times: Sequence[int], step: int) -> bool:
     """Return whether there are times, and each but the first is a step after the one before it."""
     if not times or times[-1] - times[0] != (len(times) - 1) * step:
         return False
     return all(map(eq, times, range(times[0], times[-1] + step, step)))
 
 
-def runs(open_times: Iterable[int], bar: Timeframe) -> list[TimeRange]:
+def ranges_of_times(open_times: Iterable[int], bar: Timeframe) -> list[TimeRange]:
     """Join neighbouring open times (ms, on the grid, in any order) into spans, oldest first."""
     times, step = sorted(open_times), bar.ms
-    if are_steps(times, step):
+    if is_gapless(times, step):
         # One run, as the times of most pages are.
         return [TimeRange(times[0], times[-1] + step)]
     spans: list[TimeRange] = []

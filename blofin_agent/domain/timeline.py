@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Timeframe
 from blofin_agent.domain.symbol_coverage import SymbolCoverage
-from blofin_agent.domain.time_range import TimeRange, shared
+from blofin_agent.domain.time_range import TimeRange, intersect
 
 _STEPS = (
     *(minutes * MINUTE for minutes in (1, 2, 3, 5, 6, 10, 15, 20, 30)),
@@ -45,7 +45,7 @@ class Timeline:
     whole: Sequence[TimelineRun]
 
 
-def grid(window: TimeRange, bar: Timeframe, most: int) -> Timeline:
+def make_timeline(window: TimeRange, bar: Timeframe, most: int) -> Timeline:
     """Return the window in at most `most` columns of equal length, oldest first.
 
     They lie on a grid of their own in time, so that they stay where they are while the window
@@ -63,7 +63,7 @@ def grid(window: TimeRange, bar: Timeframe, most: int) -> Timeline:
     )
 
 
-def strip(history: SymbolCoverage, over: Timeline) -> Sequence[TimelineRun]:
+def timeline_runs(history: SymbolCoverage, over: Timeline) -> Sequence[TimelineRun]:
     """Return what the columns hold, neighbours of the same content joined, oldest first."""
     expected = history.expected(over.window)
     gaps = history.missing(over.window)
@@ -71,7 +71,7 @@ def strip(history: SymbolCoverage, over: Timeline) -> Sequence[TimelineRun]:
     # Most symbols are whole most of the time: then there is nothing to look for.
     if not gaps and not before:
         return over.whole
-    proven = shared(gaps, [proof.span for proof in history.proofs])
+    proven = intersect(gaps, [proof.span for proof in history.proofs])
     lacking, known, unlisted = (_spread(spans, over) for spans in (gaps, proven, before))
     return _join(
         ColumnCounts(total - gone - early, gone - sure, sure, early)

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from blofin_agent.domain.candle import MINUTE
 
-FIRST_MS = 1_262_304_000_000
+EARLIEST_TRADE_MS = 1_262_304_000_000
 """2010-01-01: no trade is older."""
-AHEAD_MS = MINUTE
+MAX_AHEAD_MS = MINUTE
 """How far the machine's clock may be behind BloFin's before a trade looks impossible."""
 
 

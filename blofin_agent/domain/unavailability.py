@@ -5,9 +5,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from blofin_agent.domain.candle import DAY, HOUR, Timeframe
-from blofin_agent.domain.time_range import TimeRange, runs, subtract
+from blofin_agent.domain.time_range import TimeRange, ranges_of_times, subtract
 
-RECHECK = (HOUR, 6 * HOUR, DAY, 7 * DAY)
+RECHECK_DELAYS_MS = (HOUR, 6 * HOUR, DAY, 7 * DAY)
 """How long (ms) a proof is believed before the exchange is asked again; the last one for ever."""
 
 
@@ -29,13 +29,13 @@ class PageHoles(NamedTuple):
     between. It takes a second page that says the same."""
 
 
-def holes(times: Iterable[int], bar: Timeframe) -> PageHoles:
+def page_holes(times: Iterable[int], bar: Timeframe) -> PageHoles:
     """Return the stretches that a page shows to be empty: with rows of it on both sides.
 
     `times`: the open times of all rows of the page, complete or not, in any order. The page's
     edges prove nothing.
     """
-    spans = runs(times, bar)
+    spans = ranges_of_times(times, bar)
     rows = sum(span.bars(bar) for span in spans)
     found = PageHoles([], [])
     for older, newer in pairwise(spans):
@@ -44,14 +44,14 @@ def holes(times: Iterable[int], bar: Timeframe) -> PageHoles:
     return found
 
 
-def prove(
+def confirm_unavailable(
     proofs: Sequence[UnavailableRange], found: Iterable[TimeRange], now_ms: int
 ) -> list[UnavailableRange]:
     """Return the proofs with the holes `found` now: new ones added, known ones confirmed.
 
-    A confirmed one is believed for longer, by `RECHECK`, once its check was due: to be seen again
-    a minute later says nothing of a candle that only comes late. Where a hole covers only a part
-    of a known proof, that part alone is confirmed. Oldest first.
+    A range that is confirmed again when its check is due is trusted for longer, by
+    `RECHECK_DELAYS_MS`. A confirmation before that changes nothing: the candle may only be late.
+    If a hole covers only a part of a known range, only that part is confirmed. Oldest first.
     """
     result = list(proofs)
     for hole in found:
@@ -73,7 +73,9 @@ def prove(
     return sorted(result)
 
 
-def refute(proofs: Sequence[UnavailableRange], held: Iterable[TimeRange]) -> list[UnavailableRange]:
+def remove_refuted(
+    proofs: Sequence[UnavailableRange], held: Iterable[TimeRange]
+) -> list[UnavailableRange]:
     """Return the proofs without the time of rows that came after all."""
     result = list(proofs)
     for span in held:
@@ -83,5 +85,5 @@ def refute(proofs: Sequence[UnavailableRange], held: Iterable[TimeRange]) -> lis
 
 def _proof(span: TimeRange, proven_at: int, checks: int, now_ms: int) -> UnavailableRange:
     return UnavailableRange(
-        span, proven_at, checks, now_ms + RECHECK[min(checks, len(RECHECK)) - 1]
+        span, proven_at, checks, now_ms + RECHECK_DELAYS_MS[min(checks, len(RECHECK_DELAYS_MS)) - 1]
     )

@@ -10,7 +10,7 @@ from blofin_agent.domain.candle import Candle, Timeframe
 from blofin_agent.domain.candle_page import CandlePage
 from blofin_agent.domain.time_range import TimeRange
 
-FIELDS = Candle._fields[1:]
+COMPARED_FIELDS = Candle._fields[1:]
 """What is compared: all but the open time, as the doubles that the wire's text gives."""
 
 
@@ -32,7 +32,9 @@ class CandleDifference(NamedTuple):
             return ()
         return tuple(
             name
-            for name, ours, theirs in zip(FIELDS, self.stored[1:], self.given[1:], strict=True)
+            for name, ours, theirs in zip(
+                COMPARED_FIELDS, self.stored[1:], self.given[1:], strict=True
+            )
             if ours != theirs
         )
 
@@ -50,7 +52,7 @@ class Comparison(NamedTuple):
     """Stored candles of which the page says nothing that could be believed."""
 
 
-def compare(
+def compare_page(
     stored: Iterable[Candle], answer: CandlePage, asked: Sequence[TimeRange], bar: Timeframe
 ) -> Comparison:
     """Compare the stored candles of the spans `asked` with a page that speaks of them.
@@ -59,7 +61,7 @@ def compare(
     there; a page's edges say nothing. `stored` and the page may reach beyond the spans.
     """
     given = {candle.open_time: candle for candle in answer.candles}
-    holes = [span for found in unavailability.holes(answer.times, bar) for span in found]
+    holes = [span for found in unavailability.page_holes(answer.times, bar) for span in found]
     result = Comparison([], [], [], [])
     left = dict(given)
     for candle in stored:
@@ -137,7 +139,7 @@ class PendingMismatches:
         self.unsure.discard(time)
 
 
-def whole(held: BarSet, window: TimeRange, size: int) -> list[TimeRange]:
+def stored_ranges(held: BarSet, window: TimeRange, size: int) -> list[TimeRange]:
     """Return the stretches of the window that are stored, oldest first.
 
     A gap shorter than a page (of `size` rows) belongs to them: what BloFin has there is seen.
@@ -154,7 +156,7 @@ def whole(held: BarSet, window: TimeRange, size: int) -> list[TimeRange]:
     return joined
 
 
-def stretches(
+def sampled_ranges(
     times: Sequence[int], bar: Timeframe, size: int, pages: int, draw: Callable[[int, int], int]
 ) -> list[TimeRange]:
     """Return at most `pages` stretches, each of at most `size` bars, oldest first, none shared.

@@ -11,7 +11,7 @@ import httpx
 from blofin_agent.domain.errors import InvalidResponse
 from blofin_agent.domain.sanitize import shorten
 
-ENCODING = "gzip"
+ACCEPT_ENCODING = "gzip"
 """What is asked for; nothing else is read."""
 _PLAIN = ("", "identity")
 _GZIP = 16 + zlib.MAX_WBITS
@@ -23,9 +23,9 @@ async def read_body(response: httpx.Response, most: int) -> bytes:
     Raises Invalid when it has more than `most` bytes, decompressed, or cannot be decompressed.
     """
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    if encoding not in (*_PLAIN, ENCODING):
+    if encoding not in (*_PLAIN, ACCEPT_ENCODING):
         raise InvalidResponse(
-            f"BloFin's answer is encoded as {shorten(encoding, 40)!r}, not {ENCODING}"
+            f"BloFin's answer is encoded as {shorten(encoding, 40)!r}, not {ACCEPT_ENCODING}"
         )
     unzip = None if encoding in _PLAIN else zlib.decompressobj(_GZIP)
     body, came = bytearray(), 0

@@ -23,13 +23,13 @@ from blofin_agent.domain.instrument import InstrumentList
 from blofin_agent.domain.page_plan import PageRequest
 from blofin_agent.domain.sanitize import shorten
 from blofin_agent.domain.time_range import TimeRange
-from blofin_agent.exchange.bounded_body import ENCODING, read_body
+from blofin_agent.exchange.bounded_body import ACCEPT_ENCODING, read_body
 from blofin_agent.protocol.instruments import parse_instruments
 from blofin_agent.protocol.rest import open_envelope, parse_page
 
-DEADLINE_S = 20.0
+REQUEST_TIMEOUT_S = 20.0
 """The longest a question may take, from the connection to the last byte."""
-MAX_BYTES = 16 * 1024 * 1024
+MAX_BODY_BYTES = 16 * 1024 * 1024
 _OK, _BAD_REQUEST, _FORBIDDEN, _TOO_MANY, _SERVER = 200, 400, 403, 429, 500
 
 
@@ -37,7 +37,10 @@ class RestClient:
     """BloFin's REST interface. `clock` gives ms since the epoch."""
 
     def __init__(
-        self, client: httpx.AsyncClient, clock: Callable[[], int], deadline_s: float = DEADLINE_S
+        self,
+        client: httpx.AsyncClient,
+        clock: Callable[[], int],
+        deadline_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
         self._client = client
         self._clock = clock
@@ -99,14 +102,14 @@ class RestClient:
             raise ServerError(f"BloFin reports a fault of its own (HTTP {status})")
         if status >= _BAD_REQUEST:
             try:
-                open_envelope(await read_body(response, MAX_BYTES))
+                open_envelope(await read_body(response, MAX_BODY_BYTES))
             except InvalidResponse:
                 raise RequestRejected(str(status), f"HTTP {status}") from None
         if status != _OK:
             raise InvalidResponse(
                 f"BloFin answered with HTTP {status}, which is not in its documentation"
             )
-        return await read_body(response, MAX_BYTES)
+        return await read_body(response, MAX_BODY_BYTES)
 
     def _retry_after(self, response: httpx.Response) -> float | None:
         """Return the seconds that the header Retry-After names: a number or a date. (RFC 9110)."""
@@ -133,12 +136,12 @@ def client(base_url: str, version: str) -> httpx.AsyncClient:
     try:
         return httpx.AsyncClient(
             base_url=base_url,
-            timeout=httpx.Timeout(DEADLINE_S),
+            timeout=httpx.Timeout(REQUEST_TIMEOUT_S),
             # More connections than requests under way: none ever waits for a connection.
             limits=httpx.Limits(
                 max_connections=20, max_keepalive_connections=20, keepalive_expiry=30
             ),
-            headers={"User-Agent": f"blofin-agent/{version}", "Accept-Encoding": ENCODING},
+            headers={"User-Agent": f"blofin-agent/{version}", "Accept-Encoding": ACCEPT_ENCODING},
         )
     except (ValueError, ImportError, OSError, httpx.InvalidURL):
         # What the library says may repeat a password.

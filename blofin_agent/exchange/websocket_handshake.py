@@ -10,7 +10,7 @@ MAX_HANDSHAKE_BYTES = 64 * 1024
 """What may come before the handshake is over; its headers are some hundred bytes."""
 MAX_MESSAGE_BYTES = 1024 * 1024
 """A longer message closes the connection. A push has some hundred bytes."""
-QUEUE = 256
+MAX_QUEUED_MESSAGES = 256
 """Messages that may wait to be taken; they are, at once."""
 RECEIVE_BYTES = 64 * 1024
 """What is taken from the socket at once: the pushes of all symbols come in one go."""
@@ -19,7 +19,7 @@ _FIRST_BYTES = 4 * 1024
 `trust` is called, and is no part of it."""
 
 
-async def shake_hands(
+async def open_websocket(
     nursery: trio.Nursery, stream: "BoundedStream", host: str, resource: str
 ) -> WebSocketConnection:
     """Open a websocket. Raises what trio-websocket does, and whatever its parser trips over."""
@@ -28,7 +28,7 @@ async def shake_hands(
         cast("trio.SocketStream", stream),
         host,
         resource,
-        message_queue_size=QUEUE,
+        message_queue_size=MAX_QUEUED_MESSAGES,
         max_message_size=MAX_MESSAGE_BYTES,
         receive_buffer_size=RECEIVE_BYTES,
     )

@@ -20,7 +20,7 @@ from trio_websocket import (
 )
 
 from blofin_agent.domain.sanitize import shorten
-from blofin_agent.exchange.websocket_handshake import BoundedStream, shake_hands
+from blofin_agent.exchange.websocket_handshake import BoundedStream, open_websocket
 from blofin_agent.protocol.subscriptions import DueMessages, Subscriptions
 from blofin_agent.protocol.websocket import PING, Frame, decode_frame, subscribe_messages
 
@@ -72,7 +72,7 @@ async def session(
     try:
         async with trio.open_nursery() as nursery:
             with trio.fail_after(timing.connect_s):
-                connection = await shake_hands(nursery, stream, _host(url), _resource(url))
+                connection = await open_websocket(nursery, stream, _host(url), _resource(url))
             subscriptions.opened(trio.current_time())
             opened()
             left = await _talk(connection, channel, subscriptions, handle, per_message, timing)

@@ -142,7 +142,7 @@ class FleetMembership:
     def _beat(self, connection: sa.Connection) -> stored.HeartbeatResult:
         # Those who share the symbols go by one clock.
         self._store.clock.measure(connection)
-        return stored.beat(connection, self._me, known=self._known, timing=self._timing)
+        return stored.heartbeat(connection, self._me, known=self._known, timing=self._timing)
 
     async def _follow(self, owned: frozenset[str]) -> None:
         """Keep these from now on. Raises StoreUnavailable."""
@@ -185,7 +185,7 @@ class FleetMembership:
         May be asked in any thread.
         """
         behind = len(self.owned) * max(1, self.neighbours)
-        load = shares.load(behind, interval_s, limit.requests, limit.seconds)
+        load = shares.load_of(behind, interval_s, limit.requests, limit.seconds)
         others = tuple(
             (one.service, one.page) for one in self.members if one.service != self._me.service
         )
@@ -197,7 +197,7 @@ class FleetMembership:
     async def _reckon(self) -> frozenset[str]:
         listed = self._listing.listed
         if (self.members, listed) != self._reckoned:
-            reckon = partial(shares.share_out, self._me.service, self.members, listed)
+            reckon = partial(shares.assign_symbols, self._me.service, self.members, listed)
             # Many symbols and agents take longer than the event loop may be held.
             self._shares = await trio.to_thread.run_sync(reckon)
             self._reckoned = (self.members, dict(listed))

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import sqlalchemy as sa
 
-from blofin_agent.domain.symbol_assignment import AgentRecord, share_out
+from blofin_agent.domain.symbol_assignment import AgentRecord, assign_symbols
 from blofin_agent.store.tables import fleet as fleet_rows
 from blofin_agent.store.tables import instruments
 from blofin_agent.store.tables.fleet import AgentSeen
@@ -52,13 +52,13 @@ class FleetOverview:
 
 def read_fleets(connection: sa.Connection) -> list[FleetOverview]:
     """Return the fleets of the store, one for each bar that agents keep."""
-    found = fleet_rows.roll(connection)
+    found = fleet_rows.read_fleet(connection)
     listed = instruments.load_instruments(connection).instruments
     fleets = []
     for bar, these in groupby(found.members, lambda one: one.bar):
         members = list(these)
         living = [one for one in members if one.lease > found.now]
-        wanted = share_out(
+        wanted = assign_symbols(
             "",
             [AgentRecord(one.service, one.egress, tuple(one.wanted.split(","))) for one in living],
             listed,

@@ -13,7 +13,7 @@ from blofin_agent.protocol.subscriptions import Subscriptions
 from blofin_agent.protocol.websocket import Push, channel, judge_push
 from blofin_agent.writers.candle_writer import CandleWriter
 
-SKEW_MS = 60_000
+MAX_CLOCK_SKEW_MS = 60_000
 """How far the machine's clock may be behind BloFin's before live candles look impossible."""
 
 
@@ -51,7 +51,7 @@ class CandleHandler(MessageHandler):
         # The open candle goes on, and nothing else is told: so it is with 59 pushes of 60.
 
     def _judge(self, push: Push, history: SymbolCoverage, clock: int) -> None:
-        closed_before = history.bar.floor(clock + SKEW_MS)
+        closed_before = history.bar.floor(clock + MAX_CLOCK_SKEW_MS)
         for wire in push.rows:
             if isinstance(wire, WireRow):
                 self._count_odd(push.symbol, wire, closed_before)
@@ -65,7 +65,7 @@ class CandleHandler(MessageHandler):
                 )
             elif history.held.has(row.open_time):
                 continue
-            elif history.newest and price_jump.has_leap([row], [history.newest], history.bar):
+            elif history.newest and price_jump.has_jump([row], [history.newest], history.bar):
                 self._reject(
                     push.symbol, RejectedRow(RejectReason.DOUBTFUL, str(tuple(row)), row.open_time)
                 )

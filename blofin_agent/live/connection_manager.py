@@ -28,14 +28,14 @@ from blofin_agent.writers.trade_writer import TradeWriter
 
 log = structlog.get_logger()
 
-PER_CONNECTION = 100
+MAX_SYMBOLS_PER_CONNECTION = 100
 """Symbols of one connection: a lost one is a small loss, and 500 symbols need only five."""
-PER_MESSAGE = 8
+MAX_SYMBOLS_PER_MESSAGE = 8
 """Symbols of one subscribe message, as the brief sends them."""
-CONNECT_EVERY_S = 1.25
+CONNECT_INTERVAL_S = 1.25
 """BloFin allows one new connection a second from an address; a little more, because the way there
 takes now longer and now shorter."""
-STEADY_S = 60.0
+STEADY_AFTER_S = 60.0
 """A session that lasted so long was a good one: the next backoff begins anew."""
 _FORBIDDEN = 403
 
@@ -50,7 +50,7 @@ class _Connection(NamedTuple):
     @property
     def room(self) -> int:
         """How many symbols more it may have."""
-        return PER_CONNECTION - len(self.subscriptions.symbols)
+        return MAX_SYMBOLS_PER_CONNECTION - len(self.subscriptions.symbols)
 
 
 class ConnectionManager:
@@ -95,8 +95,8 @@ class ConnectionManager:
                 if line.intake is intake and (room := line.room):
                     line.subscriptions.add(left[:room])
                     left = left[room:]
-            for start in range(0, len(left), PER_CONNECTION):
-                self._add_line(intake, left[start : start + PER_CONNECTION])
+            for start in range(0, len(left), MAX_SYMBOLS_PER_CONNECTION):
+                self._add_line(intake, left[start : start + MAX_SYMBOLS_PER_CONNECTION])
 
     def _add_line(self, intake: MessageHandler, symbols: Sequence[str]) -> None:
         subscriptions = Subscriptions(symbols, may_be_quiet=intake.may_be_quiet)
@@ -115,7 +115,7 @@ class ConnectionManager:
     async def run(self) -> None:
         """Keep every connection alive for ever."""
         # A process that was just ended here may have connected a moment ago.
-        self._next_connect = trio.current_time() + CONNECT_EVERY_S
+        self._next_connect = trio.current_time() + CONNECT_INTERVAL_S
         async with trio.open_nursery() as nursery:
             async for line in self._adding:
                 nursery.start_soon(self._keep_alive, line, nursery)
@@ -156,7 +156,7 @@ class ConnectionManager:
                     subscriptions,
                     opened=opened,
                     handle=handle,
-                    per_message=PER_MESSAGE,
+                    per_message=MAX_SYMBOLS_PER_MESSAGE,
                     timing=self._timing,
                 )
             except FeedDisconnected as error:
@@ -171,7 +171,7 @@ class ConnectionManager:
             self._metrics.feed_disconnects.labels(connection, lost.reason).inc()
             what_next = None if lost.reason == "unreachable" else intake.meanwhile
             intake.trouble.seen(f"{source}: {lost}", source, what_next)
-            if trio.current_time() - since >= STEADY_S:
+            if trio.current_time() - since >= STEADY_AFTER_S:
                 backoff.reset()
             if lost.status == _FORBIDDEN:
                 await self._throttle.banned(
@@ -196,7 +196,7 @@ class ConnectionManager:
                 if allowance.suspension.banned and allowance.suspended_until():
                     await trio.sleep(1)
                 elif self._urgent and not intake.urgent:
-                    await trio.sleep(CONNECT_EVERY_S)
+                    await trio.sleep(CONNECT_INTERVAL_S)
                 elif (under := await self._knock()) is not None:
                     return under
                 else:
@@ -209,6 +209,6 @@ class ConnectionManager:
             await trio.sleep_until(self._next_connect)
             under = await self._throttle.knock()
             if under is not None:
-                await self._throttle.allowance.take_turn(CONNECT_EVERY_S)
-                self._next_connect = trio.current_time() + CONNECT_EVERY_S
+                await self._throttle.allowance.take_turn(CONNECT_INTERVAL_S)
+                self._next_connect = trio.current_time() + CONNECT_INTERVAL_S
             return under

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 READS = ("load", "reconcile")
 SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat", "coverage", "upkeep")
 OPERATIONS = ("insert", "ticks", *SMALL_WRITES, *READS)
-FULL_S = 3.0
+FULL_DISK_REPORT_DELAY_S = 3.0
 """So long after a disk was full it is not called well again: there was room for a last row."""
 AWAY = "the agent waits, tries again, and then fetches what is missing"
 
@@ -37,7 +37,7 @@ class DatabaseOutage(Outage):
         super().__init__(what_next, "the database is back")
         self.recounting: Callable[[], bool] = lambda: False
         """Tells whether the database is another one than that whose candles are counted."""
-        self._full_at = -FULL_S
+        self._full_at = -FULL_DISK_REPORT_DELAY_S
         self._tried = False
 
     def up(self) -> float:
@@ -52,7 +52,7 @@ class DatabaseOutage(Outage):
             if done.reading:
                 # The budget is read under the name by which it is written: a lock lets that be.
                 over = [name for name in over if name not in SMALL_WRITES]
-            if now - self._full_at >= FULL_S:
+            if now - self._full_at >= FULL_DISK_REPORT_DELAY_S:
                 over.append(_FULL)
             self.gone(*over)
             return

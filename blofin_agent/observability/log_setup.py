@@ -11,7 +11,7 @@ import structlog
 
 from blofin_agent.domain.sanitize import shorten
 
-MOST = 2_000
+MAX_EVENT_CHARACTERS = 2_000
 """Characters of an event."""
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -92,5 +92,5 @@ def _in_one_line(
 
     No text may forge a line of its own, or tell a terminal what to do.
     """
-    told["event"] = shorten(str(told["event"]), MOST)
+    told["event"] = shorten(str(told["event"]), MAX_EVENT_CHARACTERS)
     return told

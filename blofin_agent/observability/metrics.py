@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from blofin_agent.store.tables.verifications import VerificationTotals
 
 ENDPOINTS = ("candles", "instruments")
-KINDS = ("candle", "trade", "ack", "refused", "pong", "invalid")
-DISCONNECTS = ("closed", "rejected", "unreachable", "timeout", "silent", "stale")
-ODDITIES = {"rest": ("empty", "unordered", "starts_late"), "ws": ("repeated", "unordered")}
+MESSAGE_KINDS = ("candle", "trade", "ack", "refused", "pong", "invalid")
+DISCONNECT_REASONS = ("closed", "rejected", "unreachable", "timeout", "silent", "stale")
+ANOMALIES = {"rest": ("empty", "unordered", "starts_late"), "ws": ("repeated", "unordered")}
 FEEDS = ("rest", "ws", "trades", "instruments")
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -57,7 +57,7 @@ class Metrics:
         """Tells how long (s) healing takes at least; the passes', once there are any."""
         self.verified: Mapping[str, VerificationTotals] | None = None
         """What verifications found in each symbol, once that was read from the store."""
-        self.messages = dict.fromkeys(KINDS, 0)
+        self.messages = dict.fromkeys(MESSAGE_KINDS, 0)
         """Websocket messages received, by kind: an intake counts a thousand a second here."""
         self.store_trouble = DatabaseOutage(store_away)
 
@@ -174,7 +174,7 @@ class Metrics:
         for feed in FEEDS:
             for reason in RejectReason:
                 self.rows_rejected.labels(feed, reason.value)
-        for feed, kinds in ODDITIES.items():
+        for feed, kinds in ANOMALIES.items():
             for kind in kinds:
                 self.oddities.labels(feed, kind)
 
@@ -212,14 +212,14 @@ class Metrics:
         """Make a websocket connection's series exist, at 0."""
         self.feed_connected.labels(connection)
         self.feed_connects.labels(connection)
-        for reason in DISCONNECTS:
+        for reason in DISCONNECT_REASONS:
             self.feed_disconnects.labels(connection, reason)
 
     def remove_connection(self, connection: str) -> None:
         """Make the series of a connection vanish that is not made again."""
         self.feed_connected.remove(connection)
         self.feed_connects.remove(connection)
-        for reason in DISCONNECTS:
+        for reason in DISCONNECT_REASONS:
             self.feed_disconnects.remove(connection, reason)
 
     def answered(self, endpoint: str, outcome: str, seconds: float) -> None:

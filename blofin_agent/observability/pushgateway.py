@@ -19,7 +19,7 @@ from blofin_agent.domain.sanitize import shorten
 JOB = "blofin-backfill"
 VERIFY_JOB = "blofin-verify"
 """Of its own: what replaces all that a job told must not replace another's."""
-WITHIN_S = 5.0
+PUSH_TIMEOUT_S = 5.0
 """A push may take so long: after a signal the process still ends within its ten seconds."""
 
 
@@ -55,7 +55,7 @@ async def push(
     *,
     whole: bool,
     job: str = JOB,
-    within_s: float = WITHIN_S,
+    within_s: float = PUSH_TIMEOUT_S,
 ) -> None:
     """Hand over the families of a job, `blofin-backfill` as a rule, on this host. Raises PushError.
 

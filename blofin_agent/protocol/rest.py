@@ -22,7 +22,7 @@ from blofin_agent.domain.errors import (
     ServerError,
 )
 from blofin_agent.domain.sanitize import MAX_CODE, shorten
-from blofin_agent.domain.time_range import TimeRange, are_steps
+from blofin_agent.domain.time_range import TimeRange, is_gapless
 from blofin_agent.protocol.candle_row import UNREADABLE, WireRow, all_possible, judge_row, parse_row
 
 _TOO_MANY, _FORBIDDEN, _INTERNAL = 429, 403, 500
@@ -136,7 +136,7 @@ def _sound(
     newest, oldest, step = times[0], times[-1], bar.ms
     if oldest < 0 or newest >= min(wanted.end, closed_before) or bar.floor(newest) != newest:
         return None
-    if not are_steps(times, -step):
+    if not is_gapless(times, -step):
         # Rows are missing, or in another order.
         on_grid = not any((newest - time) % step for time in times)
         if not on_grid or not all(map(gt, times, times[1:])):

@@ -7,19 +7,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-ACK_WITHIN_S = 10.0
+ACK_TIMEOUT_S = 10.0
 """Without an acknowledgement for so long, a subscription is sent again."""
-TRIES = 3
+MAX_TRIES = 3
 """After so many without an answer a symbol is treated as refused."""
-REFUSED_AGAIN_S = 300.0
+REJECTED_RETRY_DELAY_S = 300.0
 """When a refused symbol is tried again; twice as long each time, up to the next figure."""
-REFUSED_LONGEST_S = 3_600.0
-STALE_S = 60.0
+MAX_REJECTED_RETRY_DELAY_S = 3_600.0
+STALE_AFTER_S = 60.0
 """A symbol without a push for so long is subscribed anew; after as long again, the connection is
 made anew. BloFin pushes about once a second. Where that did not help the patience doubles."""
-SILENT_S = 90.0
+SILENT_AFTER_S = 90.0
 """A connection without any push for so long is made anew. Here too the patience doubles."""
-STALE_LONGEST_S = 3_600.0
+MAX_STALE_RETRY_DELAY_S = 3_600.0
 
 
 class _State(Enum):
@@ -38,10 +38,10 @@ class _Subscription:
     last_push: float = 0.0
     renewed: bool = False
     """Subscribed anew because no push came."""
-    again_s: float = REFUSED_AGAIN_S
+    again_s: float = REJECTED_RETRY_DELAY_S
     told: bool = False
     """Whether BloFin said that it refuses it, or only did not answer."""
-    patience_s: float = STALE_S
+    patience_s: float = STALE_AFTER_S
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class Subscriptions:
         self._all = {symbol: _Subscription() for symbol in symbols}
         self._sent = False
         self._last_push = 0.0
-        self._patience_s = SILENT_S
+        self._patience_s = SILENT_AFTER_S
         self._added: list[str] = []
         self._dropped: list[str] = []
 
@@ -115,7 +115,12 @@ class Subscriptions:
         """Note that BloFin acknowledged a subscription."""
         one = self._all.get(symbol)
         if one is not None and one.state is not _State.STANDING:
-            one.state, one.since, one.tries, one.again_s = _State.STANDING, now, 0, REFUSED_AGAIN_S
+            one.state, one.since, one.tries, one.again_s = (
+                _State.STANDING,
+                now,
+                0,
+                REJECTED_RETRY_DELAY_S,
+            )
 
     def pushed(self, symbol: str, now: float) -> bool:
         """Note a push. It stands for an acknowledgement that was lost: return whether it did."""
@@ -125,8 +130,8 @@ class Subscriptions:
         unanswered = one.state is not _State.STANDING
         if unanswered:
             self.acked(symbol, now)
-        self._last_push, self._patience_s = now, SILENT_S
-        one.last_push, one.renewed, one.patience_s = now, False, STALE_S
+        self._last_push, self._patience_s = now, SILENT_AFTER_S
+        one.last_push, one.renewed, one.patience_s = now, False, STALE_AFTER_S
         return unanswered
 
     def refused(self, symbols: Iterable[str], now: float) -> None:
@@ -142,7 +147,7 @@ class Subscriptions:
         for symbol in symbols:
             one = self._all.get(symbol)
             if one is not None and one.state is _State.WAITING:
-                one.since -= ACK_WITHIN_S
+                one.since -= ACK_TIMEOUT_S
 
     def waiting(self) -> list[str]:
         """Return the symbols that BloFin has not answered for: an error may mean one of them."""
@@ -175,7 +180,7 @@ class Subscriptions:
         alive = self._any_standing() or not any(one.told for one in self._all.values())
         if alive and now - self._last_push >= self._patience_s:
             due.lost = f"no push for any symbol for {self._patience_s:g} s"
-            self._patience_s = min(self._patience_s * 2, STALE_LONGEST_S)
+            self._patience_s = min(self._patience_s * 2, MAX_STALE_RETRY_DELAY_S)
         return due
 
     def _come_and_go(self, now: float, due: DueMessages) -> None:
@@ -189,9 +194,9 @@ class Subscriptions:
             one.tries = 1
 
     def _chase(self, symbol: str, one: _Subscription, now: float, due: DueMessages) -> None:
-        if now - one.since < ACK_WITHIN_S:
+        if now - one.since < ACK_TIMEOUT_S:
             return
-        if one.tries >= TRIES:
+        if one.tries >= MAX_TRIES:
             self._refuse(one, now)
             return
         one.since, one.tries = now, one.tries + 1
@@ -202,7 +207,7 @@ class Subscriptions:
         if quiet < one.patience_s:
             return
         if one.renewed:
-            one.patience_s = min(one.patience_s * 2, STALE_LONGEST_S)
+            one.patience_s = min(one.patience_s * 2, MAX_STALE_RETRY_DELAY_S)
             due.lost = f"no push for {symbol}, although subscribed anew"
         else:
             one.renewed, one.since = True, now
@@ -217,6 +222,6 @@ class Subscriptions:
 
 def _try_again(symbol: str, one: _Subscription, now: float, due: DueMessages) -> None:
     if now - one.since >= one.again_s:
-        one.again_s = min(one.again_s * 2, REFUSED_LONGEST_S)
-        one.state, one.since, one.tries = _State.WAITING, now, TRIES
+        one.again_s = min(one.again_s * 2, MAX_REJECTED_RETRY_DELAY_S)
+        one.state, one.since, one.tries = _State.WAITING, now, MAX_TRIES
         due.alone.append(symbol)

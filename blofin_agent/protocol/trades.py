@@ -8,7 +8,7 @@ import msgspec
 
 from blofin_agent.domain.candle import RejectedRow, RejectReason
 from blofin_agent.domain.sanitize import shorten
-from blofin_agent.domain.trade import AHEAD_MS, FIRST_MS, Trade
+from blofin_agent.domain.trade import EARLIEST_TRADE_MS, MAX_AHEAD_MS, Trade
 from blofin_agent.protocol.candle_row import UNREADABLE, WireRow
 from blofin_agent.protocol.websocket import Push
 
@@ -51,6 +51,6 @@ def _judge(raw: WireRow | bytes, symbol: str, now_ms: int) -> Trade | RejectedRo
     # Comparisons with NaN are false, so what must hold is stated.
     if not (0 < trade.price < math.inf and 0 < trade.size < math.inf):
         return RejectedRow(RejectReason.IMPOSSIBLE, shorten(raw))
-    if not FIRST_MS <= trade.ts <= now_ms + AHEAD_MS:
+    if not EARLIEST_TRADE_MS <= trade.ts <= now_ms + MAX_AHEAD_MS:
         return RejectedRow(RejectReason.OUTSIDE, shorten(raw))
     return Trade(trade_id, trade.ts, trade.price, trade.size, trade.side)

@@ -1,9 +1,9 @@
 """Describe the rate limits in words."""
 
-from blofin_agent.domain.rate_limit import limits
+from blofin_agent.domain.rate_limit import limits_at
 
 
-def share_text(share: float) -> str:
+def limit_fraction_text(share: float) -> str:
     """Say why the limits in force are less than usual."""
     return (
         "another program seems to use this address, or BloFin allows less than it says: it "
@@ -14,6 +14,6 @@ def share_text(share: float) -> str:
 
 def limits_text(share: float) -> str:
     """Return `475 requests in 60 s and 1425 in 300 s` for the whole of the limits."""
-    first, *others = limits(share)
+    first, *others = limits_at(share)
     more = (f"{one.requests} in {one.seconds} s" for one in others)
     return " and ".join((f"{first.requests} requests in {first.seconds} s", *more))

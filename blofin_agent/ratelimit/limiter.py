@@ -33,11 +33,11 @@ from blofin_agent.store.tables.rate_limit import Admission
 
 T = TypeVar("T")
 
-UNDER_WAY = 2
+MAX_CONCURRENT_REQUESTS = 2
 """Requests that may be under way at once: as fast as the limits allow while an answer takes less
 than 0.4 s. When a suspension begins, those that are under way reach BloFin all the same."""
-_STORE_RETRY_S = 1.0
-_LONGEST_SLEEP_MS = 5_000
+_DATABASE_RETRY_DELAY_S = 1.0
+_MAX_SLEEP_MS = 5_000
 _AHEAD_S = 0.1
 """A request goes within so long after the time that the ledger has for it: less than its slack."""
 _QUICK_S = 0.01
@@ -108,7 +108,7 @@ class RateLimiter:
         self._trouble = trouble
         # First come, first served: healing and a long pass take turns.
         self._turn = trio.StrictFIFOLock()
-        self._under_way = trio.Semaphore(UNDER_WAY)
+        self._under_way = trio.Semaphore(MAX_CONCURRENT_REQUESTS)
         self._waiting: list[_Waiting] = []
         self._took_s = math.inf
         """How long the last answer took."""
@@ -222,20 +222,20 @@ class RateLimiter:
     async def _sleep_until(self, at: int) -> None:
         """Sleep until a time (ms), but a while at most: another process may know better by then."""
         if (wait_ms := at - self._clock()) > 0:
-            await trio.sleep(min(wait_ms, _LONGEST_SLEEP_MS) / 1000)
+            await trio.sleep(min(wait_ms, _MAX_SLEEP_MS) / 1000)
 
     async def _ask_ledger(self) -> Admission:
         """Ask the ledger; while the store is away, wait: without a budget nothing is sent."""
         give_up_at = trio.current_time() + self._patience_s
         while True:
             try:
-                most = None if self._took_s < _QUICK_S else UNDER_WAY
+                most = None if self._took_s < _QUICK_S else MAX_CONCURRENT_REQUESTS
                 endpoints = [waiting.endpoint for waiting in self._waiting[:most]]
                 return await self.allowance.let_go(endpoints, self._spacing_ms)
             except StoreUnavailable:
                 if trio.current_time() > give_up_at:
                     raise
-            await self.allowance.pause(_STORE_RETRY_S)
+            await self.allowance.pause(_DATABASE_RETRY_DELAY_S)
 
     async def _answered(self, under: int) -> None:
         """Note that BloFin answered, be it with a no."""

@@ -16,7 +16,7 @@ from blofin_agent.domain import rate_limit
 from blofin_agent.domain.clock_correction import ClockCorrection, CorrectedLedger, WallAndMonotonic
 from blofin_agent.domain.errors import Banned, RequestsSuspended
 from blofin_agent.domain.rate_limit import Limit, RateLimitResponse, Suspension
-from blofin_agent.ratelimit.describe import limits_text, share_text
+from blofin_agent.ratelimit.describe import limit_fraction_text, limits_text
 from blofin_agent.runtime.format import clock_text
 from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
@@ -49,7 +49,7 @@ class SharedRateBudget:
 
     def used(self) -> dict[str, int]:
         """Return how many requests count in each window now, by the limit's label."""
-        return rate_limit.used(self.starts, self._clock())
+        return rate_limit.window_use(self.starts, self._clock())
 
     def suspended_until(self) -> int:
         """Return when the suspension in force ends (ms), 0 when there is none."""
@@ -66,14 +66,14 @@ class SharedRateBudget:
 
     def limits(self) -> Sequence[Limit]:
         """Return the limits in force."""
-        return rate_limit.limits(self.share())
+        return rate_limit.limits_at(self.share())
 
     def next_at(self, spacing_ms: int) -> int:
         """Return when a request may go (ms), as far as is known without asking the store."""
         now = self._clock()
         return max(
             self.suspension.next_at(now),
-            rate_limit.next_at(self.starts, now, spacing_ms, self.limits()),
+            rate_limit.next_request_at(self.starts, now, spacing_ms, self.limits()),
         )
 
     def holds(self, grant: Admission) -> bool:
@@ -87,7 +87,7 @@ class SharedRateBudget:
 
         def work(connection: sa.Connection) -> Admission:
             known = self._known(unwritten)
-            return stored.let_go(connection, endpoints, spacing_ms, known, moment(connection))
+            return stored.admit(connection, endpoints, spacing_ms, known, moment(connection))
 
         grant = await self._store.write("budget", work)
         self._told(unwritten, grant.view)
@@ -125,13 +125,15 @@ class SharedRateBudget:
         moment = self._moments()
         view = await self._store.read(
             "budget",
-            lambda connection: stored.look(connection, self._known(unwritten), moment(connection)),
+            lambda connection: stored.read_budget(
+                connection, self._known(unwritten), moment(connection)
+            ),
         )
         if view.moved or view.lost or self._generation != self._store.generation:
             # Another process that starts now knows of no step of the clock, and of no old file.
             view = await self._store.write(
                 "budget",
-                lambda connection: stored.correct(
+                lambda connection: stored.reconcile_budget(
                     connection, self._known(unwritten), moment(connection)
                 ),
             )
@@ -169,7 +171,9 @@ class SharedRateBudget:
         moment = self._moments()
 
         def work(connection: sa.Connection) -> CorrectedLedger:
-            return stored.answered(connection, under, self._known(unwritten), moment(connection))
+            return stored.record_response(
+                connection, under, self._known(unwritten), moment(connection)
+            )
 
         try:
             view = await self._store.write("budget", work)
@@ -216,7 +220,7 @@ class SharedRateBudget:
     def _tell_share(self) -> None:
         share = self.share()
         if share < self._told_share:
-            log.warning(share_text(share))
+            log.warning(limit_fraction_text(share))
         elif self._told_share < share == 1:
             log.info(f"no 429 for long enough: the agent takes up to {limits_text(share)} again")
         self._told_share = share

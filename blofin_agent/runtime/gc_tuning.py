@@ -8,7 +8,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-EVERY = 10_000
+GC_THRESHOLD = 10_000
 """New objects that the collector waits for. By default it is 700: one page of candles is more."""
 
 
@@ -30,4 +30,4 @@ def freeze_garbage_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(EVERY)
+    gc.set_threshold(GC_THRESHOLD)

@@ -12,11 +12,11 @@ import trio
 
 log = structlog.get_logger()
 
-DRAIN_S = 4.0
+DRAIN_TIMEOUT_S = 4.0
 """After a signal: so long may the last candles take into the store."""
-CUT_S = 5.0
+DATABASE_CUT_AFTER_S = 5.0
 """After a signal: then what a database server does not answer is waited for no more."""
-STOP_S = 9.5
+SHUTDOWN_TIMEOUT_S = 9.5
 """After a signal: then the process ends, whatever still runs."""
 
 
@@ -29,8 +29,8 @@ class ShutdownState:
     """
 
     cut: Callable[[], None]
-    cut_s: float = CUT_S
-    stop_s: float = STOP_S
+    cut_s: float = DATABASE_CUT_AFTER_S
+    stop_s: float = SHUTDOWN_TIMEOUT_S
     came: bool = False
     _timers: list[threading.Timer] = field(init=False)
 

@@ -13,13 +13,19 @@ from starlette.websockets import WebSocket
 
 from blofin_agent.simulator.broadcaster import Broadcaster
 from blofin_agent.simulator.faults.registry import Faults
-from blofin_agent.simulator.faults.rest import JSON, Truncated, address, instead, refusal
+from blofin_agent.simulator.faults.rest import (
+    JSON,
+    Truncated,
+    address,
+    rejection,
+    replacement_response,
+)
 from blofin_agent.simulator.faults.tcp import TcpFaults
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.rate_limits import SECOND, SimulatedRateLimits
 from blofin_agent.simulator.request_stats import RequestStats
 from blofin_agent.simulator.rest_api import ENDPOINTS, PREFIX, RestApi
-from blofin_agent.simulator.websocket_connection import converse
+from blofin_agent.simulator.websocket_connection import serve_connection
 
 WS_PATH = "/ws/public"
 STATS_PATH = "/control/stats"
@@ -72,7 +78,7 @@ async def _rest(exchange: SimulatedExchange, endpoint: str, request: Request) ->
     if suspended_ms:
         return _suspended(exchange, request, suspended_ms)
     if exchange.faults:
-        other = await instead(
+        other = await replacement_response(
             exchange.faults, exchange.limits, exchange.wires, request, symbol, steady
         )
         if other is not None:
@@ -116,12 +122,12 @@ async def _websocket(exchange: SimulatedExchange, socket: WebSocket) -> None:
     if not exchange.limits.connect(host, steady):
         banned = exchange.limits.suspended_until(host) > steady
         status = exchange.limits.status(host) if banned else 429
-        await socket.send_denial_response(refusal(status))
+        await socket.send_denial_response(rejection(status))
         return
     if exchange.faults and exchange.faults.strikes("ws-refuse"):
         await socket.send_denial_response(Response(status_code=503))
         return
-    await converse(
+    await serve_connection(
         socket,
         exchange.market,
         exchange.hub,
@@ -136,4 +142,4 @@ def _suspended(exchange: SimulatedExchange, request: Request, suspended_ms: int)
     headers = {}
     if exchange.retry_after:
         headers["Retry-After"] = str(math.ceil(suspended_ms / SECOND))
-    return refusal(exchange.limits.status(address(request)[0]), headers)
+    return rejection(exchange.limits.status(address(request)[0]), headers)

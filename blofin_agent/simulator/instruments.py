@@ -13,7 +13,7 @@ LISTED_LONG_AGO = 1_577_836_800_000
 LOTS_PER_CONTRACT = 10
 """Sizes are whole lots of 0.1 contracts, as BloFin's `lotSize` of most instruments is."""
 
-MOST_DIGITS = 4
+MAX_DIGITS = 4
 """Of a count of symbols."""
 
 _NAME = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,10}")
@@ -126,8 +126,8 @@ def parse_symbols(text: str) -> tuple[str, ...]:
     Raises ValueError with a sentence for a person.
     """
     if text.strip().isdecimal():
-        if len(text.strip()) > MOST_DIGITS:
-            raise ValueError(f"a market has fewer than {10**MOST_DIGITS:,} symbols")
+        if len(text.strip()) > MAX_DIGITS:
+            raise ValueError(f"a market has fewer than {10**MAX_DIGITS:,} symbols")
         return choose(int(text))
     return choose([name.strip().upper() for name in text.split(",") if name.strip()])
 

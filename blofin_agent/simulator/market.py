@@ -18,7 +18,7 @@ Row = tuple[str, str, str, str, str, str, str, str, str]
 Source: BloFin's API documentation, "Get Candlesticks".
 """
 
-HOLE_RATE = 0.0005
+MISSING_BAR_RATE = 0.0005
 """About five bars of a week's 10,080 are missing by default."""
 
 
@@ -36,7 +36,7 @@ class Market:
         seed: int = 1,
         symbols: int | Sequence[str] = 8,
         *,
-        hole_rate: float = HOLE_RATE,
+        hole_rate: float = MISSING_BAR_RATE,
         listed: Mapping[str, int] | None = None,
     ) -> None:
         times = dict(listed or {})

@@ -5,13 +5,13 @@ from functools import lru_cache
 from blofin_agent.domain.candle import Timeframe
 from blofin_agent.simulator.hashing import hash_integer, name_key
 
-LONGEST = 20
+MAX_BARS = 20
 """A hole is 1 to this many bars long."""
-HIGHEST_RATE = 0.25
+MAX_RATE = 0.25
 """A market with more holes than this is no market."""
 
 _SLOT = 40  # bars; each slot has at most one hole, and the whole of it
-_MEAN = (1 + LONGEST) / 2
+_MEAN = (1 + MAX_BARS) / 2
 
 
 class MissingBars:
@@ -21,8 +21,8 @@ class MissingBars:
     """
 
     def __init__(self, rate: float) -> None:
-        if not 0 <= rate <= HIGHEST_RATE:
-            raise ValueError(f"the hole rate is {rate}; it can be 0 to {HIGHEST_RATE}")
+        if not 0 <= rate <= MAX_RATE:
+            raise ValueError(f"the hole rate is {rate}; it can be 0 to {MAX_RATE}")
         self._threshold = int(rate * _SLOT / _MEAN * (1 << 32))
         self._salts = {bar: name_key(0, f"holes/{bar}") for bar in Timeframe}
         self._run = lru_cache(65_536)(self._find_run)
@@ -39,6 +39,6 @@ class MissingBars:
         chance = hash_integer(key ^ slot)
         if chance & 0xFFFF_FFFF >= self._threshold:
             return 0, 0
-        length = 1 + (chance >> 32 & 0xFFFF) % LONGEST
+        length = 1 + (chance >> 32 & 0xFFFF) % MAX_BARS
         first = (chance >> 48) % (_SLOT - length + 1)
         return first, first + length

@@ -22,9 +22,9 @@ class RateRule(NamedTuple):
 RULES = (RateRule(500, 60, 300), RateRule(1_500, 300, 3_600))
 """Source: BloFin's API documentation, "Rate Limits"."""
 
-BANNED = 403
+BANNED_STATUS = 403
 
-CONNECT_SPACING = 1.0
+CONNECT_INTERVAL_S = 1.0
 """Least seconds between two websocket connections. Source: the same, "WebSocket"."""
 
 
@@ -73,7 +73,7 @@ class SimulatedRateLimits:
         self,
         rules: Sequence[RateRule] = RULES,
         *,
-        connect_spacing: float = CONNECT_SPACING,
+        connect_spacing: float = CONNECT_INTERVAL_S,
         enforced: bool = True,
     ) -> None:
         self.rules = tuple(rules)
@@ -117,7 +117,7 @@ class SimulatedRateLimits:
             counters.least_connection_spacing_ms, state.last_try, now_ms
         )
         state.last_try = now_ms
-        if state.status == BANNED and now_ms < state.suspended_until:
+        if state.status == BANNED_STATUS and now_ms < state.suspended_until:
             counters.connections_refused += 1
             return False
         last = state.last_connection

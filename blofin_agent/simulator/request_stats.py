@@ -6,7 +6,7 @@ from typing import Any
 
 from blofin_agent.simulator.rate_limits import SimulatedRateLimits
 
-REMEMBERED = 5_000
+MAX_REMEMBERED = 5_000
 """How many of the latest requests' times are kept."""
 
 
@@ -17,7 +17,7 @@ class RequestStats:
     endpoints: Counter[str] = field(default_factory=Counter)
     symbols: Counter[str] = field(default_factory=Counter)
     """Requests for candles, by symbol."""
-    times: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    times: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_REMEMBERED))
     """When the latest requests arrived, ms since the epoch."""
     connections_opened: int = 0
     connections: int = 0

@@ -15,7 +15,7 @@ from blofin_agent.simulator.ticker import ticker
 
 PREFIX = "/api/v1/market/"
 DEFAULT_LIMIT = 500
-MAXIMUM_LIMIT = 1_440
+MAX_LIMIT = 1_440
 """Source of both: BloFin's API documentation, "Get Candlesticks"."""
 
 _MOST_DIGITS = 18  # a longer number is no time and no count
@@ -42,7 +42,7 @@ class RestApi:
 
     market: Market
     faults: Faults
-    page_limit: int = MAXIMUM_LIMIT
+    page_limit: int = MAX_LIMIT
     refuse_limit_above: int | None = None
 
     def answer(self, endpoint: str, query: Mapping[str, str], now_ms: int) -> bytes:

@@ -18,15 +18,15 @@ from blofin_agent.simulator.app import WS_PATH, SimulatedExchange, make_app
 from blofin_agent.simulator.broadcaster import Broadcaster
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.faults.tcp import TcpFaults
-from blofin_agent.simulator.market import HOLE_RATE, Market
+from blofin_agent.simulator.market import MISSING_BAR_RATE, Market
 from blofin_agent.simulator.rate_limits import RULES, RateRule, SimulatedRateLimits
 from blofin_agent.simulator.request_stats import RequestStats
-from blofin_agent.simulator.rest_api import MAXIMUM_LIMIT, RestApi
+from blofin_agent.simulator.rest_api import MAX_LIMIT, RestApi
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework, ConnectionState
 
-IDLE_SECONDS = 30.0
+IDLE_TIMEOUT_S = 30.0
 """Source: BloFin's API documentation, "WebSocket"."""
 
 _GRACE_SECONDS = 0.5  # for connections that are open when the shutdown is triggered
@@ -44,11 +44,11 @@ class SimulatorOptions:
     """0: any free one; `RunningSimulator.rest_url` tells which."""
     symbols: int | Sequence[str] = 8
     seed: int = 1
-    hole_rate: float = HOLE_RATE
+    hole_rate: float = MISSING_BAR_RATE
     """The share of bars that never existed, 0 to 0.25."""
     listed: Mapping[str, int] = field(default_factory=dict)
     """When a symbol was listed (ms since the epoch), where that is not long ago."""
-    page_limit: int = MAXIMUM_LIMIT
+    page_limit: int = MAX_LIMIT
     """Larger limits are clamped to it silently."""
     refuse_limit_above: int | None = None
     """Larger limits are refused with code 152002, where this is set."""
@@ -59,7 +59,7 @@ class SimulatorOptions:
     """Whether a 429 carries the header `Retry-After`."""
     push_interval: float = 1.0
     """Seconds between two pushes of one topic."""
-    idle_seconds: float = IDLE_SECONDS
+    idle_seconds: float = IDLE_TIMEOUT_S
     """A websocket without traffic or without a subscription is dropped after so many seconds."""
     faults: Sequence[str] = ()
     """Faults in force from the start, each as `KIND,name=value,...`."""

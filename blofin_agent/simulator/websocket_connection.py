@@ -6,12 +6,12 @@ from starlette.websockets import WebSocket
 from blofin_agent.simulator.broadcaster import Broadcaster, Outbox
 from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.faults.tcp import TcpFaults
-from blofin_agent.simulator.faults.websocket import GARBAGE, OVERSIZE, spoil_answer
+from blofin_agent.simulator.faults.websocket import GARBAGE, OVERSIZE, spoil_reply
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.request_stats import RequestStats
-from blofin_agent.simulator.websocket_protocol import answer
+from blofin_agent.simulator.websocket_protocol import reply_to
 
-BEHIND = 20
+MAX_QUEUED_PUSHES = 20
 """How many batches a client may leave unread: 20 seconds of pushes, as a rule."""
 
 _POLICY_VIOLATION, _GOING_AWAY = 1008, 1001
@@ -45,7 +45,7 @@ class SilenceTimeout:
         self.traffic()
 
 
-async def converse(
+async def serve_connection(
     socket: WebSocket,
     market: Market,
     hub: Broadcaster,
@@ -57,7 +57,7 @@ async def converse(
     """Accept a connection and serve it until it ends. Ends without an error in every case."""
     await socket.accept()
     silence = SilenceTimeout(idle_seconds)
-    outbox, inbox = trio.open_memory_channel[list[str]](BEHIND)
+    outbox, inbox = trio.open_memory_channel[list[str]](MAX_QUEUED_PUSHES)
     hub.join(outbox)
     try:
         with silence.scope:
@@ -87,9 +87,9 @@ async def _read(
         if message["type"] == "websocket.disconnect":
             return
         silence.traffic()
-        reply = answer(market, message.get("text") or "")
+        reply = reply_to(market, message.get("text") or "")
         if faults:
-            reply = spoil_answer(faults, reply)
+            reply = spoil_reply(faults, reply)
         try:
             await outbox.send(list(reply.texts))
         except trio.ClosedResourceError:  # it was too slow, and the hub let it go

@@ -10,7 +10,7 @@ from blofin_agent.domain.candle import Timeframe
 from blofin_agent.simulator.market import Market, Row
 from blofin_agent.simulator.ticker import ticker, trade
 
-ARGUMENTS_BYTES = 4_096
+MAX_ARGUMENTS_BYTES = 4_096
 """The arguments of one message may not be longer. Source: BloFin's API documentation."""
 
 _CANDLE = "candle"
@@ -58,7 +58,7 @@ _decode_arguments = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_argument = msgspec.json.Decoder(_Argument).decode
 
 
-def answer(market: Market, text: str) -> ProtocolReply:
+def reply_to(market: Market, text: str) -> ProtocolReply:
     """Decide what a client's text leads to. Never raises.
 
     A request is acknowledged one argument by one; what is refused is named only inside an
@@ -71,7 +71,7 @@ def answer(market: Market, text: str) -> ProtocolReply:
         arguments = _decode_arguments(request.args)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return ProtocolReply((_refusal(text),))
-    if len(bytes(request.args)) > ARGUMENTS_BYTES:
+    if len(bytes(request.args)) > MAX_ARGUMENTS_BYTES:
         return ProtocolReply((_refusal(text),))
     texts: list[str] = []
     topics: list[Topic] = []

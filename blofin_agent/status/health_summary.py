@@ -42,7 +42,7 @@ class HealthSummary:
     reason: str
 
 
-def judge(
+def judge_health(
     worst_first: Sequence[tuple[str, CoverageCounts]], bar: Timeframe, outlook: RecoveryOutlook
 ) -> HealthSummary:
     """Judge the symbols' counts. `worst_first`: the least complete symbol first."""

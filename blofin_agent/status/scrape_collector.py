@@ -16,7 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from blofin_agent.coverage.tracker import CoverageTracker, health_of
-from blofin_agent.domain.rate_limit import limits
+from blofin_agent.domain.rate_limit import limits_at
 from blofin_agent.domain.symbol_coverage import Health
 from blofin_agent.observability.symbol_metrics import build, labels
 from blofin_agent.store.tables.verifications import VerificationTotals
@@ -90,7 +90,7 @@ class ScrapeCollector(Collector):
             labels=["window"],
         )
         share = self._figures.share()
-        for limit in limits(share):
+        for limit in limits_at(share):
             budget.add_metric([limit.label], used[limit.label])
             allowed.add_metric([limit.label], limit.requests)
         yield budget

@@ -7,7 +7,7 @@ from functools import partial
 from prometheus_client import Gauge
 
 from blofin_agent.backfill.scheduler import BackfillScheduler
-from blofin_agent.coverage.gap_reasons import Gap, explain
+from blofin_agent.coverage.gap_reasons import Gap, explain_gaps
 from blofin_agent.coverage.tracker import CoverageTracker, worst_first
 from blofin_agent.domain.backfill_run import BackfillRun
 from blofin_agent.domain.symbol_coverage import (
@@ -18,16 +18,21 @@ from blofin_agent.domain.symbol_coverage import (
     SymbolCoverage,
 )
 from blofin_agent.domain.time_range import TimeRange
-from blofin_agent.domain.timeline import Timeline, TimelineRun, grid, strip
+from blofin_agent.domain.timeline import Timeline, TimelineRun, make_timeline, timeline_runs
 from blofin_agent.fleet.status import FleetStatus
 from blofin_agent.live.connection_status import ConnectionStatus
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Outage
-from blofin_agent.ratelimit.describe import share_text
+from blofin_agent.ratelimit.describe import limit_fraction_text
 from blofin_agent.ratelimit.shared_budget import SharedRateBudget
-from blofin_agent.status.health_summary import HealthSummary, RecoveryOutlook, RecoveryState, judge
+from blofin_agent.status.health_summary import (
+    HealthSummary,
+    RecoveryOutlook,
+    RecoveryState,
+    judge_health,
+)
 
-LAPSED = (
+STALE_REASON = (
     "the database was not reached for so long that other agents may have taken these symbols over"
 )
 
@@ -168,7 +173,7 @@ class StatusSnapshotter:
         total = CoverageCounts(*(sum(figures) for figures in zip(*counts, strict=True)))
         now = self.watch.clock()
         outlook = self._outlook(total, now)
-        verdict = judge([(row.symbol, row.count) for row in rows], self.watch.bar, outlook)
+        verdict = judge_health([(row.symbol, row.count) for row in rows], self.watch.bar, outlook)
         crew = self.watch.crew() if self.watch.crew else None
         if crew and crew.joined and not rows:
             verdict = HealthSummary(
@@ -177,7 +182,7 @@ class StatusSnapshotter:
         if not self.watch.loaded:
             verdict = HealthSummary(Health.CRITICAL, "the stored candles are being counted")
         elif crew and not crew.holds:
-            verdict = HealthSummary(Health.CRITICAL, LAPSED)
+            verdict = HealthSummary(Health.CRITICAL, STALE_REASON)
         used, until = self._allowance.used(), self._allowance.suspended_until()
         state, share = self._allowance.suspension, self._allowance.share()
         return StatusSnapshot(
@@ -195,7 +200,7 @@ class StatusSnapshotter:
                 for limit in self._allowance.limits()
             ],
             share=share,
-            share_note=share_text(share) if share < 1 else "",
+            share_note=limit_fraction_text(share) if share < 1 else "",
             suspended=SuspensionInfo(until, state.banned, state.reason) if until else None,
             links=list(self.links()),
             store_up=not self._metrics.store_trouble,
@@ -230,15 +235,15 @@ class StatusSnapshotter:
         for symbol in sorted(self.watch.histories) if symbols is None else sorted(set(symbols)):
             history = self.watch.histories.get(symbol)
             if history is not None:
-                yield from explain(history, window, self.watch.last_runs.get(symbol))
+                yield from explain_gaps(history, window, self.watch.last_runs.get(symbol))
 
     def gap_map(self, most: int, symbols: Sequence[str] | None = None) -> GapMapData:
         """Return the window in at most `most` columns, for these symbols or all of them."""
         window = self.watch.window()
-        over = grid(window, self.watch.bar, most)
+        over = make_timeline(window, self.watch.bar, most)
         chosen = None if symbols is None else set(symbols)
         strips = [
-            (row.symbol, strip(history, over))
+            (row.symbol, timeline_runs(history, over))
             for row in self.rows()
             if (chosen is None or row.symbol in chosen)
             and (history := self.watch.histories.get(row.symbol))

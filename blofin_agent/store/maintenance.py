@@ -19,10 +19,10 @@ from blofin_agent.store.tables import retention
 
 log = structlog.get_logger()
 
-FIRST_S = 30.0
+FIRST_DELAY_S = 30.0
 """After a start there is more urgent work."""
-EVERY_S = 3_600.0
-BETWEEN_S = 0.5
+INTERVAL_S = 3_600.0
+BATCH_PAUSE_S = 0.5
 """Between two transactions that delete, so that candles need not wait for long."""
 
 
@@ -38,13 +38,13 @@ class Maintenance:
 
     async def run(self) -> None:
         """Do it now and then."""
-        await trio.sleep(FIRST_S)
+        await trio.sleep(FIRST_DELAY_S)
         while True:
             try:
                 await self.once()
             except StoreUnavailable as error:
                 log.debug(f"the database could not be kept up: {error}")
-            await trio.sleep(EVERY_S)
+            await trio.sleep(INTERVAL_S)
 
     async def once(self) -> None:
         """Do all of it. Raises StoreUnavailable."""
@@ -59,8 +59,8 @@ class Maintenance:
         before_ms = await self._store.read("load", horizon)
         if before_ms is None:
             return
-        taken = await self._all(partial(retention.forget_candles, before_ms=before_ms))
-        await self._all(partial(retention.forget_rest, before_ms=before_ms))
+        taken = await self._all(partial(retention.delete_candles, before_ms=before_ms))
+        await self._all(partial(retention.delete_other_rows, before_ms=before_ms))
         if taken:
             what = "candle" if self._store.engine.dialect.name == "sqlite" else "partition"
             log.info(
@@ -72,5 +72,5 @@ class Maintenance:
         taken = 0
         while part := await self._store.write("upkeep", work):
             taken += part
-            await trio.sleep(BETWEEN_S)
+            await trio.sleep(BATCH_PAUSE_S)
         return taken

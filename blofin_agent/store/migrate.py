@@ -13,9 +13,9 @@ from blofin_agent.store.schema import metadata
 HEAD = "0007"
 """The newest migration. A database that has it is opened without Alembic, which takes as long to
 load as all else of the store."""
-PATIENCE_S = 6
+MIGRATION_TIMEOUT_S = 6
 """So long a start waits for another that migrates just now."""
-WAL_TRIES = 20
+MAX_WAL_TRIES = 20
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 
@@ -37,7 +37,7 @@ def upgrade(engine: sa.Engine, where: str, *, read_only: bool) -> None:
         _write_ahead(engine)
     if current:
         return
-    patient = engine.connect().execution_options(patience_s=PATIENCE_S)
+    patient = engine.connect().execution_options(patience_s=MIGRATION_TIMEOUT_S)
     with patient as connection, connection.begin():
         advisory_lock(connection, "schema")
         if not _is_current(connection, where):
@@ -56,11 +56,11 @@ def _write_ahead(engine: sa.Engine) -> None:
         assert driver is not None  # noqa: S101 - the pool has just handed it out
         if driver.execute("PRAGMA journal_mode").fetchone() == ("wal",):
             return
-        for attempt in range(1, WAL_TRIES + 1):
+        for attempt in range(1, MAX_WAL_TRIES + 1):
             try:
                 driver.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or attempt == WAL_TRIES:
+                if "locked" not in str(error) or attempt == MAX_WAL_TRIES:
                     # As SQLAlchemy would have it: the statement was not sent through it.
                     raise sa.exc.OperationalError("PRAGMA journal_mode", None, error) from error
                 time.sleep(0.1)

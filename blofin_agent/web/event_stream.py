@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from blofin_agent.status.snapshot import StatusSnapshotter, SymbolRow
 from blofin_agent.web import pages
 
-EVERY_S = 1.0
-ALIVE_EVERY_S = 5.0
+INTERVAL_S = 1.0
+KEEPALIVE_INTERVAL_S = 5.0
 """So often something is sent, so that a page can tell a quiet agent from a lost one."""
 
 
@@ -48,7 +48,7 @@ class EventStream:
         self._rendering = trio.CapacityLimiter(1)
         self._lock = trio.Lock()
         self._view: PageState | None = None
-        self._made_at = -EVERY_S
+        self._made_at = -INTERVAL_S
         self._known: dict[str, tuple[SymbolRow, str]] = {}
         self._closing = trio.Event()
 
@@ -60,7 +60,7 @@ class EventStream:
         """Return the view of now, at most a second old."""
         async with self._lock:
             now = trio.current_time()
-            if self._view is None or now - self._made_at >= EVERY_S:
+            if self._view is None or now - self._made_at >= INTERVAL_S:
                 self._view = await trio.to_thread.run_sync(self._make, limiter=self._rendering)
                 self._made_at = now
             return self._view
@@ -94,11 +94,11 @@ class EventStream:
             view = await self.view()
             now = trio.current_time()
             found = _changes(shown, view)
-            if found or now - told_at >= ALIVE_EVERY_S:
+            if found or now - told_at >= KEEPALIVE_INTERVAL_S:
                 await say(b"".join(found) or b"event: alive\ndata: \n\n")
                 told_at = now
             shown = view
-            with trio.move_on_after(EVERY_S):
+            with trio.move_on_after(INTERVAL_S):
                 await self._closing.wait()
 
 

@@ -20,7 +20,7 @@ from blofin_agent.runtime.format import clock_text, duration_text, minute_text, 
 from blofin_agent.status.health_summary import bars_text
 from blofin_agent.status.snapshot import StatusSnapshot, StatusSnapshotter, SymbolRow
 
-MOST_GAPS = 200
+MAX_GAPS = 200
 """Gaps that a symbol's page lists; the API has them all."""
 
 _templates = jinja2.Environment(
@@ -94,8 +94,8 @@ def symbol(board: StatusSnapshotter, row: SymbolRow, runs: Sequence[BackfillRun]
     gaps = list(board.gaps([row.symbol]))
     return _templates.get_template("symbol.html").render(
         row=row,
-        gaps=_newest_first(gaps)[:MOST_GAPS],
-        more=max(0, len(gaps) - MOST_GAPS),
+        gaps=_newest_first(gaps)[:MAX_GAPS],
+        more=max(0, len(gaps) - MAX_GAPS),
         runs=runs,
         window=board.watch.window(),
         bar=board.watch.bar,

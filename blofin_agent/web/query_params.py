@@ -9,7 +9,7 @@ from blofin_agent.domain.candle import LATEST_MS
 from blofin_agent.domain.symbols import SYMBOL
 from blofin_agent.web import models
 
-MOST = 10_080
+MAX_LIMIT = 10_080
 """Rows of one answer at most: a week of minutes."""
 NAME = f"^{SYMBOL}$"
 
@@ -17,7 +17,7 @@ Name = Annotated[str, Field(pattern=NAME, examples=["BTC-USDT"])]
 Names = Annotated[
     list[Name] | None, Field(description="only these; repeat it for several", max_length=1_000)
 ]
-Limit = Annotated[int, Field(ge=1, le=MOST, description="rows of this page at most")]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="rows of this page at most")]
 
 
 class _Query(BaseModel):

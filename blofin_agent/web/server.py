@@ -17,7 +17,7 @@ from blofin_agent.runtime.clock import wall_ms
 
 log = structlog.get_logger()
 
-STOP_WITHIN_S = 2.0
+STOP_TIMEOUT_S = 2.0
 """Requests under way at shutdown have so long to end."""
 
 
@@ -62,7 +62,7 @@ async def serve(
     """Serve until `shutdown` returns. `bound` is taken over."""
     config = Config()
     config.bind = [f"fd://{bound.detach()}"]
-    config.graceful_timeout = STOP_WITHIN_S
+    config.graceful_timeout = STOP_TIMEOUT_S
     config.include_server_header = False
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn")

@@ -16,11 +16,11 @@ from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import candles, unavailable
 
-CAPACITY = 10_000
+QUEUE_CAPACITY = 10_000
 """Batches that may wait. A live candle that finds no room is dropped and healed later."""
-MOST_ROWS = 20_000
+MAX_BATCH_ROWS = 20_000
 """Rows that one transaction takes, about."""
-GATHER_S = 0.05
+BATCH_DELAY_S = 0.05
 """So long a live candle waits for the others of its minute: a transaction for all of them costs
 little more than one for the first alone."""
 
@@ -48,7 +48,7 @@ class CandleWriter:
         store: Database,
         watch: CoverageTracker,
         metrics: Metrics,
-        capacity: int = CAPACITY,
+        capacity: int = QUEUE_CAPACITY,
         patience_s: float = math.inf,
     ) -> None:
         self._patience_s = patience_s
@@ -108,10 +108,10 @@ class CandleWriter:
         async with self._out:
             async for first in self._out:
                 if first.rows.source is Source.LIVE:
-                    await trio.sleep(GATHER_S)
+                    await trio.sleep(BATCH_DELAY_S)
                 batches = [first]
                 size = len(first.rows.candles)
-                while size < MOST_ROWS:
+                while size < MAX_BATCH_ROWS:
                     try:
                         batches.append(self._out.receive_nowait())
                     except (trio.WouldBlock, trio.EndOfChannel):

@@ -29,19 +29,19 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
-CAPACITY = 50_000
+QUEUE_CAPACITY = 50_000
 """Ticks that may wait. One that finds no room is dropped."""
-MOST_ROWS = 2_000
+MAX_BATCH_ROWS = 2_000
 """Rows that one transaction stores."""
-EVERY_S = 1.0
-MOST_FORGOTTEN = 5_000
+INTERVAL_S = 1.0
+MAX_DELETED_ROWS = 5_000
 """Rows that one transaction deletes."""
-PATIENCE_S = 0.1
+BUSY_TIMEOUT_S = 0.1
 """How long one of these waits for another program's lock: a candle may come meanwhile."""
-FORGET_AFTER_S = 5.0
+DELETE_AFTER_S = 5.0
 """At the start the first trades come in before old ones are looked for: age counts from them."""
-FORGET_EVERY_S = 60.0
-FORGET_PAUSE_S = 0.1
+DELETE_INTERVAL_S = 60.0
+DELETE_PAUSE_S = 0.1
 """Between two such transactions, so that many of them leave the disk to others."""
 
 
@@ -58,7 +58,7 @@ class TradeWriter:
         writer: CandleWriter,
         metrics: Metrics,
         retention_days: float,
-        capacity: int = CAPACITY,
+        capacity: int = QUEUE_CAPACITY,
     ) -> None:
         self._store = store
         self._watch = watch
@@ -96,32 +96,32 @@ class TradeWriter:
 
     async def _keep_storing(self) -> None:
         while True:
-            await trio.sleep(EVERY_S)
+            await trio.sleep(INTERVAL_S)
             await self.drain()
 
     async def _store_some(self) -> None:
-        some = list(islice(self._waiting, MOST_ROWS))
-        inserted = await self._after_candles(partial(trades.insert, found=some))
+        some = list(islice(self._waiting, MAX_BATCH_ROWS))
+        inserted = await self._after_candles(partial(trades.insert_trades, found=some))
         for _ in some:
             self._waiting.popleft()
         for symbol, new in inserted.items():
             self._metrics.ticks_written.inc(symbol, by=new)
 
     async def _keep_forgetting(self) -> None:
-        await trio.sleep(FORGET_AFTER_S)
+        await trio.sleep(DELETE_AFTER_S)
         while True:
             forgotten = await self._forget()
             if forgotten:
                 log.debug(f"{plural(forgotten, 'old tick')} deleted")
-            await trio.sleep(FORGET_EVERY_S)
+            await trio.sleep(DELETE_INTERVAL_S)
 
     async def _forget(self) -> int:
         """Delete what is old now; leave the rest for next time when the database is away."""
         forget = partial(
-            trades.forget,
+            trades.delete_trades,
             now_ms=self._watch.clock(),
             retention_ms=self._retention_ms,
-            most=MOST_FORGOTTEN,
+            most=MAX_DELETED_ROWS,
         )
         forgotten = 0
         while True:
@@ -130,9 +130,9 @@ class TradeWriter:
             except StoreUnavailable:
                 return forgotten
             forgotten += found
-            if found < MOST_FORGOTTEN:
+            if found < MAX_DELETED_ROWS:
                 return forgotten
-            await trio.sleep(FORGET_PAUSE_S)
+            await trio.sleep(DELETE_PAUSE_S)
 
     async def _after_candles(self, work: Callable[[sa.Connection], T]) -> T:
         """Run one transaction once no candle waits. Raises StoreUnavailable.
@@ -141,4 +141,4 @@ class TradeWriter:
         """
         async with self._turn:
             await self._writer.until_idle()
-            return await self._store.write("ticks", work, PATIENCE_S)
+            return await self._store.write("ticks", work, BUSY_TIMEOUT_S)

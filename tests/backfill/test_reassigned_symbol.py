@@ -2,7 +2,7 @@
 
 import pytest
 
-from blofin_agent.coverage.gap_reasons import GIVEN_UP
+from blofin_agent.coverage.gap_reasons import CANCELLED_NOTE
 from blofin_agent.domain.backfill_run import RunStatus, RunTrigger
 from blofin_agent.domain.errors import RateLimited
 from blofin_agent.domain.symbol_coverage import SymbolCoverage
@@ -30,9 +30,9 @@ async def test_no_page_is_asked_for_of_a_symbol_that_was_given_away(house, excha
     run = await place.filler.fill(history, place.watch.window(), RunTrigger.START)
     assert run.requests == len(exchange.log) == 3
     assert place.rows("SELECT count(*) FROM candles") == [(run.rows_inserted,)]
-    assert (run.status, run.note) == (RunStatus.PARTIAL, GIVEN_UP)
+    assert (run.status, run.note) == (RunStatus.PARTIAL, CANCELLED_NOTE)
     assert place.rows("SELECT requests, status, note FROM gap_fill_runs") == [
-        (3, "partial", GIVEN_UP)
+        (3, "partial", CANCELLED_NOTE)
     ]
 
 

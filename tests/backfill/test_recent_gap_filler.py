@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import trio
 
-from blofin_agent.backfill.recent_gap_filler import RECENT_MS
+from blofin_agent.backfill.recent_gap_filler import RECENT_WINDOW_MS
 from blofin_agent.domain.backfill_run import RunTrigger
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.domain.errors import InvalidResponse, Unreachable
@@ -46,7 +46,7 @@ async def test_no_hole_no_request(house, exchange, hold):
 async def test_old_holes_are_the_passes_work(house, exchange, hold, end):
     """A hole of more than an hour ago is left alone."""
     place = house()
-    whole(place, hold, but=[end - RECENT_MS - MINUTE])
+    whole(place, hold, but=[end - RECENT_WINDOW_MS - MINUTE])
     await heal(place, 20)
     assert exchange.log == []
 
@@ -123,7 +123,7 @@ async def test_while_a_pass_is_to_come_only_what_is_newer_than_it_is_healed(
     asked = place.exchange.requests()
     assert asked
     held = place.watch.histories["BTC-USDT"].held
-    assert held.count(TimeRange(end - RECENT_MS, end - 2 * MINUTE)) == 0
+    assert held.count(TimeRange(end - RECENT_WINDOW_MS, end - 2 * MINUTE)) == 0
     assert held.has(end)
 
 
@@ -132,7 +132,7 @@ async def test_a_hole_that_rest_does_not_give_is_tried_less_and_less_often(
 ):
     """From about a minute up to ten; new holes of the symbol would not wait for it."""
     place = house()
-    ahead = TimeRange(place.watch.window().start, end + 2 * RECENT_MS)
+    ahead = TimeRange(place.watch.window().start, end + 2 * RECENT_WINDOW_MS)
     hold(place.watch.histories["BTC-USDT"], ahead, but=[end - 5 * MINUTE])
     exchange.script = [InvalidResponse("garbage")] * 100
     await heal(place, 50 * 60)

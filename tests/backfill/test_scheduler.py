@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from blofin_agent.backfill.gap_filler import ProgressCallbacks
-from blofin_agent.backfill.scheduler import RETRY_S
+from blofin_agent.backfill.scheduler import RETRY_DELAY_S
 from blofin_agent.domain.backfill_run import RunStatus, RunTrigger
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE
 from blofin_agent.domain.errors import RateLimited, Unreachable
@@ -176,7 +176,7 @@ async def test_symbols_that_failed_are_tried_again_sooner(house, exchange):
     waits = [(later - earlier) / 1000 for earlier, later in itertools.pairwise(times)]
     assert len(waits) == 3
     for number, wait in enumerate(waits):
-        assert 0.75 * RETRY_S * 2**number <= wait <= RETRY_S * 2**number
+        assert 0.75 * RETRY_DELAY_S * 2**number <= wait <= RETRY_DELAY_S * 2**number
     assert len(place.exchange.requests("B-USDT")) == 1
     assert place.rows(RUNS)[-1] == ("A-USDT", "periodic", "complete", 1)
 

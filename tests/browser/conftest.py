@@ -8,7 +8,7 @@ import pytest
 
 from blofin_agent.domain.candle import HOUR, MINUTE, CandleBatch, Source, Timeframe
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.domain.time_range import window
+from blofin_agent.domain.time_range import window_at
 from blofin_agent.store.database import open_store
 from blofin_agent.store.tables import candles, instruments
 from tests.processes import Place, end, settings, start_agent, start_simulator, until
@@ -88,7 +88,7 @@ class Scene:
 
     def fill(self, hours):
         """Store the market's own candles before the agent starts, as it would itself."""
-        span = window(int(time.time() * 1000), Timeframe.M1, hours, 2_000)
+        span = window_at(int(time.time() * 1000), Timeframe.M1, hours, 2_000)
         market = self.simulator.market
         (self.place.folder / "data").mkdir()
         store = open_store(f"sqlite:///{self.place.folder / 'data/blofin.db'}")

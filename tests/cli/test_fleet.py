@@ -38,7 +38,7 @@ def join(postgres_database):
         me = AgentIdentity(service, 1, "pid 1", f"address of {service}", bar, wanted, page, service)
         with store.engine.begin() as connection:
             instruments.save_instruments(connection, listed, 1)
-            stored.beat(connection, me, known=False)
+            stored.heartbeat(connection, me, known=False)
             stored.claim(connection, me, symbols, [])
         return me
 

@@ -3,13 +3,13 @@
 import pytest
 import trio
 
-from blofin_agent.coverage.block_auditor import AGAIN_S, REST_S
-from blofin_agent.coverage.reconciler import EVERY_S
+from blofin_agent.coverage.block_auditor import PAUSE_S, RETRY_DELAY_S
+from blofin_agent.coverage.reconciler import INTERVAL_S
 from blofin_agent.domain.candle import DAY, MINUTE, Source
-from blofin_agent.domain.coverage_blocks import BARS, pack
+from blofin_agent.domain.coverage_blocks import BARS_PER_BLOCK, pack
 from blofin_agent.store.tables import coverage_blocks
 
-ALL = pack((1 << BARS) - 1)
+ALL = pack((1 << BARS_PER_BLOCK) - 1)
 SYMBOL = "BTC-USDT"
 
 
@@ -54,7 +54,7 @@ async def test_a_block_that_claims_too_much_is_mended_and_memory_follows(house, 
     )
     await place.roster.load()
     await place.reconciler.once()
-    assert place.watch.counts()[SYMBOL].present == BARS
+    assert place.watch.counts()[SYMBOL].present == BARS_PER_BLOCK
     await reconcile(place, 60)
     assert told(place) == {noon - DAY // 2: 1}
     assert place.watch.counts()[SYMBOL].present == 1
@@ -86,23 +86,23 @@ async def test_another_round_comes_after_somebody_wrote_and_a_rest(house, noon, 
     """While nobody else writes there is none; and who writes all the time costs little."""
     place = house()
     rounds = []
-    wrong = coverage_blocks.wrong
+    wrong = coverage_blocks.find_wrong_blocks
 
     def noted(connection, bar, symbol, these):
         rounds.append(trio.from_thread.run_sync(trio.current_time))
         return wrong(connection, bar, symbol, these)
 
-    monkeypatch.setattr(coverage_blocks, "wrong", noted)
+    monkeypatch.setattr(coverage_blocks, "find_wrong_blocks", noted)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(place.reconciler.run)
-        await trio.sleep(2 * REST_S)
+        await trio.sleep(2 * PAUSE_S)
         first = len(rounds)
         assert rounds[-1] < 30
         for number in range(10):
             place.other(*insert(noon + number * MINUTE))
-            await trio.sleep(EVERY_S)
+            await trio.sleep(INTERVAL_S)
         assert len(rounds) == 2 * first
-        await trio.sleep(2 * REST_S)
+        await trio.sleep(2 * PAUSE_S)
         assert len(rounds) == 3 * first
         nursery.cancel_scope.cancel()
 
@@ -113,10 +113,10 @@ async def test_a_store_that_is_away_is_audited_later(locker, house, noon):
     place.other(*insert(noon))
     await place.reconciler.once()
     locker.execute("BEGIN IMMEDIATE")
-    with trio.move_on_after(REST_S + 300):
+    with trio.move_on_after(PAUSE_S + 300):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(place.reconciler.run)
-            await trio.sleep(AGAIN_S * 3)
+            await trio.sleep(RETRY_DELAY_S * 3)
             assert told(place) == {}
             locker.execute("ROLLBACK")
     assert told(place) == {noon - DAY // 2: 1}

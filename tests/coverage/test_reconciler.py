@@ -2,7 +2,7 @@
 
 import trio
 
-from blofin_agent.coverage.reconciler import EVERY_S
+from blofin_agent.coverage.reconciler import INTERVAL_S
 from blofin_agent.domain.candle import HOUR, MINUTE
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.domain.unavailability import PageHoles
@@ -88,7 +88,7 @@ async def test_what_another_process_repaired_is_no_longer_live(house, end):
 
 async def test_no_portion_is_forgotten(house, end, monkeypatch):
     """The store is read some symbols at a time."""
-    monkeypatch.setattr("blofin_agent.store.tables.coverage_blocks.MOST_BARS", 3_000)
+    monkeypatch.setattr("blofin_agent.store.tables.coverage_blocks.MAX_BARS", 3_000)
     place = house(hours=1, watched=[f"S{number}-USDT" for number in range(7)])
     for symbol in place.watch.histories:
         (statement,) = insert(end - MINUTE)
@@ -173,10 +173,10 @@ async def test_it_shows_that_the_process_lives(house):
     """The heartbeat says since when, and who."""
     place = house()
     started = place.wall()
-    with trio.move_on_after(2 * EVERY_S + 1):
+    with trio.move_on_after(2 * INTERVAL_S + 1):
         await place.reconciler.run()
     assert place.rows("SELECT service, started, beat, note FROM service_heartbeats") == [
-        ("agent", started, started + int(2 * EVERY_S * 1000), "a test")
+        ("agent", started, started + int(2 * INTERVAL_S * 1000), "a test")
     ]
 
 
@@ -185,10 +185,10 @@ async def test_a_store_that_is_away_is_met_again(locker, house, end):
     place = house(hours=1)
     place.other(*insert(end - MINUTE))
     locker.execute("BEGIN EXCLUSIVE")
-    with trio.move_on_after(2 * EVERY_S + 1):
+    with trio.move_on_after(2 * INTERVAL_S + 1):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(place.reconciler.run)
-            await trio.sleep(EVERY_S + 1)
+            await trio.sleep(INTERVAL_S + 1)
             assert place.metrics.store_trouble
             locker.execute("ROLLBACK")
     assert not place.metrics.store_trouble
@@ -217,7 +217,7 @@ async def test_another_database_that_cannot_be_read_yet_is_asked_once_a_second(
         await place.reconciler.run()
     assert len(tries) == 10
     locker.execute("ROLLBACK")
-    with trio.move_on_after(EVERY_S - 1):
+    with trio.move_on_after(INTERVAL_S - 1):
         await place.reconciler.run()
     assert len(tries) == 11
     assert not place.reconciler.behind()

@@ -2,7 +2,7 @@
 
 import trio
 
-from blofin_agent.coverage.symbol_universe import FRESH_MS, UNKNOWN_MS
+from blofin_agent.coverage.symbol_universe import MAX_LISTING_AGE_MS, UNKNOWN_SYMBOL_GRACE_MS
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE
 from blofin_agent.domain.errors import Unreachable
 from blofin_agent.domain.instrument import Instrument
@@ -128,21 +128,21 @@ async def test_the_list_is_read_anew_every_hour(house, exchange):
     task = []
 
     async def list_more():
-        await trio.sleep(FRESH_MS / 1000 - 10)
+        await trio.sleep(MAX_LISTING_AGE_MS / 1000 - 10)
         exchange.listed = {"NEW-USDT": 1}
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(list_more)
-        task = await keep(place, FRESH_MS / 1000 + 10)
+        task = await keep(place, MAX_LISTING_AGE_MS / 1000 + 10)
     assert task == [(["BTC-USDT"], []), (["NEW-USDT"], ["BTC-USDT"])]
     times = [at for at, _, _ in exchange.log]
-    assert times[1] - times[0] == FRESH_MS
+    assert times[1] - times[0] == MAX_LISTING_AGE_MS
 
 
 async def test_while_a_name_is_unknown_it_is_read_more_often(house, exchange):
     """Every ten minutes: it may be listed any time."""
     place = empty(house, symbols=("FOO-USDT",))
-    await keep(place, 3 * UNKNOWN_MS / 1000 + 1)
+    await keep(place, 3 * UNKNOWN_SYMBOL_GRACE_MS / 1000 + 1)
     assert len(exchange.log) == 4
 
 

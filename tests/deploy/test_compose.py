@@ -14,7 +14,7 @@ import yaml
 
 from blofin_agent import __version__, config
 from blofin_agent.config import Settings
-from blofin_agent.runtime.shutdown import STOP_S
+from blofin_agent.runtime.shutdown import SHUTDOWN_TIMEOUT_S
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
@@ -164,7 +164,7 @@ def test_the_agent_is_where_the_others_look_for_it():
         "API_TOKEN": "",
         "BLOFIN_DATABASE_URL": DEFAULTS["blofin_database_url"],
     }
-    assert seconds(agent["stop_grace_period"]) > STOP_S
+    assert seconds(agent["stop_grace_period"]) > SHUTDOWN_TIMEOUT_S
 
 
 def test_prometheus_has_the_same_configuration_but_for_the_addresses():

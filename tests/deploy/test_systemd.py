@@ -13,7 +13,7 @@ import pytest
 from blofin_agent.cli.main import main
 from blofin_agent.config import Settings
 from blofin_agent.observability import textfile
-from blofin_agent.runtime.shutdown import STOP_S
+from blofin_agent.runtime.shutdown import SHUTDOWN_TIMEOUT_S
 from blofin_agent.runtime.user_errors import INCOMPLETE, WRONG_USE
 
 ROOT = Path(__file__).parent.parent.parent
@@ -109,7 +109,7 @@ def test_the_command_line_takes_what_a_service_asks_of_it(name):
 @each
 def test_a_service_has_the_time_to_store_what_it_holds(name):
     """Longer than it takes at most to end by itself."""
-    assert seconds(only(name, "TimeoutStopSec")) > STOP_S
+    assert seconds(only(name, "TimeoutStopSec")) > SHUTDOWN_TIMEOUT_S
 
 
 def test_what_trying_again_cannot_mend_is_not_tried_again():

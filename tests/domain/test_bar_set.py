@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import HOUR, Timeframe
-from blofin_agent.domain.time_range import TimeRange, runs, subtract, window
+from blofin_agent.domain.time_range import TimeRange, ranges_of_times, subtract, window_at
 
 bars = st.sampled_from(Timeframe)
 starts = st.integers(-(10**12), 2 * 10**12)
@@ -126,7 +126,7 @@ def test_spans_meet_and_part_like_sets(grid, one, other):
 @example(Timeframe.M1, 1_767_225_600_000, 168, 15_000)
 def test_the_window_ends_with_the_last_settled_bar(bar, now, lookback, settle):
     """Its end is the newest grid time not after `now - settle`; as many bars as fit look back."""
-    found = window(now, bar, lookback, settle)
+    found = window_at(now, bar, lookback, settle)
     assert bar.floor(found.end) == found.end
     assert found.end <= now - settle < found.end + bar.ms
     assert bar.floor(found.start) == found.start
@@ -137,10 +137,10 @@ def test_the_window_ends_with_the_last_settled_bar(bar, now, lookback, settle):
 def test_a_week_of_minutes_is_10080_bars():
     """168 hours of 1m bars; the candle that closed less than `settle` ago is not yet in it."""
     minute = 1_767_225_600_000
-    assert window(minute + 14_999, Timeframe.M1, 168, 15_000).bars(Timeframe.M1) == 10_080
-    assert window(minute + 14_999, Timeframe.M1, 168, 15_000).end == minute - 60_000
-    assert window(minute + 15_000, Timeframe.M1, 168, 15_000).end == minute
-    assert len(BarSet(Timeframe.M1).gaps(window(minute, Timeframe.M1, 168, 15_000))) == 1
+    assert window_at(minute + 14_999, Timeframe.M1, 168, 15_000).bars(Timeframe.M1) == 10_080
+    assert window_at(minute + 14_999, Timeframe.M1, 168, 15_000).end == minute - 60_000
+    assert window_at(minute + 15_000, Timeframe.M1, 168, 15_000).end == minute
+    assert len(BarSet(Timeframe.M1).gaps(window_at(minute, Timeframe.M1, 168, 15_000))) == 1
 
 
 def test_a_time_ages_before_the_others_costs_nothing():
@@ -148,7 +148,7 @@ def test_a_time_ages_before_the_others_costs_nothing():
     now = Timeframe.M1.floor(1_795_631_220_000)
     tracemalloc.start()
     try:
-        spans = runs([now, 0, now + Timeframe.M1.ms], Timeframe.M1)
+        spans = ranges_of_times([now, 0, now + Timeframe.M1.ms], Timeframe.M1)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.domain.candle import DAY, LATEST_MS, MINUTE, Source, Timeframe
-from blofin_agent.domain.candle_diff import by_source, checksum, compare, reach, spread, takable
+from blofin_agent.domain.candle_diff import by_source, checksum, compare, is_storable, reach, spread
 
 START = 1_790_000_000_000 // DAY * DAY
 figures = st.floats(allow_nan=True, allow_infinity=True)
@@ -109,13 +109,13 @@ def test_only_what_a_store_can_hold_is_taken():
         (1.5, *row()[1:]),
     ]
     for one in bad:
-        assert takable([one, good], nan=True) == [good]
+        assert is_storable([one, good], nan=True) == [good]
     nan = row(close=math.nan)
-    assert takable([nan, good], nan=True) == [nan, good]
-    assert takable([nan, good], nan=False) == [good]
+    assert is_storable([nan, good], nan=True) == [nan, good]
+    assert is_storable([nan, good], nan=False) == [good]
     both = [row(close=math.inf), row(1, close=-math.inf)]
-    assert takable(both, nan=False) == both
-    assert takable([], nan=False) == []
+    assert is_storable(both, nan=False) == both
+    assert is_storable([], nan=False) == []
 
 
 def test_rows_are_cut_by_the_time_that_they_span():

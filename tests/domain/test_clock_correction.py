@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from blofin_agent.domain import rate_limit
 from blofin_agent.domain.clock_correction import (
-    TOLERANCE,
+    TOLERANCE_MS,
     ClockCorrection,
     LedgerEntry,
     WallAndMonotonic,
 )
 from blofin_agent.domain.rate_limit import (
-    HORIZON,
-    PROBE_PATIENCE,
+    HORIZON_MS,
+    TEST_REQUEST_TIMEOUT_MS,
     Limit,
     RateLimitResponse,
     Suspension,
@@ -67,9 +67,9 @@ class World:
         """Let a request go if it may; return how long (ms) it must wait."""
         view = self.look(process)
         wall = self.now.wall
-        at = max(self.state.next_at(wall), rate_limit.next_at(view.starts, wall, 0, LIMITS))
+        at = max(self.state.next_at(wall), rate_limit.next_request_at(view.starts, wall, 0, LIMITS))
         if at <= wall:
-            self.rows = {id_: at for id_, at in self.rows.items() if at > wall - HORIZON}
+            self.rows = {id_: at for id_, at in self.rows.items() if at > wall - HORIZON_MS}
             entry = self.enter(wall)
             self.state = self.state.let_go(wall)
             self.known[process] = self.known[process].entered([entry], [], self.now)
@@ -111,7 +111,7 @@ def test_no_step_of_the_clock_makes_a_request_wait_longer_than_its_windows(happe
     for pause, step in happenings:
         world.true += pause
         world.set_clock(step)
-        assert world.ask() <= HORIZON + TOLERANCE
+        assert world.ask() <= HORIZON_MS + TOLERANCE_MS
 
 
 @given(st.integers(-40 * DAY, 40 * DAY), st.integers(0, 100_000))
@@ -122,7 +122,7 @@ def test_to_a_process_that_saw_all_no_step_of_the_clock_matters(step, later):
         assert world.ask() == 0
     world.true += later
     world.set_clock(step)
-    assert abs(world.ask() - max(0, 61_000 - later)) <= TOLERANCE
+    assert abs(world.ask() - max(0, 61_000 - later)) <= TOLERANCE_MS
 
 
 def test_a_new_process_counts_the_future_as_now():
@@ -190,8 +190,8 @@ def test_no_step_of_the_clock_sends_a_request_into_a_suspension(happenings):
         world.true += pause
         world.set_clock(step)
         if not world.went:
-            assert world.ask() <= 301_000 + TOLERANCE
-    assert all(at >= over - TOLERANCE for at in world.went)
+            assert world.ask() <= 301_000 + TOLERANCE_MS
+    assert all(at >= over - TOLERANCE_MS for at in world.went)
 
 
 @given(st.lists(st.tuples(st.integers(0, 30_000), steps), max_size=20))
@@ -204,8 +204,8 @@ def test_the_probe_goes_alone_whatever_the_clock_does(happenings):
     for pause, step in happenings:
         world.true += pause
         world.set_clock(step)
-        assert world.ask() <= PROBE_PATIENCE + TOLERANCE
-    least = PROBE_PATIENCE - TOLERANCE
+        assert world.ask() <= TEST_REQUEST_TIMEOUT_MS + TOLERANCE_MS
+    least = TEST_REQUEST_TIMEOUT_MS - TOLERANCE_MS
     assert all(later - earlier >= least for earlier, later in pairwise(world.went))
 
 
@@ -248,12 +248,12 @@ def test_old_things_are_forgotten():
     """Neither the ledger's nor one's own memory of them grows."""
     world = World()
     world.ask()
-    world.true += HORIZON
+    world.true += HORIZON_MS
     view = world.look(0)
     assert (view.starts, view.lost, dict(view.hindsight.seen)) == ([], [], {})
     world.ask()
     world.rows.clear()
-    world.true += HORIZON
+    world.true += HORIZON_MS
     assert world.look(0).lost == []
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.clock_offset import MOST, ClockOffset
+from blofin_agent.domain.clock_offset import SAMPLE_CANDLES, ClockOffset
 
 
 @given(offset=st.integers(-(10**9), 10**9), delays=st.lists(st.integers(0, 2_000), min_size=1))
@@ -22,6 +22,6 @@ def test_some_absurd_candles_change_nothing():
 
 def test_it_follows_a_clock_that_is_set():
     skew = ClockOffset()
-    for _ in range(MOST):
+    for _ in range(SAMPLE_CANDLES):
         skew.note(0, 500)
-    assert [skew.note(0, 60_500) for _ in range(MOST)][-1] == 60.5
+    assert [skew.note(0, 60_500) for _ in range(SAMPLE_CANDLES)][-1] == 60.5

@@ -6,20 +6,20 @@ from hypothesis import strategies as st
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import DAY, Timeframe
 from blofin_agent.domain.coverage_blocks import (
-    BARS,
+    BARS_PER_BLOCK,
     CoverageBlock,
     bits_of,
-    join,
-    length_ms,
+    block_ms,
+    block_starts,
+    join_bits,
     pack,
-    starts,
     unpack,
 )
 from blofin_agent.domain.time_range import TimeRange
 
 bars = st.sampled_from(list(Timeframe))
-numbers = st.sets(st.integers(0, 3 * BARS + 7))
-runs = st.tuples(st.integers(0, 3 * BARS), st.integers(1, 2 * BARS)).map(
+numbers = st.sets(st.integers(0, 3 * BARS_PER_BLOCK + 7))
+runs = st.tuples(st.integers(0, 3 * BARS_PER_BLOCK), st.integers(1, 2 * BARS_PER_BLOCK)).map(
     lambda run: set(range(run[0], run[0] + run[1]))
 )
 NOW = 1_790_000_000_000
@@ -27,7 +27,7 @@ NOW = 1_790_000_000_000
 
 def times_of(bar, found):
     """The open times of some bars, counted from one near the start of a block."""
-    first = bar.floor(starts(bar, TimeRange(NOW, NOW + 1))[0] + bar.ms - 1)
+    first = bar.floor(block_starts(bar, TimeRange(NOW, NOW + 1))[0] + bar.ms - 1)
     return {first + number * bar.ms for number in found}
 
 
@@ -35,7 +35,7 @@ def times_of(bar, found):
 def test_cut_and_joined_it_is_the_same_coverage(bar, found):
     """Whatever is held, in one piece or in many."""
     times = times_of(bar, found)
-    joined = join(bar, bits_of(bar, times))
+    joined = join_bits(bar, bits_of(bar, times))
     assert joined.spans() == BarSet.of(bar, times).spans()
 
 
@@ -44,25 +44,25 @@ def test_each_bit_stands_in_the_block_in_which_its_bar_opens(bar, found):
     """A block has 1,440 bits, and none that is empty is told of."""
     times = times_of(bar, found)
     blocks = bits_of(bar, times)
-    length = length_ms(bar)
+    length = block_ms(bar)
     assert set(blocks) == {time // length * length for time in times}
-    assert all(0 < bits < 1 << BARS for bits in blocks.values())
+    assert all(0 < bits < 1 << BARS_PER_BLOCK for bits in blocks.values())
     assert sum(bits.bit_count() for bits in blocks.values()) == len(times)
 
 
 @given(bars, st.integers(0, NOW), st.integers(1, NOW))
 def test_the_blocks_of_a_span_are_those_that_have_a_part_in_it(bar, start, length):
     """Without a hole between them, and none too many."""
-    span = TimeRange(start, start + min(length, 100 * length_ms(bar)))
-    found = starts(bar, span)
-    assert found[0] <= span.start < found[0] + length_ms(bar)
-    assert found[-1] < span.end <= found[-1] + length_ms(bar)
+    span = TimeRange(start, start + min(length, 100 * block_ms(bar)))
+    found = block_starts(bar, span)
+    assert found[0] <= span.start < found[0] + block_ms(bar)
+    assert found[-1] < span.end <= found[-1] + block_ms(bar)
 
 
 def test_a_block_of_minutes_is_a_day():
     """Of UTC."""
-    assert length_ms(Timeframe.M1) == DAY
-    assert list(starts(Timeframe.M1, TimeRange(DAY, 2 * DAY))) == [DAY]
+    assert block_ms(Timeframe.M1) == DAY
+    assert list(block_starts(Timeframe.M1, TimeRange(DAY, 2 * DAY))) == [DAY]
 
 
 @given(bars, numbers)
@@ -72,7 +72,7 @@ def test_a_time_a_little_off_the_grid_counts_for_the_bar_it_is_in(bar, found):
     assert bits_of(bar, {time + 1 for time in times}) == bits_of(bar, times)
 
 
-@given(st.integers(0, (1 << BARS) - 1))
+@given(st.integers(0, (1 << BARS_PER_BLOCK) - 1))
 def test_packed_bits_come_back(bits):
     """Without a byte too many: a block of which nothing came live costs nothing for that."""
     assert unpack(pack(bits)) == bits

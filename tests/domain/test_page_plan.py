@@ -10,7 +10,7 @@ from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.page_plan import PageRequest, next_page, plan, reached
 from blofin_agent.domain.time_range import TimeRange
-from blofin_agent.domain.unavailability import holes
+from blofin_agent.domain.unavailability import page_holes
 
 STEP = Timeframe.M1.ms
 sizes = st.integers(1, 12)
@@ -128,7 +128,7 @@ def test_a_hole_is_shown_however_long(length, size, above):
     page = next_page([hole], Timeframe.M1, size, hole.end + above * STEP)
     rows = [hole.end, *(-index * STEP for index in range(1, size + 1))]
     answer = [time for time in rows if time < page.after][: page.limit]
-    found = holes(answer, Timeframe.M1)
+    found = page_holes(answer, Timeframe.M1)
     shown = above and length % size != 0
     assert found.sure + found.doubtful == ([hole] if shown else [])
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from blofin_agent.domain.candle import MINUTE, Candle, Timeframe
 from blofin_agent.domain.candle_page import CandlePage
-from blofin_agent.domain.price_jump import FACTOR, NEAR, agreed, has_leap, leaps
+from blofin_agent.domain.price_jump import JUMP_FACTOR, MAX_NEIGHBOR_BARS, agreed, has_jump, jumps
 
 START = 1_790_000_000_000 // MINUTE * MINUTE
 
@@ -21,20 +21,20 @@ def answer(*candles, clean=True):
     return CandlePage(list(candles), [], [one.open_time for one in candles], clean, len(candles))
 
 
-@given(price=st.floats(1e-9, 1e9), ratio=st.floats(1 / FACTOR * 1.01, FACTOR * 0.99))
+@given(price=st.floats(1e-9, 1e9), ratio=st.floats(1 / JUMP_FACTOR * 1.01, JUMP_FACTOR * 0.99))
 def test_no_ordinary_move_is_a_leap(price, ratio):
-    assert not leaps(candle(0, price), candle(1, price * ratio), Timeframe.M1)
+    assert not jumps(candle(0, price), candle(1, price * ratio), Timeframe.M1)
 
 
-@given(price=st.floats(1e-9, 1e9), ratio=st.floats(FACTOR * 1.01, 1e6), up=st.booleans())
+@given(price=st.floats(1e-9, 1e9), ratio=st.floats(JUMP_FACTOR * 1.01, 1e6), up=st.booleans())
 def test_a_leap_is_one_upward_and_downward(price, ratio, up):
     other = price * ratio if up else price / ratio
-    assert leaps(candle(0, price), candle(1, other), Timeframe.M1)
+    assert jumps(candle(0, price), candle(1, other), Timeframe.M1)
 
 
 def test_what_is_far_apart_in_time_is_not_compared():
-    assert leaps(candle(0, 1), candle(NEAR, 10), Timeframe.M1)
-    assert not leaps(candle(0, 1), candle(NEAR + 1, 10), Timeframe.M1)
+    assert jumps(candle(0, 1), candle(MAX_NEIGHBOR_BARS, 10), Timeframe.M1)
+    assert not jumps(candle(0, 1), candle(MAX_NEIGHBOR_BARS + 1, 10), Timeframe.M1)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_is_far_apart_in_time_is_not_compared():
 )
 def test_a_leap_is_found_inside_and_to_those_beside(prices, beside, leap):
     page = [candle(bar, price) for bar, price in enumerate(prices)]
-    assert has_leap(page, [candle(*one) for one in beside], Timeframe.M1) is leap
+    assert has_jump(page, [candle(*one) for one in beside], Timeframe.M1) is leap
 
 
 @given(
@@ -67,7 +67,7 @@ def test_a_page_without_a_leap_has_none_between_any_two_that_are_next_to_one_ano
     pairs = list(itertools.pairwise(page))
     pairs += [(one, page[0]) for one in known if page and one.open_time < page[0].open_time]
     pairs += [(page[-1], one) for one in known if page and one.open_time > page[-1].open_time]
-    assert has_leap(page, known, Timeframe.M1) is any(leaps(*pair, Timeframe.M1) for pair in pairs)
+    assert has_jump(page, known, Timeframe.M1) is any(jumps(*pair, Timeframe.M1) for pair in pairs)
 
 
 def test_of_two_answers_what_both_say_is_believed_and_the_rest_asked_for_again():

@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 
 from blofin_agent.domain import rate_limit
 from blofin_agent.domain.rate_limit import (
-    HORIZON,
+    HORIZON_MS,
     LIMITS,
-    PROBE_PATIENCE,
+    TEST_REQUEST_TIMEOUT_MS,
     Limit,
     RateLimitResponse,
     Suspension,
     least_seconds,
-    limits,
-    merged,
-    next_at,
+    limits_at,
+    merge_suspensions,
+    next_request_at,
     suspend,
-    used,
+    window_use,
 )
 
 NOW = 1_767_225_600_000
@@ -38,7 +38,7 @@ def run(tries: list[tuple[int, int]], spacing: int) -> list[int]:
     for pause, number in tries:
         now += pause
         for _ in range(number):
-            now = next_at(starts, now, spacing)
+            now = next_request_at(starts, now, spacing)
             starts.append(now)
     return starts
 
@@ -87,7 +87,7 @@ def test_no_request_waits_needlessly(starts, now, spacing):
         )
         return fits and (not starts or at - starts[-1] >= spacing)
 
-    found = next_at(starts, now, spacing, allowed)
+    found = next_request_at(starts, now, spacing, allowed)
     moments = {now, *(start + wait for start in starts for wait in (spacing, 3_000, 6_000))}
     assert found == min(at for at in moments if at >= now and room(at))
 
@@ -95,7 +95,7 @@ def test_no_request_waits_needlessly(starts, now, spacing):
 def test_the_limits_are_blofins_less_a_reserve():
     """500 in 60 s and 1,500 in 300 s, of which a twentieth is left alone."""
     assert list(LIMITS) == [Limit("60s", 475, 60, 300), Limit("300s", 1_425, 300, 3_600)]
-    assert HORIZON == 301_000
+    assert HORIZON_MS == 301_000
 
 
 @given(st.integers(1, 6_000))
@@ -113,7 +113,7 @@ def test_least_seconds_is_the_time_of_the_last(requests, tries, spacing):
     now = (before or [NOW])[-1]
     starts, at = list(before), now
     for _ in range(requests):
-        at = next_at(starts, at, spacing)
+        at = next_request_at(starts, at, spacing)
         starts.append(at)
     assert least_seconds(requests, before, now, spacing) == (at - now) / 1_000
     assert least_seconds(100, [], NOW, 250) == 99 * 0.25
@@ -127,7 +127,7 @@ def test_least_seconds_is_the_time_of_the_last(requests, tries, spacing):
 )
 def test_used_counts_what_may_still_count_at_the_exchange(ages):
     """A request counts for the window and the second that it may have been under way."""
-    counts = used([NOW + age for age in ages], NOW)
+    counts = window_use([NOW + age for age in ages], NOW)
     assert counts == {
         "60s": sum(age > -61_000 for age in ages),
         "300s": sum(age > -301_000 for age in ages),
@@ -199,7 +199,7 @@ def test_after_a_suspension_one_request_goes_alone():
     assert state.next_at(end) == end
     assert state.next_at(end + 5) == end + 5
     probing = state.let_go(end + 5)
-    assert probing.next_at(end + 6) == end + 5 + PROBE_PATIENCE == end + 60_005
+    assert probing.next_at(end + 6) == end + 5 + TEST_REQUEST_TIMEOUT_MS == end + 60_005
     assert probing.next_at(end + 70_000) == end + 70_000
     assert probing.answered(0, end + 6) is probing
     assert probing.answered(1, end + 6) == Suspension(share=0.5, share_since=end + 6)
@@ -253,11 +253,11 @@ def test_whatever_happens_a_suspension_is_kept(happenings):
 
 def test_a_share_of_the_limits_is_a_share_of_both():
     """The half is 237 and 712; the whole is LIMITS; the least is a request at least."""
-    assert limits(1) == LIMITS
-    assert [one.requests for one in limits(0.5)] == [237, 712]
-    assert [one.requests for one in limits(rate_limit.LEAST)] == [47, 142]
-    assert [one.requests for one in limits(1e-9)] == [1, 1]
-    assert [one.suspension for one in limits(0.5)] == [300, 3_600]
+    assert limits_at(1) == LIMITS
+    assert [one.requests for one in limits_at(0.5)] == [237, 712]
+    assert [one.requests for one in limits_at(rate_limit.MIN_LIMIT_FRACTION)] == [47, 142]
+    assert [one.requests for one in limits_at(1e-9)] == [1, 1]
+    assert [one.suspension for one in limits_at(0.5)] == [300, 3_600]
 
 
 @given(attempts, spacings, st.sampled_from([0.1, 0.35, 0.5]))
@@ -268,7 +268,7 @@ def test_no_sequence_of_requests_passes_its_share(tries, spacing, share):
     for pause, number in tries:
         now += pause
         for _ in range(number // 4):
-            now = next_at(starts, now, spacing, limits(share))
+            now = next_request_at(starts, now, spacing, limits_at(share))
             starts.append(now)
     assert most_in(starts, 60_000) <= 475 * share
     assert most_in(starts, 300_000) <= 1_425 * share
@@ -332,9 +332,9 @@ def test_of_two_accounts_the_graver_counts():
     """The later end, whoever knows of it, and the lesser share."""
     one = Suspension(until=NOW + 5, strikes=1, reason="one")
     other = Suspension(until=NOW + 9, strikes=2, share=0.5, share_since=NOW)
-    for both in (merged(one, other), merged(other, one)):
+    for both in (merge_suspensions(one, other), merge_suspensions(other, one)):
         assert both == other
-    assert merged(replace(one, share=0.2, share_since=3), other) == replace(
+    assert merge_suspensions(replace(one, share=0.2, share_since=3), other) == replace(
         other, share=0.2, share_since=3
     )
-    assert merged(one, Suspension()) == one
+    assert merge_suspensions(one, Suspension()) == one

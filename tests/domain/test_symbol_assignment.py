@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from blofin_agent.domain import symbol_assignment
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.rate_limit import LIMITS
-from blofin_agent.domain.symbol_assignment import AgentRecord, load, share_out
+from blofin_agent.domain.symbol_assignment import AgentRecord, assign_symbols, load_of
 from blofin_agent.domain.symbols import choose
 
 SYMBOLS = [f"SIM{number}-USDT" for number in range(40)] + ["BTC-USDC", "ETH-USDC"]
@@ -37,7 +37,7 @@ def owners(members, listed=LISTED):
     """Return who keeps each symbol, by what each member reckons for itself."""
     found = {}
     for member in members:
-        for symbol in share_out(member.service, members, listed).mine:
+        for symbol in assign_symbols(member.service, members, listed).mine:
             assert symbol not in found, "two keep it"
             found[symbol] = member.service
     return found
@@ -55,11 +55,11 @@ def moved(before, after):
 @given(crews, st.randoms())
 def test_all_reckon_alike_in_whatever_order_they_know_of_each_other(members, chance):
     """Also what they take for the whole."""
-    one = [share_out(member.service, members, LISTED) for member in members]
+    one = [assign_symbols(member.service, members, LISTED) for member in members]
     shuffled, listed = list(members), dict(LISTED)
     chance.shuffle(shuffled)
     listed = dict(chance.sample(list(LISTED.items()), len(LISTED)))
-    assert [share_out(member.service, shuffled, listed) for member in members] == one
+    assert [assign_symbols(member.service, shuffled, listed) for member in members] == one
     assert len({shares.all for shares in one}) == 1
 
 
@@ -70,13 +70,13 @@ def test_each_symbol_that_somebody_wants_has_one_owner_who_wants_it(members):
     found = owners(members)
     assert found.keys() == set().union(*wants.values())
     assert all(symbol in wants[service] for symbol, service in found.items())
-    assert share_out(members[0].service, members, LISTED).all == found.keys()
+    assert assign_symbols(members[0].service, members, LISTED).all == found.keys()
 
 
 @given(crews)
 def test_who_is_not_there_keeps_nothing(members):
     """As one whose lease is over."""
-    found = share_out("somebody-else", members, LISTED)
+    found = assign_symbols("somebody-else", members, LISTED)
     assert found.mine == frozenset()
     assert found.all == owners(members).keys()
 
@@ -170,7 +170,9 @@ def test_no_name_is_without_a_score(monkeypatch, digest):
 @given(st.integers(0, 5_000), st.floats(60, 86_400), st.sampled_from(LIMITS))
 def test_the_load_is_one_when_each_symbol_needs_a_page_in_each_pass(symbols, interval_s, limit):
     """That is, when as many requests are allowed from one pass to the next."""
-    found = load(symbols, interval_s, limit.requests, limit.seconds)
+    found = load_of(symbols, interval_s, limit.requests, limit.seconds)
     allowed = limit.requests * interval_s / limit.seconds
     assert found == pytest.approx(symbols / allowed)
-    assert load(2 * symbols, interval_s, limit.requests, limit.seconds) == pytest.approx(2 * found)
+    assert load_of(2 * symbols, interval_s, limit.requests, limit.seconds) == pytest.approx(
+        2 * found
+    )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from blofin_agent.domain.candle import HOUR, Candle, Timeframe
 from blofin_agent.domain.symbol_coverage import CoverageCounts, Health, SymbolCoverage, health
 from blofin_agent.domain.time_range import TimeRange
-from blofin_agent.domain.unavailability import PageHoles, prove
+from blofin_agent.domain.unavailability import PageHoles, confirm_unavailable
 
 STEP = Timeframe.M1.ms
 START = 1_767_225_600_000
@@ -87,7 +87,7 @@ def test_a_late_row_erases_its_proof(held, proven, late):
 def test_a_stored_proof_does_not_count_what_is_held(held, hole):
     """Even if both come from the store, unavailable is a part of missing."""
     made = history(held, [], None)
-    made.proofs = prove([], [span(hole)], START)
+    made.proofs = confirm_unavailable([], [span(hole)], START)
     window = TimeRange(at(-10), at(100))
     assert made.count(window).unavailable == len(set(range(*hole)) - held)
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.domain.symbols import MOST_CHARACTERS, is_symbol, may_be_wanted
+from blofin_agent.domain.symbols import MAX_SYMBOL_CHARACTERS, is_symbol, is_symbol_or_pattern
 
 
 @given(st.text(st.characters(exclude_categories=[]), max_size=50))
@@ -12,16 +12,16 @@ def test_a_symbol_is_fit_for_every_use(name):
     if is_symbol(name):
         assert name.isprintable()
         assert name == name.upper()
-        assert 1 <= len(name) <= MOST_CHARACTERS
+        assert 1 <= len(name) <= MAX_SYMBOL_CHARACTERS
         assert not set(name) & set("/\\ \"'<>&*?[]{}:%$")
         assert not name.startswith((".", "-", "_"))
-        assert may_be_wanted(name)
+        assert is_symbol_or_pattern(name)
 
 
 def test_patterns_and_other_ways_of_writing_may_be_wanted():
     """They are no symbols. What has a control character in it is neither."""
     for name in ("*-USDT", "[AB]*", "?", "BTC/USDT:USDT", "[!A]-USDT"):
-        assert may_be_wanted(name)
+        assert is_symbol_or_pattern(name)
         assert not is_symbol(name)
     for name in ("", "A\n", "A\x00", "\udcff", "A" * 41, "A B", "a"):
-        assert not may_be_wanted(name)
+        assert not is_symbol_or_pattern(name)

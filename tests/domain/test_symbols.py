@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.domain.symbols import choose, complain, needs_listing, suggest
+from blofin_agent.domain.symbols import choose, needs_listing, suggest_symbol, unknown_symbols_text
 
 names = st.sampled_from(["BTC-USDT", "ETH-USDT", "ETH-USDC", "1000PEPE-USDT", "SOL-USDT"])
 listings = st.dictionaries(names, st.sampled_from(["live", "suspend"]))
@@ -55,6 +55,8 @@ def test_all_and_patterns_mean_the_live_ones(states):
 def test_another_way_of_writing_finds_the_symbol(wrong, meant):
     """Signs, case, a kind of contract or a slip of a letter do not hide which one is meant."""
     known = ["BTC-USDT", "ETH-USDT", "ETH-USDC"]
-    assert suggest(wrong, known) == meant
+    assert suggest_symbol(wrong, known) == meant
     said = f"{wrong} is not a BloFin instrument"
-    assert complain(wrong, known) == (f"{said}; did you mean {meant}?" if meant else said)
+    assert unknown_symbols_text(wrong, known) == (
+        f"{said}; did you mean {meant}?" if meant else said
+    )

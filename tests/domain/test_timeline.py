@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Timeframe
 from blofin_agent.domain.symbol_coverage import SymbolCoverage
-from blofin_agent.domain.time_range import TimeRange, shared
-from blofin_agent.domain.timeline import ColumnCounts, TimelineRun, grid, strip
+from blofin_agent.domain.time_range import TimeRange, intersect
+from blofin_agent.domain.timeline import ColumnCounts, TimelineRun, make_timeline, timeline_runs
 from blofin_agent.domain.unavailability import UnavailableRange
 
 START = 1_790_000_000_000 // DAY * DAY
@@ -22,8 +22,8 @@ def history_of(held, *, listed=None, proven=()):
 
 def cells(history, window, most):
     """Return the strip written out, a cell a column."""
-    over = grid(window, history.bar, most)
-    return [one.cell for one in strip(history, over) for _ in range(one.columns)]
+    over = make_timeline(window, history.bar, most)
+    return [one.cell for one in timeline_runs(history, over) for _ in range(one.columns)]
 
 
 @given(
@@ -36,7 +36,7 @@ def test_columns_tile_the_window(bar, first, bars, most):
     """No more than asked for, on the bar's grid, none empty."""
     start = bar.floor(first * bar.ms)
     window = TimeRange(start, start + bars * bar.ms)
-    over = grid(window, bar, most)
+    over = make_timeline(window, bar, most)
     columns = over.columns
     assert over.bars == [column.bars(bar) for column in columns]
     assert len(columns) <= most
@@ -51,20 +51,24 @@ def test_columns_tile_the_window(bar, first, bars, most):
 def test_a_week_of_minutes_reads_in_half_hours():
     """336 half hours, and one more while the window lies across them."""
     week = TimeRange(START, START + 7 * DAY)
-    assert grid(week, Timeframe.M1, 400).columns[1] == TimeRange(START + HOUR // 2, START + HOUR)
+    assert make_timeline(week, Timeframe.M1, 400).columns[1] == TimeRange(
+        START + HOUR // 2, START + HOUR
+    )
     later = TimeRange(week.start + 7 * MINUTE, week.end + 7 * MINUTE)
-    columns = grid(later, Timeframe.M1, 400).columns
+    columns = make_timeline(later, Timeframe.M1, 400).columns
     assert len(columns) == 337
-    assert columns[1:-1] == grid(week, Timeframe.M1, 400).columns[1:]
+    assert columns[1:-1] == make_timeline(week, Timeframe.M1, 400).columns[1:]
 
 
 def test_columns_longer_than_a_day_are_whole_days():
     """A year in 100 columns."""
     assert (
-        grid(TimeRange(START, START + 365 * DAY), Timeframe.H1, 100).columns[5].bars(Timeframe.D1)
+        make_timeline(TimeRange(START, START + 365 * DAY), Timeframe.H1, 100)
+        .columns[5]
+        .bars(Timeframe.D1)
         == 4
     )
-    assert len(grid(TimeRange(START, START + 365 * DAY), Timeframe.W1, 100).columns) <= 53
+    assert len(make_timeline(TimeRange(START, START + 365 * DAY), Timeframe.W1, 100).columns) <= 53
 
 
 times = st.sets(st.integers(0, 299).map(lambda n: START + n * MINUTE))
@@ -88,7 +92,7 @@ def test_the_columns_add_up_to_the_count(held, listed, edges, most):
         count.unavailable,
         300 - count.expected,
     ]
-    for column, cell in zip(grid(window, Timeframe.M1, most).columns, found, strict=True):
+    for column, cell in zip(make_timeline(window, Timeframe.M1, most).columns, found, strict=True):
         assert cell.held == history.held.count(column.meet(history.expected(window)))
         assert sum(cell) == column.bars(Timeframe.M1)
         assert min(cell) >= 0
@@ -98,12 +102,12 @@ def test_neighbours_of_one_content_are_joined():
     """A whole symbol is one entry, whatever the number of columns."""
     window = TimeRange(START, START + 2 * HOUR)
     whole = history_of(range(START, window.end, MINUTE))
-    over = grid(window, Timeframe.M1, 13)
-    assert strip(whole, over) == [TimelineRun(0, 12, ColumnCounts(10, 0, 0, 0))]
+    over = make_timeline(window, Timeframe.M1, 13)
+    assert timeline_runs(whole, over) == [TimelineRun(0, 12, ColumnCounts(10, 0, 0, 0))]
     whole.held = BarSet.of(
         Timeframe.M1, set(range(START, window.end, MINUTE)) - {START + 25 * MINUTE}
     )
-    assert strip(whole, over) == [
+    assert timeline_runs(whole, over) == [
         TimelineRun(0, 2, ColumnCounts(10, 0, 0, 0)),
         TimelineRun(2, 1, ColumnCounts(9, 1, 0, 0)),
         TimelineRun(3, 9, ColumnCounts(10, 0, 0, 0)),
@@ -122,4 +126,4 @@ def test_shared_time_is_in_both(these, those):
     def minutes(found):
         return {time for span in found for time in range(span.start, span.end, MINUTE)}
 
-    assert minutes(shared(these, those)) == minutes(these) & minutes(those)
+    assert minutes(intersect(these, those)) == minutes(these) & minutes(those)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Timeframe
 from blofin_agent.domain.time_range import TimeRange
-from blofin_agent.domain.unavailability import holes, prove, refute
+from blofin_agent.domain.unavailability import confirm_unavailable, page_holes, remove_refuted
 
 bars = st.sampled_from(Timeframe)
 rows = st.sets(st.integers(-50, 50), max_size=30)
@@ -27,7 +27,7 @@ def test_a_hole_lies_between_two_rows(bar, present):
     for older, newer in pairwise(ordered):
         told = sure if newer - older <= len(ordered) else doubtful
         told += range(older + 1, newer)
-    found = holes([i * bar.ms for i in present] * 2, bar)
+    found = page_holes([i * bar.ms for i in present] * 2, bar)
     assert numbers(found.sure, bar) == sure
     assert numbers(found.doubtful, bar) == doubtful
     assert all(found.sure + found.doubtful)
@@ -37,11 +37,11 @@ def test_a_hole_lies_between_two_rows(bar, present):
 def test_edges_prove_nothing_and_stray_rows_nothing_surely(bar, present, far):
     """Outside a page's rows nothing is shown; the way to a far row is one doubtful hole."""
     times = [i * bar.ms for i in present]
-    inside = holes(times, bar)
+    inside = page_holes(times, bar)
     ends = TimeRange(min(times, default=0), max(times, default=0))
     assert all(ends.meet(hole) == hole for hole in inside.sure + inside.doubtful)
     stray = (min(present, default=0) - len(present) - 1 - far) * bar.ms
-    found = holes([*times, stray], bar)
+    found = page_holes([*times, stray], bar)
     assert not any(hole.start < ends.start for hole in found.sure)
     way = [TimeRange(stray + bar.ms, ends.start)] if present else []
     assert [hole for hole in found.doubtful if hole.start < ends.start] == way
@@ -52,7 +52,7 @@ def test_belief_grows_with_each_check():
     hole = TimeRange(0, 60_000)
     proofs, now, waits = [], 1_000, []
     for _ in range(6):
-        proofs = prove(proofs, [hole], now)
+        proofs = confirm_unavailable(proofs, [hole], now)
         assert [(proof.span, proof.proven_at) for proof in proofs] == [(hole, 1_000)]
         waits.append(proofs[0].next_check - now)
         now = proofs[0].next_check
@@ -63,10 +63,10 @@ def test_belief_grows_with_each_check():
 def test_to_be_seen_again_before_its_check_is_due_makes_no_proof_stronger():
     """A candle that comes late is missing in every page of those minutes."""
     hole = TimeRange(0, 60_000)
-    proofs = prove([], [hole], 1_000)
+    proofs = confirm_unavailable([], [hole], 1_000)
     for now in range(1_000, 1_000 + HOUR, MINUTE):
-        assert prove(proofs, [hole], now) == proofs
-    (checked,) = prove(proofs, [hole], 1_000 + HOUR)
+        assert confirm_unavailable(proofs, [hole], now) == proofs
+    (checked,) = confirm_unavailable(proofs, [hole], 1_000 + HOUR)
     assert (checked.checks, checked.next_check) == (2, 1_000 + 7 * HOUR)
 
 
@@ -78,7 +78,7 @@ def test_proofs_are_a_record_per_bar(bar, taken):
         now += later
         span = TimeRange(edge[0] * bar.ms, edge[1] * bar.ms)
         if proving:
-            proofs = prove(proofs, [span], now)
+            proofs = confirm_unavailable(proofs, [span], now)
             for i in range(*edge):
                 first, checks, due = model.get(i, (now, 0, 0))
                 if now < due:
@@ -86,7 +86,7 @@ def test_proofs_are_a_record_per_bar(bar, taken):
                 wait = [HOUR, 6 * HOUR, DAY, 7 * DAY][min(checks, 3)]
                 model[i] = (first, checks + 1, now + wait)
         else:
-            proofs = refute(proofs, [span])
+            proofs = remove_refuted(proofs, [span])
             model = {i: kept for i, kept in model.items() if i not in range(*edge)}
         known = [i for proof in proofs for i in numbers([proof.span], bar)]
         assert known == sorted(model), "in order, none overlapping, nothing lost"
@@ -99,8 +99,8 @@ def test_proofs_are_a_record_per_bar(bar, taken):
 @given(st.lists(edges, max_size=5), st.lists(edges, max_size=5))
 def test_refuting_erases_exactly_the_rows_time(proven, held):
     """What is left is the time proven and not held."""
-    proofs = prove([], [TimeRange(*edge) for edge in proven], 1)
-    left = refute(proofs, [TimeRange(*edge) for edge in held])
+    proofs = confirm_unavailable([], [TimeRange(*edge) for edge in proven], 1)
+    left = remove_refuted(proofs, [TimeRange(*edge) for edge in held])
     time = {ms for edge in proven for ms in range(*edge)}
     erased = {ms for edge in held for ms in range(*edge)}
     assert [ms for proof in left for ms in range(*proof.span)] == sorted(time - erased)

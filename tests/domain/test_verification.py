@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import Candle, Timeframe
 from blofin_agent.domain.candle_page import CandlePage
-from blofin_agent.domain.verification import FIELDS, CandleDifference, compare, widen
+from blofin_agent.domain.verification import COMPARED_FIELDS, CandleDifference, compare_page, widen
 
 STEP = Timeframe.M1.ms
 figures = st.sampled_from([1.0, 2.0, 2.5])
@@ -37,7 +37,7 @@ def inside(time, spans):
 @given(shelves, shelves, spoilt, asked, st.booleans())
 def test_every_candle_asked_about_is_in_exactly_one_list(ours, theirs, bad, spans, clean):
     """Stored ones: equal, different, absent or unsure. Given ones: equal, different or missing."""
-    found = compare(rows(ours), page(theirs, bad, clean=clean), spans, Timeframe.M1)
+    found = compare_page(rows(ours), page(theirs, bad, clean=clean), spans, Timeframe.M1)
     stored = [candle.open_time for candle in rows(ours) if inside(candle.open_time, spans)]
     listed = [
         *found.equal,
@@ -59,7 +59,7 @@ def test_equal_is_equal_in_every_field_and_a_difference_names_those_that_differ(
     ours, theirs, bad, spans
 ):
     """As doubles, one by one."""
-    found = compare(rows(ours), page(theirs, bad), spans, Timeframe.M1)
+    found = compare_page(rows(ours), page(theirs, bad), spans, Timeframe.M1)
     for time in found.equal:
         assert ours[time // STEP] == theirs[time // STEP]
     for one in found.differences:
@@ -67,7 +67,7 @@ def test_equal_is_equal_in_every_field_and_a_difference_names_those_that_differ(
             assert one.fields == ()
             continue
         assert one.given == Candle(one.open_time, *theirs[one.open_time // STEP])
-        for name in FIELDS:
+        for name in COMPARED_FIELDS:
             same = getattr(one.stored, name) == getattr(one.given, name)
             assert (name in one.fields) == (not same)
         assert one.fields
@@ -79,7 +79,7 @@ def test_blofin_lacks_a_candle_only_where_a_sound_page_has_rows_on_both_sides(
 ):
     """An edge, an empty page or one with a garbled row says nothing; all else inside is absent."""
     answer = page(theirs, bad, clean=clean)
-    found = compare(rows(ours), answer, spans, Timeframe.M1)
+    found = compare_page(rows(ours), answer, spans, Timeframe.M1)
     absent = {one.open_time for one in found.differences if one.given is None}
     shown = set()
     if answer.clean and answer.times:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.time_range import TimeRange
-from blofin_agent.domain.verification import stretches, whole
+from blofin_agent.domain.verification import sampled_ranges, stored_ranges
 
 STEP = Timeframe.M1.ms
 stored = st.sets(st.integers(0, 300), max_size=200).map(sorted)
@@ -20,7 +20,7 @@ seeds = st.integers(0, 1 << 31)
 
 def drawn(minutes, size, number, seed):
     times = [minute * STEP for minute in minutes]
-    return stretches(times, Timeframe.M1, size, number, random.Random(seed).randint)
+    return sampled_ranges(times, Timeframe.M1, size, number, random.Random(seed).randint)
 
 
 @given(stored, sizes, pages, seeds)
@@ -78,7 +78,7 @@ def test_the_whole_is_all_that_is_stored_of_the_window_and_the_short_gaps_in_it(
     """A gap of a page or longer is no part of it: there is nothing to verify there."""
     held = BarSet.of(Timeframe.M1, [minute * STEP for minute in minutes])
     window = TimeRange(start * STEP, (start + length) * STEP)
-    found = whole(held, window, size)
+    found = stored_ranges(held, window, size)
     inside = {minute for minute in minutes if start <= minute < start + length}
     asked = {time // STEP for span in found for time in range(*span, STEP)}
     assert inside <= asked

@@ -20,7 +20,7 @@ from blofin_agent.domain.errors import (
 )
 from blofin_agent.domain.page_plan import PageRequest
 from blofin_agent.domain.time_range import TimeRange
-from blofin_agent.exchange.rest_client import MAX_BYTES, RestClient, client
+from blofin_agent.exchange.rest_client import MAX_BODY_BYTES, RestClient, client
 
 NOW = 1_790_000_040_000
 AT = NOW // MINUTE * MINUTE
@@ -103,7 +103,7 @@ async def test_a_compressed_page_is_read():
         ),
         (lambda: bomb(1)[:500], ()),
         (lambda: b"no gzip", ()),
-        (lambda: gzip.compress(GOOD) + b"x" * MAX_BYTES, ()),
+        (lambda: gzip.compress(GOOD) + b"x" * MAX_BODY_BYTES, ()),
     ],
     ids=["bomb", "bomb in a bomb", "cut", "junk", "endless"],
 )
@@ -113,7 +113,7 @@ async def test_no_compressed_answer_fills_memory(body, lines):
     tracemalloc.start()
     try:
         came = await asked(answer, deadline_s=10)
-        assert tracemalloc.get_traced_memory()[1] < 6 * MAX_BYTES
+        assert tracemalloc.get_traced_memory()[1] < 6 * MAX_BODY_BYTES
     finally:
         tracemalloc.stop()
     assert isinstance(came, InvalidResponse)

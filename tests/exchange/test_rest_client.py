@@ -253,7 +253,7 @@ async def test_an_answer_without_end_is_given_up(autojump_clock):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_an_answer_that_is_too_long_is_given_up(monkeypatch):
     """Memory is not BloFin's to fill."""
-    monkeypatch.setattr(rest_module, "MAX_BYTES", 1_000)
+    monkeypatch.setattr(rest_module, "MAX_BODY_BYTES", 1_000)
 
     async def floods():
         while True:

@@ -11,7 +11,7 @@ import trio
 from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.rate_limit import LIMITS
-from blofin_agent.domain.symbol_assignment import share_out
+from blofin_agent.domain.symbol_assignment import assign_symbols
 from blofin_agent.fleet.membership import FleetMembership
 from blofin_agent.fleet.status import FleetStatus as Told
 from blofin_agent.store.database import open_store
@@ -456,7 +456,9 @@ async def test_a_symbol_that_only_its_owner_to_be_does_not_know_is_counted(crew)
     """Its list is older; until it has read BloFin's again, nobody else takes the symbol."""
     members = await crew.three()
     knowing = crew.listed | {"NEW-USDT": Instrument("NEW-USDT", NOW, "live")}
-    falls_to = {one: share_out(one.fleet.service, one.fleet.members, knowing) for one in members}
+    falls_to = {
+        one: assign_symbols(one.fleet.service, one.fleet.members, knowing) for one in members
+    }
     (late,) = [one for one, shares in falls_to.items() if "NEW-USDT" in shares.mine]
     early = [one for one in members if one is not late]
     for one in early:
@@ -478,7 +480,7 @@ async def test_rows_of_owners_that_somebody_took_away_are_there_again_soon(crew)
     await store.write("beat", lambda db: db.execute(sa.text("DELETE FROM symbol_owners")))
     await trio.sleep(BEAT_S + LOOK_S)
     assert crew.whole()
-    rows = await store.read("load", stored.roll)
+    rows = await store.read("load", stored.read_fleet)
     assert {one.service: set(one.symbols) for one in rows.members} == {
         one.fleet.service: set(one.shows) for one in crew.all
     }

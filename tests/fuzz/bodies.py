@@ -60,7 +60,7 @@ def _page(bar: Timeframe):
         if answer.clean:
             history = SymbolCoverage("BTC-USDT", bar)
             for _ in range(2):
-                history.learn(unavailability.holes(answer.times, bar), laws.NOW)
+                history.learn(unavailability.page_holes(answer.times, bar), laws.NOW)
             laws.are_proofs(history.proofs, bar)
             count = history.count(wanted)
             assert 0 <= count.unavailable <= count.missing <= count.expected == 1_000

@@ -76,7 +76,7 @@ def command_line(data: bytes) -> None:
     with (
         contextlib.chdir(_folder().name),
         mock.patch.dict(os.environ, environment, clear=True),
-        mock.patch.object(job, "LISTING_TRIES", 1),
+        mock.patch.object(job, "MAX_LISTING_TRIES", 1),
     ):
         ended = CliRunner(catch_exceptions=False).invoke(main, arguments)
         _tidy()

@@ -93,7 +93,9 @@ def are_ticks(found):
         assert 0 < tick.size < INFINITE
         assert tick.side in ("buy", "sell")
     if found:
-        new = _kept(lambda connection: trades.insert(connection, [("A-B", one) for one in found]))
+        new = _kept(
+            lambda connection: trades.insert_trades(connection, [("A-B", one) for one in found])
+        )
         assert new == {"A-B": len({one.trade_id for one in found})}
 
 

@@ -9,8 +9,8 @@ from unittest import mock
 from blofin_agent.config import Settings, SettingsError, bare_url, load
 from blofin_agent.coverage.tracker import CoverageTracker
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.domain.symbols import choose, complain, may_be_wanted
-from blofin_agent.domain.time_range import window
+from blofin_agent.domain.symbols import choose, is_symbol_or_pattern, unknown_symbols_text
+from blofin_agent.domain.time_range import window_at
 from blofin_agent.exchange.rest_client import client
 from tests.fuzz import laws
 
@@ -66,12 +66,12 @@ def _read(**how: object) -> str:
 
 def _are_sound(found: Settings) -> None:
     assert 1 <= len(found.blofin_symbols) <= 1_000
-    assert all(name == "all" or may_be_wanted(name) for name in found.blofin_symbols)
+    assert all(name == "all" or is_symbol_or_pattern(name) for name in found.blofin_symbols)
     for name in choose(found.blofin_symbols, LISTED).unknown[:3]:
-        laws.is_said_in_one_line(complain(name, LISTED), 200)
+        laws.is_said_in_one_line(unknown_symbols_text(name, LISTED), 200)
     settle = int(found.coverage_settle_seconds * 1000)
     bar, hours = found.backfill_timeframe, found.backfill_lookback_hours
-    assert 1 <= window(laws.NOW, bar, hours, settle).bars(bar) <= 6_000_000
+    assert 1 <= window_at(laws.NOW, bar, hours, settle).bars(bar) <= 6_000_000
     CoverageTracker(bar, hours, settle, lambda: laws.NOW).counts()
     for url in (found.blofin_rest_url, found.blofin_ws_url):
         laws.is_said_in_one_line(bare_url(url), 2_100)

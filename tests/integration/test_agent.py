@@ -298,7 +298,7 @@ def test_a_bug_ends_the_process_aloud(place, simulate):
     code = (
         "import blofin_agent.backfill.recent_gap_filler as heal\n"
         "async def broken(self): raise ZeroDivisionError('a bug')\n"
-        "heal.Healer.run = broken\n"
+        "heal.RecentGapFiller.run = broken\n"
         "from blofin_agent.cli.main import main\n"
         "main(['run'])\n"
     )
@@ -327,7 +327,7 @@ def test_a_start_loads_no_more_than_it_needs_and_the_collector_leaves_that_alone
         "    print(gc.get_freeze_count() > 10 * len(gc.get_objects()))\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    await trio.sleep_forever()\n"
-        "heal.Healer.run = look\n"
+        "heal.RecentGapFiller.run = look\n"
         "from blofin_agent.cli.main import main\n"
         "main(['run'])\n"
     )

@@ -293,7 +293,7 @@ ANY = _Any()
 
 def test_of_two_candles_of_a_minute_that_differ_neither_is_believed(old, target, monkeypatch):
     """Two that are the same are one, also where the reading pauses between them."""
-    monkeypatch.setattr("blofin_agent.jobs.legacy_import.candle_importer.ROWS", 5)
+    monkeypatch.setattr("blofin_agent.jobs.legacy_import.candle_importer.BATCH_ROWS", 5)
     rows = [whole(n % 5, close=99.0 if n == 7 else 100.0) for n in range(10)]
     found = told(old(rows), code=3)
     assert found["left"] == {"two candles of a minute that differ: neither is believed": 2}
@@ -528,7 +528,7 @@ def test_blocks_say_what_was_stored(old, target):
         partial(candle_copy.read, symbol="BTC-USDT", bar=Timeframe.M1, span=span)
     )
     wrong = store.read_here(
-        partial(coverage_blocks.wrong, bar=Timeframe.M1, symbol="BTC-USDT", these=days)
+        partial(coverage_blocks.find_wrong_blocks, bar=Timeframe.M1, symbol="BTC-USDT", these=days)
     )
     store.close()
     assert len(rows) == 2_000
@@ -537,7 +537,7 @@ def test_blocks_say_what_was_stored(old, target):
 
 def test_a_signal_ends_it_and_it_can_be_run_again(old, target, monkeypatch):
     """After the transaction under way; what was stored is kept."""
-    monkeypatch.setattr("blofin_agent.jobs.legacy_import.candle_importer.ROWS", 10)
+    monkeypatch.setattr("blofin_agent.jobs.legacy_import.candle_importer.BATCH_ROWS", 10)
     path = old([whole(n) for n in range(100)])
     insert = candles.insert
 

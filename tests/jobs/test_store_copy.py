@@ -22,9 +22,9 @@ from blofin_agent.domain.backfill_run import BackfillRun, RunTrigger
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Candle, CandleBatch, Source, Timeframe
 from blofin_agent.domain.candle_diff import checksum
 from blofin_agent.domain.clock_correction import WallAndMonotonic
-from blofin_agent.domain.coverage_blocks import length_ms, starts
+from blofin_agent.domain.coverage_blocks import block_ms, block_starts
 from blofin_agent.domain.instrument import Instrument
-from blofin_agent.domain.rate_limit import HORIZON, Suspension
+from blofin_agent.domain.rate_limit import HORIZON_MS, Suspension
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.domain.trade import Trade
 from blofin_agent.domain.unavailability import UnavailableRange
@@ -157,7 +157,7 @@ def fill(url, days=3):
             now_ms=START,
         ),
         # As the audit after an agent's start would.
-        partial(coverage_blocks.mend, bar=Timeframe.M1, symbol="A-USDT", these=[START]),
+        partial(coverage_blocks.repair_blocks, bar=Timeframe.M1, symbol="A-USDT", these=[START]),
         partial(
             unavailable.save_proofs, symbol="A-USDT", bar=Timeframe.M1, proofs=[proof], since=0
         ),
@@ -168,7 +168,7 @@ def fill(url, days=3):
             heartbeats.record_heartbeat, service="backfill", started=1, now_ms=START, note="a pass"
         ),
         partial(
-            trades.insert,
+            trades.insert_trades,
             found=[("A-USDT", Trade(str(n), START, 0.1, 2.0, "buy")) for n in range(50)],
         ),
     )
@@ -196,7 +196,12 @@ def sums(url):
             bar, whole = Timeframe(one.bar), TimeRange(one.first, one.last + 1)
             rows = candle_copy.read(db, one.symbol, bar, whole)
             found[after] = len(rows), checksum(rows)
-            assert coverage_blocks.wrong(db, bar, one.symbol, list(starts(bar, whole))) == []
+            assert (
+                coverage_blocks.find_wrong_blocks(
+                    db, bar, one.symbol, list(block_starts(bar, whole))
+                )
+                == []
+            )
         return found
 
     return ask(url, look)
@@ -471,7 +476,7 @@ def test_a_ban_and_used_budget_are_not_forgotten(new):
     here, there, back = new("sqlite"), new("postgresql"), new("sqlite")
     now = int(time.time() * 1000)
     ban = Suspension(now + HOUR, 3, 0, banned=True, reason="403", noted=now, share=0.5)
-    change(here, partial(spend, egress="", at=[now - 5, now - 5, now - HORIZON - HOUR], ban=ban))
+    change(here, partial(spend, egress="", at=[now - 5, now - 5, now - HORIZON_MS - HOUR], ban=ban))
     change(
         there,
         partial(
@@ -493,13 +498,15 @@ def test_a_ban_and_used_budget_are_not_forgotten(new):
 
 
 def spend(connection, egress, at, ban):
-    rate_limit.correct(connection, rate_limit.LocalBudget(suspension=ban, egress=egress), moment())
+    rate_limit.reconcile_budget(
+        connection, rate_limit.LocalBudget(suspension=ban, egress=egress), moment()
+    )
     for started in at:
         rate_limit._enter(connection, "candles", started, egress)
 
 
 def look(connection, egress):
-    return rate_limit.look(connection, rate_limit.LocalBudget(egress=egress), moment())
+    return rate_limit.read_budget(connection, rate_limit.LocalBudget(egress=egress), moment())
 
 
 def moment():
@@ -545,7 +552,7 @@ def test_what_is_known_better_is_left(new):
 
 def test_rows_that_are_alike_are_copied_as_often_as_they_are_there(new, monkeypatch):
     """Two runs may be the same to the millisecond, in one part of the table or in two."""
-    monkeypatch.setattr("blofin_agent.jobs.store_copy.table_copier.ROWS", 2)
+    monkeypatch.setattr("blofin_agent.jobs.store_copy.table_copier.BATCH_ROWS", 2)
     here, there = new("sqlite"), new("postgresql")
     one, two = (BackfillRun("A-USDT", "1m", RunTrigger.HEAL, START + n) for n in (0, 1))
     change(here, *(partial(backfill_runs.record, run=run) for run in (one, one, one, two, one)))
@@ -561,7 +568,8 @@ def test_a_tick_that_the_target_has_otherwise_is_kept_and_told(new):
     here, there = new("sqlite"), new("postgresql")
     for url, price in ((here, 1.0), (there, 2.0)):
         change(
-            url, partial(trades.insert, found=[("A-USDT", Trade("7", START, price, 1.0, "buy"))])
+            url,
+            partial(trades.insert_trades, found=[("A-USDT", Trade("7", START, price, 1.0, "buy"))]),
         )
     told = next(one for one in copied(here, there, code=3)["tables"] if one["table"] == "ticks")
     assert (told["rows"], told["copied"], told["different"]) == (1, 0, 1)
@@ -687,8 +695,8 @@ def test_long_bars_take_several_transactions(new, monkeypatch):
     monkeypatch.setattr(candles, "insert", count)
     assert copied(here, there)["complete"]
     assert sum(took) == 1_200
-    assert max(took) <= candle_copier.LONGEST_MS // DAY
-    assert length_ms(Timeframe.D1) > candle_copier.LONGEST_MS
+    assert max(took) <= candle_copier.MAX_RANGE_MS // DAY
+    assert block_ms(Timeframe.D1) > candle_copier.MAX_RANGE_MS
     assert sums(here) == sums(there)
 
 
@@ -709,7 +717,7 @@ def test_the_figures_of_a_report_are_all_there(new):
     fill(here)
     told = copied(here, there)
     assert {"from", "to", "complete", "stopped", "seconds", "days", "lacking"} <= set(told)
-    assert set(asdict(candle_copier.Copied("A", "1m"))) == set(told["symbols"][0])
+    assert set(asdict(candle_copier.CopiedSeries("A", "1m"))) == set(told["symbols"][0])
 
 
 def test_what_is_not_there_when_it_is_read_again_is_told(new, monkeypatch):

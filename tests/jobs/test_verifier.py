@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import trio
 
-from blofin_agent.coverage.reconciler import UNTOLD_S
+from blofin_agent.coverage.reconciler import FULL_COMPARE_INTERVAL_S
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import HOUR, MINUTE, Candle, CandleBatch, Source, Timeframe
 from blofin_agent.domain.errors import RateLimited, RequestRejected, ServerError, Unreachable
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.domain.unavailability import UnavailableRange
-from blofin_agent.domain.verification import whole
+from blofin_agent.domain.verification import stored_ranges
 from blofin_agent.jobs.verify.report import SymbolVerification, VerifyProgress
 from blofin_agent.jobs.verify.verifier import SymbolWork, Verifier
 from blofin_agent.store.errors import StoreUnavailable
@@ -55,7 +55,7 @@ async def verify(place, *, repair=False, targets=None, sample=None, tell=None):
         repair=repair,
     )
     if targets is None:
-        targets = whole(history.held, window, place.pager.size)
+        targets = stored_ranges(history.held, window, place.pager.size)
     try:
         await verifier.verify(work, targets)
     finally:
@@ -406,7 +406,7 @@ async def test_figures_appear_once_the_agent_looks(shelf, end):
         "unanswered, repaired, added, status, note FROM verifications"
     )
     # A server does not tell whether somebody else wrote: it is looked into now and then.
-    await trio.sleep(UNTOLD_S)
+    await trio.sleep(FULL_COMPARE_INTERVAL_S)
     await place.reconciler.once()
     assert get("blofin_verify_repaired_total", symbol="BTC-USDT") == 2
     assert replace(told).repaired == 1

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from blofin_agent.config import Settings
 from blofin_agent.domain.candle import Timeframe
-from blofin_agent.domain.time_range import window
+from blofin_agent.domain.time_range import window_at
 from blofin_agent.simulator.server import SimulatorOptions
 from tests.laws.faults import CLOCKS, FEED, GOES_ON, LEAST, RECONNECTED, REST, matches
 from tests.laws.world import world
@@ -67,7 +67,7 @@ class Scene:
 
     def is_whole(self):
         """Return whether every row that the exchange has is stored, and no other."""
-        span = window(self.place.wall.true() - SETTLE_MS, Timeframe.M1, 3, 0)
+        span = window_at(self.place.wall.true() - SETTLE_MS, Timeframe.M1, 3, 0)
         for symbol in SYMBOLS:
             stored = self.place.stored(symbol)
             truth = self.place.truth(symbol, span.start + Timeframe.M1.ms, span.end)

@@ -19,7 +19,7 @@ from trio.testing import MockClock
 
 from blofin_agent.config import Settings
 from blofin_agent.domain.candle import Timeframe
-from blofin_agent.domain.rate_limit import RESERVE
+from blofin_agent.domain.rate_limit import RESERVED_FRACTION
 from blofin_agent.simulator.rate_limits import RULES
 from blofin_agent.simulator.server import SimulatorOptions
 from tests.laws.world import world
@@ -137,7 +137,7 @@ def laws(place):
         assert place.figure("blofin_candles_missing", symbol=symbol) == count.missing
     counters = place.simulator.limits.counters()
     for rule in RULES:
-        assert counters.most[rule.seconds] <= rule.requests * (1 - RESERVE)
+        assert counters.most[rule.seconds] <= rule.requests * (1 - RESERVED_FRACTION)
     # Only a fault suspends; the one request that was under way then may come too late.
     assert counters.during_suspension <= 1
     assert place.figure("blofin_store_up") == 1

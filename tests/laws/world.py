@@ -86,7 +86,12 @@ async def world(
         monkeypatch.setattr(websocket_session, "_connect", network.connect)
         async with client(network) as http:
             parts = build_services(
-                settings, store, http, tries=agent.TRIES, what_next="it goes on", clock=wall
+                settings,
+                store,
+                http,
+                tries=agent.MAX_PAGE_TRIES,
+                what_next="it goes on",
+                clock=wall,
             )
             nursery.start_soon(parts.writer.run)
             board = SimpleNamespace(links=None)

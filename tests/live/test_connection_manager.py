@@ -7,9 +7,13 @@ import trio
 
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.domain.errors import Banned, RateLimited
-from blofin_agent.domain.rate_limit import BAN
+from blofin_agent.domain.rate_limit import BAN_S
 from blofin_agent.exchange.websocket_session import FeedDisconnected, SessionTiming
-from blofin_agent.live.connection_manager import CONNECT_EVERY_S, PER_CONNECTION, ConnectionManager
+from blofin_agent.live.connection_manager import (
+    CONNECT_INTERVAL_S,
+    MAX_SYMBOLS_PER_CONNECTION,
+    ConnectionManager,
+)
 from blofin_agent.store.tables import rate_limit
 
 STORED = "SELECT symbol, open_time, source FROM candles ORDER BY symbol, open_time"
@@ -208,8 +212,8 @@ async def test_a_lost_session_is_made_anew_ever_less_soon(house, peer, lines):
             labels["reason"] = "unreachable"
             assert place.figure("blofin_feed_disconnects_total", **labels) == 4
     waits = [later - earlier for earlier, later in zip(peer.connects, peer.connects[1:])]  # noqa: B905
-    for wait, longest in zip(waits, (CONNECT_EVERY_S, 2, 4, 8), strict=True):
-        assert max(CONNECT_EVERY_S, 0.75 * longest) <= wait + 1e-6
+    for wait, longest in zip(waits, (CONNECT_INTERVAL_S, 2, 4, 8), strict=True):
+        assert max(CONNECT_INTERVAL_S, 0.75 * longest) <= wait + 1e-6
         assert wait <= longest + 1e-6
     assert lines("warning") == ["websocket connection 1: no route; it goes on"]
     assert lines("info") == ["it is back"]
@@ -243,9 +247,9 @@ async def test_a_firewall_keeps_the_feed_away_for_its_ban(house, peer):
     """HTTP 403 at the handshake: no new connection for five minutes."""
     place = house(hours=1)
     peer.script = [403]
-    await run(live(place), BAN + 30)
+    await run(live(place), BAN_S + 30)
     assert len(peer.connects) == 2
-    assert peer.connects[1] - peer.connects[0] >= BAN
+    assert peer.connects[1] - peer.connects[0] >= BAN_S
     labels = {"connection": "1", "reason": "rejected"}
     assert place.figure("blofin_feed_disconnects_total", **labels) == 2
 
@@ -264,22 +268,26 @@ async def test_a_ban_of_rest_holds_for_the_websocket_too(house, peer, exchange):
 @pytest.mark.slow("minutes of virtual time on many connections")
 async def test_after_a_ban_one_connection_goes_alone(house, peer):
     """Of three the first; when it is refused as well, none of the others tries."""
-    place = house(hours=1, watched=[f"S{number}-USDT" for number in range(2 * PER_CONNECTION + 1)])
+    place = house(
+        hours=1, watched=[f"S{number}-USDT" for number in range(2 * MAX_SYMBOLS_PER_CONNECTION + 1)]
+    )
     peer.script = [403]
-    await run(live(place), BAN + 2 * BAN)
+    await run(live(place), BAN_S + 2 * BAN_S)
     assert len(peer.connects) == 2
-    assert BAN <= peer.connects[1] - peer.connects[0] <= BAN + 5
+    assert BAN_S <= peer.connects[1] - peer.connects[0] <= BAN_S + 5
     assert place.allowance.suspension.strikes == 2
 
 
 async def test_a_connection_that_stands_ends_the_ban(house, peer):
     """The others follow a second apart, and REST may ask again."""
-    place = house(hours=1, watched=[f"S{number}-USDT" for number in range(2 * PER_CONNECTION + 1)])
+    place = house(
+        hours=1, watched=[f"S{number}-USDT" for number in range(2 * MAX_SYMBOLS_PER_CONNECTION + 1)]
+    )
     peer.script = [403, *peer.script]
-    await run(live(place), BAN + 15)
+    await run(live(place), BAN_S + 15)
     assert len(peer.connects) == 4
     apart = [later - earlier for earlier, later in itertools.pairwise(peer.connects[1:])]
-    assert all(CONNECT_EVERY_S <= one <= 2 * CONNECT_EVERY_S for one in apart)
+    assert all(CONNECT_INTERVAL_S <= one <= 2 * CONNECT_INTERVAL_S for one in apart)
     assert not place.allowance.suspension.strikes
 
 
@@ -328,12 +336,12 @@ async def test_a_connection_does_not_end_the_suspension_after_a_429(house, peer)
 
 async def test_connections_are_opened_a_second_apart(house, peer):
     """BloFin allows one a second from an address; also after a restart."""
-    names = [f"S{number}-USDT" for number in range(2 * PER_CONNECTION + 1)]
+    names = [f"S{number}-USDT" for number in range(2 * MAX_SYMBOLS_PER_CONNECTION + 1)]
     place = house(hours=1, watched=names)
     begun = trio.current_time()
     await run(live(place), 10)
     apart = [at - begun for at in peer.connects]
-    assert apart == pytest.approx([n * CONNECT_EVERY_S for n in (1, 2, 3)])
+    assert apart == pytest.approx([n * CONNECT_INTERVAL_S for n in (1, 2, 3)])
     assert sorted(symbol for _, some in peer.subscribed() for symbol in some) == sorted(names)
     assert max(len(some) for _, some in peer.subscribed()) == 8
 
@@ -348,7 +356,7 @@ async def test_a_connection_waits_for_those_of_other_agents_behind_the_address(h
         )
     await run(live(place), 10)
     (at,) = peer.connects
-    assert at - begun == pytest.approx(4 * CONNECT_EVERY_S)
+    assert at - begun == pytest.approx(4 * CONNECT_INTERVAL_S)
 
 
 async def test_a_database_that_is_away_holds_no_connection_up(house, peer, locker):
@@ -383,7 +391,7 @@ async def test_symbols_that_come_later_join_a_connection_that_has_room(house, pe
 
 async def test_symbols_that_find_no_room_get_connections_of_their_own(house, peer):
     """One that is full stays as it is; the one that is left is closed when its last symbol goes."""
-    names = [f"S{number}-USDT" for number in range(PER_CONNECTION - 1)]
+    names = [f"S{number}-USDT" for number in range(MAX_SYMBOLS_PER_CONNECTION - 1)]
     place = house(hours=1, watched=names)
     ingest = live(place)
     async with trio.open_nursery() as nursery:

@@ -5,7 +5,11 @@ import trio
 
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.exchange.websocket_session import FeedDisconnected
-from blofin_agent.live.connection_manager import CONNECT_EVERY_S, PER_CONNECTION, ConnectionManager
+from blofin_agent.live.connection_manager import (
+    CONNECT_INTERVAL_S,
+    MAX_SYMBOLS_PER_CONNECTION,
+    ConnectionManager,
+)
 from blofin_agent.writers.trade_writer import TradeWriter
 
 STORED = "SELECT symbol, trade_id, ts, price, size, side, source FROM ticks ORDER BY 1, 2"
@@ -213,7 +217,7 @@ async def test_pushes_of_other_symbols_and_channels_are_not_stored(house, peer, 
 
 async def test_connections_for_candles_are_made_first(house, peer):
     """However many there are, and at the same distance."""
-    names = [f"S{number}-USDT" for number in range(2 * PER_CONNECTION + 1)]
+    names = [f"S{number}-USDT" for number in range(2 * MAX_SYMBOLS_PER_CONNECTION + 1)]
     place = house(hours=1, watched=names)
     begun = trio.current_time()
     ingest, _ = live(place)
@@ -221,7 +225,7 @@ async def test_connections_for_candles_are_made_first(house, peer):
         await ingest.run()
     apart = [later - earlier for earlier, later in zip([begun, *peer.connects], peer.connects)]  # noqa: B905
     assert len(apart) == 6
-    assert min(apart) >= CONNECT_EVERY_S - 1e-6
+    assert min(apart) >= CONNECT_INTERVAL_S - 1e-6
     channels = [message["args"][0]["channel"] for _, message in peer.heard if message != "ping"]
     assert channels == sorted(channels)
     names = [link.name for link in ingest.links.all()]
@@ -230,7 +234,7 @@ async def test_connections_for_candles_are_made_first(house, peer):
 
 async def test_a_lost_connection_for_candles_goes_before_those_for_trades(house, peer):
     """While one for candles waits for its turn, none for trades is made."""
-    names = [f"S{number}-USDT" for number in range(4 * PER_CONNECTION)]
+    names = [f"S{number}-USDT" for number in range(4 * MAX_SYMBOLS_PER_CONNECTION)]
     place = house(hours=1, watched=names)
     made = []
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blofin_agent.observability.database_outage import FULL_S, DatabaseOutage
+from blofin_agent.observability.database_outage import FULL_DISK_REPORT_DELAY_S, DatabaseOutage
 from blofin_agent.store.database import TransactionResult
 from blofin_agent.store.errors import StoreFull, StoreUnavailable
 
@@ -42,7 +42,7 @@ def test_a_full_disk_that_takes_a_last_row_is_full(clock, lines):
         assert judged(trouble, "beat", StoreFull("full")) == 0
         clock[0] += 1
         assert judged(trouble, "beat") == 0
-    clock[0] += FULL_S
+    clock[0] += FULL_DISK_REPORT_DELAY_S
     assert judged(trouble, "load", reading=True) == 1
     assert len(lines("warning")) == len(lines("info")) == 1
 

@@ -12,7 +12,7 @@ from blofin_agent.coverage.tracker import CoverageTracker
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import MINUTE, Timeframe
 from blofin_agent.domain.symbol_coverage import SymbolCoverage
-from blofin_agent.observability.metrics import DISCONNECTS, Metrics
+from blofin_agent.observability.metrics import DISCONNECT_REASONS, Metrics
 from blofin_agent.store.database import TransactionResult
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables.verifications import VerificationTotals
@@ -158,7 +158,7 @@ def test_every_known_label_set_is_there_from_the_start_at_0(metrics):
     assert values(families["api_requests"], "endpoint") == {"candles", "instruments"}
     assert values(families["feed_messages"], "kind") == set(KINDS)
     assert values(families["store_errors"], "operation") == set(OPERATIONS)
-    assert values(families["feed_disconnects"], "reason") == set(DISCONNECTS)
+    assert values(families["feed_disconnects"], "reason") == set(DISCONNECT_REASONS)
     assert values(families["rows_rejected"], "reason") == set(REASONS)
     assert values(families["rows_rejected"], "feed") == {"rest", "ws", "trades", "instruments"}
     assert values(families["candles_written"], "source") == {"blofin_ws", "historical_fill"}

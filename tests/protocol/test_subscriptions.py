@@ -3,7 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.protocol.subscriptions import ACK_WITHIN_S, SILENT_S, DueMessages, Subscriptions
+from blofin_agent.protocol.subscriptions import (
+    ACK_TIMEOUT_S,
+    SILENT_AFTER_S,
+    DueMessages,
+    Subscriptions,
+)
 
 NAMES = ["A-USDT", "B-USDT", "C-USDT"]
 
@@ -217,8 +222,8 @@ def test_a_connection_on_which_nothing_is_answered_is_made_anew():
     """It is deaf: waiting for each symbol to be tried again would take an hour in the end."""
     deaf = Subscriptions(["A", "B"])
     deaf.opened(0)
-    lost = [now for now in range(int(SILENT_S) + 2) if deaf.due(now).lost]
-    assert lost == [SILENT_S]
+    lost = [now for now in range(int(SILENT_AFTER_S) + 2) if deaf.due(now).lost]
+    assert lost == [SILENT_AFTER_S]
     refused = Subscriptions(["A", "B"])
     refused.opened(0)
     refused.due(0)
@@ -236,7 +241,7 @@ def test_who_comes_is_subscribed_and_who_goes_is_unsubscribed():
     due = subscriptions.due(5)
     assert due == DueMessages(subscribe=["D-USDT", "E-USDT", "B-USDT"], leave=["A-USDT", "F-USDT"])
     assert subscriptions.due(6) == DueMessages()
-    assert subscriptions.due(5 + ACK_WITHIN_S).alone == ["D-USDT", "E-USDT", "B-USDT"]
+    assert subscriptions.due(5 + ACK_TIMEOUT_S).alone == ["D-USDT", "E-USDT", "B-USDT"]
     subscriptions.opened(50)
     assert subscriptions.due(50) == DueMessages(subscribe=["C-USDT", "D-USDT", "E-USDT", "B-USDT"])
 

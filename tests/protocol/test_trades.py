@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blofin_agent.domain.candle import MINUTE, RejectedRow, RejectReason
-from blofin_agent.domain.trade import AHEAD_MS, FIRST_MS, Trade
+from blofin_agent.domain.trade import EARLIEST_TRADE_MS, MAX_AHEAD_MS, Trade
 from blofin_agent.protocol.trades import judge_trades
 from blofin_agent.protocol.websocket import Push, decode_frame
 
@@ -74,8 +74,8 @@ BAD = [
     (RejectReason.IMPOSSIBLE, TRADE | {"size": "0"}),
     (RejectReason.IMPOSSIBLE, TRADE | {"size": "nan"}),
     (RejectReason.IMPOSSIBLE, TRADE | {"size": "inf"}),
-    (RejectReason.OUTSIDE, TRADE | {"ts": str(NOW + AHEAD_MS + 1)}),
-    (RejectReason.OUTSIDE, TRADE | {"ts": str(FIRST_MS - 1)}),
+    (RejectReason.OUTSIDE, TRADE | {"ts": str(NOW + MAX_AHEAD_MS + 1)}),
+    (RejectReason.OUTSIDE, TRADE | {"ts": str(EARLIEST_TRADE_MS - 1)}),
     (RejectReason.OUTSIDE, TRADE | {"ts": "1767225600"}),
     (RejectReason.OUTSIDE, TRADE | {"ts": "-1"}),
 ]
@@ -90,11 +90,11 @@ def test_each_reason_is_told_with_the_text(reason, trade):
     assert 0 < len(bad.text) <= 203
 
 
-@pytest.mark.parametrize("ts", [FIRST_MS, NOW + AHEAD_MS])
+@pytest.mark.parametrize("ts", [EARLIEST_TRADE_MS, NOW + MAX_AHEAD_MS])
 def test_the_edges_of_what_is_plausible_are_inside(ts):
     """Not before 2010, at most a minute ahead of the clock."""
     assert judge(TRADE | {"ts": str(ts)}) == [TICK._replace(ts=ts)]
-    assert AHEAD_MS == MINUTE
+    assert MAX_AHEAD_MS == MINUTE
 
 
 @given(st.lists(st.one_of(st.just((TICK, TRADE)), st.sampled_from(BAD)), max_size=6))
@@ -134,7 +134,7 @@ def test_nothing_raises_and_a_tick_is_always_fit_to_be_stored(trades, ascii_only
         assert 0 < one.price < float("inf")
         assert 0 < one.size < float("inf")
         assert one.side in ("buy", "sell")
-        assert FIRST_MS <= one.ts <= NOW + AHEAD_MS
+        assert EARLIEST_TRADE_MS <= one.ts <= NOW + MAX_AHEAD_MS
 
 
 @given(st.binary())

@@ -19,8 +19,8 @@ from blofin_agent.domain.errors import (
     ServerError,
     Unreachable,
 )
-from blofin_agent.domain.rate_limit import CARE, LIMITS, SLACK
-from blofin_agent.ratelimit.limiter import UNDER_WAY, RateLimiter, _Ahead
+from blofin_agent.domain.rate_limit import CARE_MS, LIMITS, SLACK_MS
+from blofin_agent.ratelimit.limiter import MAX_CONCURRENT_REQUESTS, RateLimiter, _Ahead
 from blofin_agent.store.database import open_store
 
 
@@ -170,7 +170,7 @@ async def test_no_more_than_two_are_under_way_at_once(house):
     async with trio.open_nursery() as nursery:
         for _ in range(7):
             nursery.start_soon(place.throttle.ask, "candles", question)
-    assert most == UNDER_WAY == 2
+    assert most == MAX_CONCURRENT_REQUESTS == 2
 
 
 async def test_many_at_once_are_asked_one_after_another_in_order(house):
@@ -199,7 +199,7 @@ async def test_requests_of_others_on_the_store_count(house):
     busy(place, [first + 10 * number for number in range(475)])
     question = asking(place)
     await place.throttle.ask("candles", question)
-    assert place.asked == [first + 60_000 + SLACK]
+    assert place.asked == [first + 60_000 + SLACK_MS]
     assert place.allowance.used() == {"60s": 475, "300s": 476}
 
 
@@ -259,7 +259,7 @@ async def test_429_and_403_stop_every_request_until_they_are_over(
     began = place.wall()
     with pytest.raises(type(error)):
         await place.throttle.ask("candles", question)
-    over = began + int(seconds * 1000) + CARE
+    over = began + int(seconds * 1000) + CARE_MS
     assert place.allowance.suspended_until() == over
     assert place.figure("blofin_api_suspended_until_timestamp_seconds") == over / 1000
     assert "no request is sent until" in lines("warning")[0]
@@ -283,7 +283,7 @@ async def test_after_a_suspension_one_probe_goes_alone(house):
 
     with pytest.raises(RateLimited):
         await place.throttle.ask("candles", asking(place, RateLimited("too many", 10.0)))
-    over = place.wall() + 10_000 + CARE
+    over = place.wall() + 10_000 + CARE_MS
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(place.throttle.ask, "candles", slow)
@@ -387,12 +387,12 @@ async def test_a_suspension_holds_although_the_store_could_not_take_it(locker, h
     with pytest.raises(RateLimited):
         await place.throttle.ask("candles", refused_behind_a_lock)
     locker.execute("ROLLBACK")
-    assert place.allowance.suspended_until() == began + 20_000 + CARE
+    assert place.allowance.suspended_until() == began + 20_000 + CARE_MS
     await place.allowance.refresh()
-    assert place.allowance.suspended_until() == began + 20_000 + CARE
+    assert place.allowance.suspended_until() == began + 20_000 + CARE_MS
     question = asking(place)
     await place.throttle.ask("candles", question)
-    assert place.asked == [began + 20_000 + CARE]
+    assert place.asked == [began + 20_000 + CARE_MS]
     assert place.rows("SELECT until, strikes FROM suspension") == [(0, 0)]
 
 
@@ -453,7 +453,7 @@ async def test_an_answer_to_an_older_request_does_not_end_a_suspension(house, li
         await trio.sleep(1)
         with pytest.raises(RateLimited):
             await place.throttle.ask("candles", asking(place, RateLimited("too many", 60.0)))
-    assert place.allowance.suspended_until() == place.wall() + 41_000 + CARE
+    assert place.allowance.suspended_until() == place.wall() + 41_000 + CARE_MS
     assert lines("info") == []
 
 
@@ -527,7 +527,7 @@ async def test_a_429_holds_before_the_database_has_taken_it(house):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
     assert place.rows("SELECT count(*) FROM request_ledger") == [(3,)]
-    assert place.asked == [began + 20_000 + CARE]
+    assert place.asked == [began + 20_000 + CARE_MS]
 
 
 async def test_of_two_suspensions_that_the_store_could_not_take_the_longer_holds(locker, house):
@@ -550,7 +550,7 @@ async def test_of_two_suspensions_that_the_store_could_not_take_the_longer_holds
             nursery.start_soon(ask, error)
     locker.execute("ROLLBACK")
     await place.throttle.ask("candles", asking(place))
-    assert place.asked == [began + 101_000 + CARE]
+    assert place.asked == [began + 101_000 + CARE_MS]
 
 
 async def test_a_ban_stays_one_when_a_429_was_under_way(house):
@@ -681,7 +681,7 @@ async def test_a_step_of_the_clock_does_not_change_when_a_suspension_ends(house,
     async with trio.open_nursery() as nursery:
         nursery.start_soon(set_clock)
         await place.throttle.ask("candles", question)
-    assert 100_000 <= asked[1] - asked[0] <= 100_000 + CARE + 5_000
+    assert 100_000 <= asked[1] - asked[0] <= 100_000 + CARE_MS + 5_000
     assert not place.allowance.suspension.strikes
 
 

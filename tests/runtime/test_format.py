@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blofin_agent.coverage.gap_reasons import span_text, spans_text
+from blofin_agent.coverage.gap_reasons import range_text, ranges_text
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.runtime.format import clock_text, duration_text, minute_text, percent, plural
@@ -16,7 +16,7 @@ def test_times_are_told_in_utc():
     """To the second with the zone, or to the minute."""
     assert clock_text(T + 7_999) == "2026-09-21 14:13:07 UTC"
     assert minute_text(T) == "2026-09-21 14:13"
-    assert span_text(TimeRange(T, T + 6 * MINUTE)) == "2026-09-21 14:13 to 2026-09-21 14:19"
+    assert range_text(TimeRange(T, T + 6 * MINUTE)) == "2026-09-21 14:13 to 2026-09-21 14:19"
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_a_noun_has_its_number():
 def test_many_stretches_are_shortened():
     """The first three, and how many more."""
     spans = [TimeRange(T + n * 10 * MINUTE, T + (n * 10 + 1) * MINUTE) for n in range(5)]
-    assert spans_text(spans[:1]) == span_text(spans[0])
-    assert spans_text(spans[:3]) == "; ".join(span_text(span) for span in spans[:3])
-    assert spans_text(spans).endswith("; and 2 more")
-    assert spans_text([]) == ""
+    assert ranges_text(spans[:1]) == range_text(spans[0])
+    assert ranges_text(spans[:3]) == "; ".join(range_text(span) for span in spans[:3])
+    assert ranges_text(spans).endswith("; and 2 more")
+    assert ranges_text([]) == ""
 
 
 @pytest.mark.parametrize(

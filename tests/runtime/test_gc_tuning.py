@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from blofin_agent.runtime.gc_tuning import EVERY, freeze_garbage_collector, no_gc
+from blofin_agent.runtime.gc_tuning import GC_THRESHOLD, freeze_garbage_collector, no_gc
 
 
 @pytest.fixture(autouse=True)
@@ -43,4 +43,4 @@ def test_what_is_garbage_already_is_not_kept():
     knot = weakref.ref(Knot())
     freeze_garbage_collector()
     assert knot() is None
-    assert gc.get_threshold()[0] == EVERY
+    assert gc.get_threshold()[0] == GC_THRESHOLD

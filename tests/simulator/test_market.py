@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from blofin_agent.domain.candle import DAY, MINUTE, Candle, Timeframe
 from blofin_agent.simulator.instruments import choose, make_instrument, names, parse_symbols
 from blofin_agent.simulator.market import Market
-from blofin_agent.simulator.missing_bars import LONGEST, MissingBars
+from blofin_agent.simulator.missing_bars import MAX_BARS, MissingBars
 
 SYMBOLS = (*names(34)[::3], "MINE-USDT")
 MARKETS = [Market(seed, SYMBOLS, hole_rate=0) for seed in (1, 2)]
@@ -153,7 +153,7 @@ def test_holes_are_runs_of_one_to_twenty_bars_and_as_many_as_asked_for(rate, key
     missing = [holes.has(key, bar, number * bar.ms) for number in range(count)]
     assert sum(missing) == pytest.approx(rate * count, rel=0.35, abs=80)
     text = "".join("x" if lost else " " for lost in missing)
-    assert max(map(len, text.split()), default=0) <= 2 * LONGEST  # two of them may meet
+    assert max(map(len, text.split()), default=0) <= 2 * MAX_BARS  # two of them may meet
 
 
 def test_a_hole_is_there_on_every_look_and_never_in_a_market_without_holes():

@@ -14,7 +14,7 @@ from blofin_agent.simulator.faults.registry import Faults
 from blofin_agent.simulator.faults.tcp import TcpFaults
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.request_stats import RequestStats
-from blofin_agent.simulator.websocket_connection import BEHIND, converse
+from blofin_agent.simulator.websocket_connection import MAX_QUEUED_PUSHES, serve_connection
 
 FAULTS = Faults(lambda: 0)
 START = 1_790_000_000_000 - 1_790_000_000_000 % MINUTE
@@ -62,7 +62,7 @@ async def place(autojump_clock, nursery):
     counts = RequestStats()
     hub = Broadcaster(MARKET, counts, clock, Faults(clock))
     client = Client()
-    run = partial(converse, client.socket, MARKET, hub, counts, 30, FAULTS, TcpFaults())
+    run = partial(serve_connection, client.socket, MARKET, hub, counts, 30, FAULTS, TcpFaults())
     return client, hub, counts, run, nursery
 
 
@@ -126,7 +126,9 @@ async def test_a_topic_is_made_once_and_shared(autojump_clock, place, monkeypatc
     client, hub, _, run, nursery = place
     other = Client()
     nursery.start_soon(run)
-    nursery.start_soon(converse, other.socket, MARKET, hub, RequestStats(), 30, FAULTS, TcpFaults())
+    nursery.start_soon(
+        serve_connection, other.socket, MARKET, hub, RequestStats(), 30, FAULTS, TcpFaults()
+    )
     client.say(SUBSCRIBE)
     other.say(SUBSCRIBE)
     await trio.testing.wait_all_tasks_blocked()
@@ -147,16 +149,18 @@ async def test_who_does_not_read_loses_the_connection_and_nobody_else_waits(auto
     client, hub, counts, run, nursery = place
     other = Client()
     nursery.start_soon(run)
-    nursery.start_soon(converse, other.socket, MARKET, hub, RequestStats(), 30, FAULTS, TcpFaults())
+    nursery.start_soon(
+        serve_connection, other.socket, MARKET, hub, RequestStats(), 30, FAULTS, TcpFaults()
+    )
     client.say(SUBSCRIBE)
     other.say(SUBSCRIBE)
     await trio.testing.wait_all_tasks_blocked()
     client.reads = False
     nursery.start_soon(hub.push_forever, 1)
-    await trio.sleep(BEHIND + 40.5)
+    await trio.sleep(MAX_QUEUED_PUSHES + 40.5)
     assert counts.too_slow == 1
     assert client.closed == (30, 1008)  # its last traffic was the acknowledgement
-    assert len(other.got) > BEHIND + 40
+    assert len(other.got) > MAX_QUEUED_PUSHES + 40
 
 
 async def test_a_client_that_leaves_is_forgotten(autojump_clock, place):
@@ -176,7 +180,9 @@ async def test_a_clock_that_stands_still_or_goes_back_pushes_nothing_twice(autoj
     client, _, counts, _, nursery = place
     times = iter([START, *[START + 1_000] * 5, START - 5_000, START - 5_000])
     hub = Broadcaster(MARKET, counts, lambda: next(times, START + 2_000), Faults(lambda: START))
-    nursery.start_soon(converse, client.socket, MARKET, hub, counts, 30, FAULTS, TcpFaults())
+    nursery.start_soon(
+        serve_connection, client.socket, MARKET, hub, counts, 30, FAULTS, TcpFaults()
+    )
     client.say(SUBSCRIBE)
     await trio.testing.wait_all_tasks_blocked()
     nursery.start_soon(hub.push_forever, 1)

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from blofin_agent.domain.candle import MINUTE, Timeframe
 from blofin_agent.simulator.market import Market
 from blofin_agent.simulator.websocket_protocol import (
-    ARGUMENTS_BYTES,
+    MAX_ARGUMENTS_BYTES,
     ProtocolReply,
     Topic,
-    answer,
     pushes,
+    reply_to,
 )
 
 NOW = 1_790_000_012_345
@@ -37,13 +37,13 @@ def refused(reply: ProtocolReply) -> str:
 
 
 def test_ping_is_answered_with_pong():
-    assert answer(MARKET, "ping") == ProtocolReply(("pong",))
+    assert reply_to(MARKET, "ping") == ProtocolReply(("pong",))
 
 
 @pytest.mark.parametrize("op", ["subscribe", "unsubscribe"])
 def test_a_request_is_acknowledged_one_argument_by_one(op):
     topics = [("candle1m", "BTC-USDT"), ("trades", "ETH-USDT"), ("tickers", "BTC-USDT")]
-    reply = answer(MARKET, request(op, *topics))
+    reply = reply_to(MARKET, request(op, *topics))
     assert [json.loads(text) for text in reply.texts] == [
         {"event": op, "arg": {"channel": channel, "instId": name}} for channel, name in topics
     ]
@@ -52,7 +52,7 @@ def test_a_request_is_acknowledged_one_argument_by_one(op):
 
 
 def test_what_is_refused_is_named_only_in_the_text_and_the_rest_goes_on():
-    reply = answer(MARKET, request("subscribe", ("candle1m", "NO-USDT"), BITCOIN))
+    reply = reply_to(MARKET, request("subscribe", ("candle1m", "NO-USDT"), BITCOIN))
     error, acknowledged = map(json.loads, reply.texts)
     assert error["code"] == "60012"
     assert "arg" not in error
@@ -79,23 +79,23 @@ def test_what_is_refused_is_named_only_in_the_text_and_the_rest_goes_on():
     ],
 )
 def test_nonsense_is_refused(text):
-    refused(answer(MARKET, text))
+    refused(reply_to(MARKET, text))
 
 
 @given(st.text() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps))
 def test_nothing_that_comes_is_an_error_of_ours(text):
-    for reply in answer(MARKET, text).texts:
+    for reply in reply_to(MARKET, text).texts:
         assert reply == "pong" or json.loads(reply)
 
 
 def test_arguments_may_have_4096_bytes_and_no_more():
     topics = [("candle1m", "BTC-USDT")] * 80
     text = request("subscribe", *topics)
-    spare = ARGUMENTS_BYTES - len(json.dumps(json.loads(text)["args"]))
+    spare = MAX_ARGUMENTS_BYTES - len(json.dumps(json.loads(text)["args"]))
     assert spare >= 0
     fits = text.replace('"args": [', '"args": [' + " " * spare)
-    assert len(answer(MARKET, fits).added) == 80
-    refused(answer(MARKET, fits.replace('"args": [', '"args": [ ')))
+    assert len(reply_to(MARKET, fits).added) == 80
+    refused(reply_to(MARKET, fits.replace('"args": [', '"args": [ ')))
 
 
 def pushed(topic: Topic, last: int, now: int) -> list[list[str]]:

@@ -4,7 +4,12 @@ import pytest
 
 from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.symbol_coverage import CoverageCounts, Health
-from blofin_agent.status.health_summary import RecoveryOutlook, RecoveryState, bars_text, judge
+from blofin_agent.status.health_summary import (
+    RecoveryOutlook,
+    RecoveryState,
+    bars_text,
+    judge_health,
+)
 
 FILLING = RecoveryOutlook(RecoveryState.FILLING, 40.2)
 
@@ -49,7 +54,7 @@ def of(**missing):
 )
 def test_what_is_missing_is_told_with_what_is_done(counts, health, reason):
     """The worst symbol by name, and how many are as bad; then what the agent does."""
-    found = judge(of(**counts), Timeframe.M1, FILLING)
+    found = judge_health(of(**counts), Timeframe.M1, FILLING)
     assert found.health.value == health
     assert found.reason == f"{reason}; filling, about 40 s left"
 
@@ -57,14 +62,16 @@ def test_what_is_missing_is_told_with_what_is_done(counts, health, reason):
 def test_what_is_complete_is_told_as_such():
     """Nothing is said of what is being done: nothing is."""
     done = RecoveryOutlook(RecoveryState.NOTHING_TO_DO, 0)
-    assert judge(of(A=0, B=0, C=0), Timeframe.M1, done).reason == "all 3 symbols are complete"
-    assert judge(of(A=0), Timeframe.M1, done).reason == "the one symbol is complete"
-    assert judge(of(A=0), Timeframe.M1, done).health is Health.GOOD
+    assert (
+        judge_health(of(A=0, B=0, C=0), Timeframe.M1, done).reason == "all 3 symbols are complete"
+    )
+    assert judge_health(of(A=0), Timeframe.M1, done).reason == "the one symbol is complete"
+    assert judge_health(of(A=0), Timeframe.M1, done).health is Health.GOOD
 
 
 def test_watching_nothing_is_no_good_news():
     """CRITICAL, and why."""
-    found = judge([], Timeframe.M1, RecoveryOutlook(RecoveryState.NOTHING_TO_DO, 0))
+    found = judge_health([], Timeframe.M1, RecoveryOutlook(RecoveryState.NOTHING_TO_DO, 0))
     assert found.health is Health.CRITICAL
     assert "BloFin's list of instruments was not read yet" in found.reason
 
@@ -96,7 +103,7 @@ def test_watching_nothing_is_no_good_news():
 )
 def test_every_outlook_has_words(outlook, words):
     """What is in the way, and what the agent does about it."""
-    assert words in judge(of(PEPE=181), Timeframe.M1, outlook).reason
+    assert words in judge_health(of(PEPE=181), Timeframe.M1, outlook).reason
 
 
 def test_bars_are_minutes_only_when_they_are():

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import DAY, Candle, CandleBatch, Source, Timeframe
-from blofin_agent.domain.coverage_blocks import BARS, CoverageBlock, length_ms, pack, starts
+from blofin_agent.domain.coverage_blocks import (
+    BARS_PER_BLOCK,
+    CoverageBlock,
+    block_ms,
+    block_starts,
+    pack,
+)
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.domain.verification import CandleDifference
 from blofin_agent.store.database import open_store
@@ -18,12 +24,12 @@ from blofin_agent.store.url import parse
 
 SYMBOLS = ("A", "B")
 VALUES = (2.5, 3.0, 1.0, 2.0, 10.0, 0.5, 20.0)
-LAST = 2 * BARS + 9
+LAST = 2 * BARS_PER_BLOCK + 9
 """The bars that the laws play with: the end of a block, a whole one, and the begin of a third."""
 
 
 def first(bar, end):
-    return bar.floor(starts(bar, TimeRange(end, end + 1))[0] - 9 * bar.ms)
+    return bar.floor(block_starts(bar, TimeRange(end, end + 1))[0] - 9 * bar.ms)
 
 
 def write(store, work):
@@ -86,7 +92,9 @@ def counted(store, keys, bar=Timeframe.M1):
 # -- whoever writes -------------------------------------------------------------------------------
 
 bits = st.integers(0, LAST)
-pieces = st.tuples(bits, st.integers(1, BARS)).map(lambda run: range(run[0], run[0] + run[1]))
+pieces = st.tuples(bits, st.integers(1, BARS_PER_BLOCK)).map(
+    lambda run: range(run[0], run[0] + run[1])
+)
 times = st.lists(bits, max_size=20) | pieces
 symbols = st.sampled_from(SYMBOLS)
 sources = st.sampled_from(list(Source))
@@ -107,7 +115,7 @@ class House:
     def __init__(self, ours, theirs, bar, origin):
         self.ours, self.theirs = ours, theirs
         self.bar, self.origin = bar, origin
-        self.span = TimeRange(origin, origin + (LAST + BARS + 1) * bar.ms)
+        self.span = TimeRange(origin, origin + (LAST + BARS_PER_BLOCK + 1) * bar.ms)
         for table in ("candles", "coverage_blocks", "replaced_candles"):
             self.theirs(f"DELETE FROM {table}")
 
@@ -170,8 +178,8 @@ class House:
             )
 
     def mend(self, symbol):
-        these = list(starts(self.bar, self.span))
-        write(self.ours[0], lambda db: coverage_blocks.mend(db, self.bar, symbol, these))
+        these = list(block_starts(self.bar, self.span))
+        write(self.ours[0], lambda db: coverage_blocks.repair_blocks(db, self.bar, symbol, these))
 
 
 @pytest.fixture
@@ -219,7 +227,7 @@ def test_a_deleted_candle_takes_its_block_with_it(store, other, end, bar):
     assert len(before) == 3
     other("DELETE FROM candles WHERE symbol = 'A' AND open_time = :time", time=origin)
     (gone,) = before - set(claimed(store, bar))
-    assert gone == ("A", origin // length_ms(bar) * length_ms(bar))
+    assert gone == ("A", origin // block_ms(bar) * block_ms(bar))
 
 
 @pytest.mark.parametrize(
@@ -287,7 +295,10 @@ def test_what_is_loaded_costs_the_same_however_many_candles_are_stored(store, st
     blocks_more = 2 * 6
     assert many < few + 30 * blocks_more
     write(store, lambda db: db.exec_driver_sql("DELETE FROM coverage_blocks"))
-    assert steps(lambda db: coverage_blocks.load(db, Timeframe.M1, span, SYMBOLS)) > 2 * 7 * BARS
+    assert (
+        steps(lambda db: coverage_blocks.load(db, Timeframe.M1, span, SYMBOLS))
+        > 2 * 7 * BARS_PER_BLOCK
+    )
 
 
 def test_a_scattered_window_is_looked_at_without_reading_it(store, other, steps, end):
@@ -308,12 +319,16 @@ def test_blocks_of_many_symbols_are_found_by_their_key(store, other, steps, end)
     span = TimeRange(end - DAY, end)
     other(f"INSERT INTO coverage_blocks VALUES ('1m', {span.start // DAY * DAY}, 'A', '', '')")
     few = steps(
-        lambda db: coverage_block_sql.read(db, Timeframe.M1, starts(Timeframe.M1, span), SYMBOLS)
+        lambda db: coverage_block_sql.read(
+            db, Timeframe.M1, block_starts(Timeframe.M1, span), SYMBOLS
+        )
     )
     these = [f"('1m', {day * DAY}, 'S{n}', '', '')" for day in range(40) for n in range(100)]
     other(f"INSERT INTO coverage_blocks VALUES {', '.join(these)}")
     many = steps(
-        lambda db: coverage_block_sql.read(db, Timeframe.M1, starts(Timeframe.M1, span), SYMBOLS)
+        lambda db: coverage_block_sql.read(
+            db, Timeframe.M1, block_starts(Timeframe.M1, span), SYMBOLS
+        )
     )
     assert many < few + 20
 
@@ -334,19 +349,21 @@ def test_a_block_that_is_wrong_is_found_and_mended(store, other, end):
     """Too much, too little, or none where there should be one; one that says nothing is no lie."""
     span = TimeRange(end - 3 * DAY, end)
     insert(store, "A", Source.LIVE, range(span.start + DAY, span.end, Timeframe.M1.ms))
-    these = list(starts(Timeframe.M1, span))
+    these = list(block_starts(Timeframe.M1, span))
 
     def wrong():
-        return store.read_here(lambda db: coverage_blocks.wrong(db, Timeframe.M1, "A", these))
+        return store.read_here(
+            lambda db: coverage_blocks.find_wrong_blocks(db, Timeframe.M1, "A", these)
+        )
 
     assert wrong() == []
-    full = pack((1 << BARS) - 1)
+    full = pack((1 << BARS_PER_BLOCK) - 1)
     other("UPDATE coverage_blocks SET held = :x WHERE start = :at", x=full, at=these[-1])
     other("UPDATE coverage_blocks SET live = :x WHERE start = :at", x=b"", at=these[-2])
     other("DELETE FROM coverage_blocks WHERE start = :at", at=these[-3])
     other("INSERT INTO coverage_blocks VALUES ('1m', :at, 'A', :x, :x)", at=these[0], x=b"")
     assert wrong() == these[-3:]
-    write(store, lambda db: coverage_blocks.mend(db, Timeframe.M1, "A", these[-3:]))
+    write(store, lambda db: coverage_blocks.repair_blocks(db, Timeframe.M1, "A", these[-3:]))
     assert wrong() == []
     assert load(store, span) == by_rows(store, span)
 

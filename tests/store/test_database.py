@@ -342,7 +342,7 @@ def test_a_start_waits_a_moment_for_another_that_starts(
     tmp_path, monkeypatch, timing, impatient, released
 ):
     """SQLite itself does not wait when the write-ahead log is switched on."""
-    monkeypatch.setattr("blofin_agent.store.migrate.WAL_TRIES", 3)
+    monkeypatch.setattr("blofin_agent.store.migrate.MAX_WAL_TRIES", 3)
     other = sqlite3.connect(tmp_path / "x.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     release = threading.Timer(0.05, other.rollback)

@@ -11,7 +11,7 @@ import pytest
 from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreDamaged, StoreUnavailable
 from blofin_agent.store.sqlite.database_file import DatabaseFile
-from blofin_agent.store.sqlite.file_monitor import FOLD_BYTES
+from blofin_agent.store.sqlite.file_monitor import CHECKPOINT_BYTES
 
 pytestmark = pytest.mark.sqlite
 
@@ -44,7 +44,7 @@ async def test_a_long_log_is_folded_and_left_empty(store, path):
 
     def much(connection):
         text = "x" * 1_000_000
-        for number in range(1 + FOLD_BYTES // 1_000_000):
+        for number in range(1 + CHECKPOINT_BYTES // 1_000_000):
             connection.exec_driver_sql(NOTE.format(number).replace("''", "?"), (text,))
 
     await store.write("beat", note("a"))

@@ -53,7 +53,7 @@ def write(store, work, *args, **kwargs):
 
 
 def beat(store, me, *, known=True):
-    return write(store, fleet.beat, me, known=known)
+    return write(store, fleet.heartbeat, me, known=known)
 
 
 def join(store, *members):
@@ -231,7 +231,7 @@ def test_one_whose_heartbeat_was_taken_away_comes_back(store, other):
 
 
 def roll(store):
-    return write(store, fleet.roll)
+    return write(store, fleet.read_fleet)
 
 
 def test_the_roll_tells_all_of_everybody(store, clock):

@@ -9,11 +9,11 @@ import pytest
 
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE, Candle, CandleBatch, Source, Timeframe
-from blofin_agent.domain.coverage_blocks import starts
+from blofin_agent.domain.coverage_blocks import block_starts
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.store.errors import StoreUnavailable, translate_errors
 from blofin_agent.store.postgresql import partitions
-from blofin_agent.store.postgresql.partitions import AHEAD, WEEK, Partition
+from blofin_agent.store.postgresql.partitions import WEEK, WEEKS_AHEAD, Partition
 from blofin_agent.store.tables import candles, coverage_blocks
 
 pytestmark = pytest.mark.postgresql
@@ -43,7 +43,12 @@ def weeks(store):
 
 def agree(store, rows, span, symbol="A", bar=Timeframe.M1):
     """See that the blocks say what the rows say."""
-    wrong = partial(coverage_blocks.wrong, bar=bar, symbol=symbol, these=list(starts(bar, span)))
+    wrong = partial(
+        coverage_blocks.find_wrong_blocks,
+        bar=bar,
+        symbol=symbol,
+        these=list(block_starts(bar, span)),
+    )
     assert store.read_here(wrong) == []
     held = rows(f"SELECT open_time FROM candles WHERE symbol = '{symbol}' AND bar = '{bar.value}'")
     loaded = store.read_here(partial(coverage_blocks.load, bar=bar, span=span, symbols=[symbol]))
@@ -79,9 +84,9 @@ def test_partitions_are_made_ahead(store):
     """Of this week and some to come, once; the first candle of a week makes none then."""
     for _ in range(2):
         write(store, partitions.make_ahead, START + 3 * DAY)
-        assert weeks(store) == list(range(AHEAD + 1))
+        assert weeks(store) == list(range(WEEKS_AHEAD + 1))
     insert(store, START + WEEK)
-    assert weeks(store) == list(range(AHEAD + 1))
+    assert weeks(store) == list(range(WEEKS_AHEAD + 1))
 
 
 def test_candles_of_any_year_are_stored(store, rows):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import DAY, MINUTE, Candle, CandleBatch, Source, Timeframe
-from blofin_agent.domain.coverage_blocks import starts
+from blofin_agent.domain.coverage_blocks import block_starts
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.store.database import open_store
 from blofin_agent.store.errors import StoreUnavailable, StoreUnusable, translate_errors
@@ -346,9 +346,11 @@ async def test_a_commit_that_waits_for_a_standby_is_cut_off_and_not_done_twice(
         assert await unhurried.write("insert", insert) == [0]
     count = "SELECT count(*) FROM candles"
     assert await store.read("load", lambda db: db.exec_driver_sql(count).scalar()) == 1
-    these = list(starts(Timeframe.M1, TimeRange(end, end + MINUTE)))
+    these = list(block_starts(Timeframe.M1, TimeRange(end, end + MINUTE)))
     assert (
-        await store.read("load", lambda db: coverage_blocks.wrong(db, Timeframe.M1, "A", these))
+        await store.read(
+            "load", lambda db: coverage_blocks.find_wrong_blocks(db, Timeframe.M1, "A", these)
+        )
         == []
     )
 
@@ -498,12 +500,12 @@ def test_two_who_store_the_same_neither_wait_for_ever_nor_lose_a_row(reopened, r
 
 def agree(store, found, span):
     """See that the blocks say what the rows say."""
-    these = list(starts(Timeframe.M1, span))
+    these = list(block_starts(Timeframe.M1, span))
     loaded = store.read_here(lambda db: coverage_blocks.load(db, Timeframe.M1, span, SYMBOLS))
     for symbol in SYMBOLS:
         assert (
             store.read_here(
-                lambda db, of=symbol: coverage_blocks.wrong(db, Timeframe.M1, of, these)
+                lambda db, of=symbol: coverage_blocks.find_wrong_blocks(db, Timeframe.M1, of, these)
             )
             == []
         )
@@ -535,8 +537,11 @@ def test_two_who_store_into_one_block_wait_for_one_another(reopened, end):
         assert thread.is_alive()
         candles.insert(connection, Timeframe.M1, batch(2))
     thread.join()
-    these = list(starts(Timeframe.M1, TimeRange(end, end + MINUTE)))
-    assert ours.read_here(lambda db: coverage_blocks.wrong(db, Timeframe.M1, "A", these)) == []
+    these = list(block_starts(Timeframe.M1, TimeRange(end, end + MINUTE)))
+    assert (
+        ours.read_here(lambda db: coverage_blocks.find_wrong_blocks(db, Timeframe.M1, "A", these))
+        == []
+    )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from blofin_agent.domain.candle import DAY, HOUR, MINUTE
 from blofin_agent.domain.clock_correction import ClockCorrection, WallAndMonotonic
-from blofin_agent.domain.rate_limit import HORIZON, LIMITS, SLACK, RateLimitResponse, Suspension
+from blofin_agent.domain.rate_limit import (
+    HORIZON_MS,
+    LIMITS,
+    SLACK_MS,
+    RateLimitResponse,
+    Suspension,
+)
 from blofin_agent.store import migrate
 from blofin_agent.store.database import open_store
 from blofin_agent.store.tables import rate_limit
@@ -32,11 +38,11 @@ def at(wall):
 
 
 def let_go(store, wall, spacing=0, known=LocalBudget()):  # noqa: B008 - it is frozen
-    return write(store, rate_limit.let_go, ["candles"], spacing, known, at(wall))
+    return write(store, rate_limit.admit, ["candles"], spacing, known, at(wall))
 
 
 def look(store, wall=T):
-    return write(store, rate_limit.look, LocalBudget(), at(wall))
+    return write(store, rate_limit.read_budget, LocalBudget(), at(wall))
 
 
 def stop(store, wall, *, under=0, banned=False, known=LocalBudget()):  # noqa: B008 - it is frozen
@@ -54,7 +60,7 @@ def test_a_request_is_entered_only_when_it_may_go(store, rows):
 
 
 def many(store, wall, count, spacing=0):
-    return write(store, rate_limit.let_go, ["candles"] * count, spacing, LocalBudget(), at(wall))
+    return write(store, rate_limit.admit, ["candles"] * count, spacing, LocalBudget(), at(wall))
 
 
 def test_as_many_as_may_go_are_entered_together(store, rows):
@@ -80,7 +86,7 @@ def test_old_entries_are_cleaned_away(store, rows):
     for minute in range(20):
         let_go(store, T + minute * MINUTE)
     oldest = rows("SELECT min(started) FROM request_ledger")[0][0]
-    assert oldest > T + 19 * MINUTE - HORIZON - 1
+    assert oldest > T + 19 * MINUTE - HORIZON_MS - 1
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -99,7 +105,7 @@ def test_two_processes_on_one_database_share_one_budget(reopened, seed):
             now = chance.choice((now + 1_000, grant.at))
     assert len(went) > 480
     for limit in LIMITS:
-        span = limit.seconds * 1000 + SLACK
+        span = limit.seconds * 1000 + SLACK_MS
         for index, later in enumerate(went[limit.requests :]):
             assert later - went[index] >= span
 
@@ -108,7 +114,7 @@ def test_each_address_has_a_budget_of_its_own(store, rows):
     """Its requests, its suspension, and what was sent before addresses were told apart."""
     most = LIMITS[0].requests
     one, two = LocalBudget(egress="203.0.113.1"), LocalBudget(egress="203.0.113.2")
-    assert write(store, rate_limit.let_go, ["x"] * 999, 0, one, at(T)).entered == most
+    assert write(store, rate_limit.admit, ["x"] * 999, 0, one, at(T)).entered == most
     assert not let_go(store, T, known=one).entered
     assert let_go(store, T, known=two).view.starts == [T]
     assert look(store).starts == []
@@ -131,9 +137,7 @@ def test_those_who_ask_at_once_have_one_budget(reopened, rows):
     def agent(store, now):
         ready.wait(20)
         with store.engine.begin() as connection:
-            grant = rate_limit.let_go(
-                connection, ["x"] * 200, 0, LocalBudget(egress="new"), at(now)
-            )
+            grant = rate_limit.admit(connection, ["x"] * 200, 0, LocalBudget(egress="new"), at(now))
             went.append(grant.entered)
             time.sleep(0.05)
 
@@ -153,7 +157,7 @@ def test_a_share_of_the_limits_holds_for_every_process(store, reopened):
     let_go(store, T)
     over = stop(store, T + 1).until
     assert let_go(store, over).under == 1
-    write(store, rate_limit.answered, 1, LocalBudget(), at(over))
+    write(store, rate_limit.record_response, 1, LocalBudget(), at(over))
     others = [reopened(), reopened()]
     went = [let_go(others[number % 2], over + 1 + number).entered for number in range(300)]
     assert sum(went) == 237 - 1
@@ -172,7 +176,9 @@ def test_a_suspension_holds_for_every_process_and_survives_reopening(store, reop
     probe = let_go(third, state.until)
     assert (probe.at, probe.view.suspension.probe) == (state.until, state.until)
     assert let_go(other, state.until + 1).at == state.until + MINUTE
-    ended = write(third, rate_limit.answered, probe.under, LocalBudget(), at(state.until + 2))
+    ended = write(
+        third, rate_limit.record_response, probe.under, LocalBudget(), at(state.until + 2)
+    )
     assert not ended.suspension.strikes
     assert let_go(other, state.until + 2).entered
 
@@ -180,7 +186,10 @@ def test_a_suspension_holds_for_every_process_and_survives_reopening(store, reop
 def test_an_answer_to_an_older_request_ends_nothing(store):
     """What was under way when the suspension began proves nothing."""
     stop(store, T, banned=True)
-    assert write(store, rate_limit.answered, 0, LocalBudget(), at(T + 1)).suspension.strikes == 1
+    assert (
+        write(store, rate_limit.record_response, 0, LocalBudget(), at(T + 1)).suspension.strikes
+        == 1
+    )
     state = look(store).suspension
     assert (state.banned, state.reason, state.until) == (True, "stop", T + 301_000)
 
@@ -212,7 +221,10 @@ def test_a_new_database_is_told_of_the_budget(store, rows, tmp_path):
     state = Suspension(until=T + HOUR, strikes=2, reason="429", noted=T)
     for hindsight in (first, second, first):
         view = write(
-            store, rate_limit.correct, LocalBudget(hindsight, state, elsewhere=True), at(T + 20)
+            store,
+            rate_limit.reconcile_budget,
+            LocalBudget(hindsight, state, elsewhere=True),
+            at(T + 20),
         )
         assert view.starts == [T, T + 10]
         assert view.suspension == state
@@ -238,7 +250,7 @@ def test_what_a_process_knows_better_is_written_down(store):
     for number in range(475):
         grant = write(
             store,
-            rate_limit.let_go,
+            rate_limit.admit,
             "x",
             0,
             LocalBudget(hindsight),
@@ -246,7 +258,9 @@ def test_what_a_process_knows_better_is_written_down(store):
         )
         hindsight = grant.view.hindsight
     assert let_go(store, T + DAY).entered
-    write(store, rate_limit.correct, LocalBudget(hindsight), WallAndMonotonic(T + DAY, 1_000))
+    write(
+        store, rate_limit.reconcile_budget, LocalBudget(hindsight), WallAndMonotonic(T + DAY, 1_000)
+    )
     grant = let_go(store, T + DAY)
     assert (grant.entered, grant.at) == (False, T + DAY - 999 + 61_000)
 

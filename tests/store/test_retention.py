@@ -35,7 +35,7 @@ def fill(store, symbol, days, *, bar=Timeframe.M1, step=HOUR):
 def forget(store, before):
     """Take away all that may go, and return in how many parts."""
     parts = 0
-    while write(store, lambda db: retention.forget_candles(db, before)):
+    while write(store, lambda db: retention.delete_candles(db, before)):
         parts += 1
         assert parts < 1_000
     return parts
@@ -82,11 +82,11 @@ def test_blocks_tell_the_same_as_the_candles_afterwards(store):
 @pytest.mark.sqlite
 def test_little_is_taken_in_one_transaction(store, monkeypatch):
     """So that no candle waits for long."""
-    monkeypatch.setattr(retention, "MOST_ROWS", 100)
+    monkeypatch.setattr(retention, "MAX_ROWS", 100)
     fill(store, "A", 40)
     fill(store, "B", 40)
     taken = []
-    while part := write(store, lambda db: retention.forget_candles(db, NOW - 20 * DAY)):
+    while part := write(store, lambda db: retention.delete_candles(db, NOW - 20 * DAY)):
         taken.append(part)
     assert max(taken) <= 200
     assert sum(taken) == 2 * 20 * 24
@@ -112,7 +112,7 @@ def test_runs_and_proofs_of_then_go_too(store, rows):
     ]
     write(store, lambda db: unavailable.save_proofs(db, "A", Timeframe.M1, proofs, 0))
     before = NOW - 30 * DAY
-    assert write(store, lambda db: retention.forget_rest(db, before)) == 3
+    assert write(store, lambda db: retention.delete_other_rows(db, before)) == 3
     assert rows("SELECT finished FROM gap_fill_runs") == [(NOW - DAY,)]
     assert rows('SELECT "end" FROM unavailable') == [(NOW - DAY + MINUTE,)]
-    assert write(store, lambda db: retention.forget_rest(db, before)) == 0
+    assert write(store, lambda db: retention.delete_other_rows(db, before)) == 0

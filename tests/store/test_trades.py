@@ -14,7 +14,7 @@ def tick(number, ts=None):
 
 def insert(store, *found):
     with store.engine.begin() as connection:
-        return trades.insert(connection, found)
+        return trades.insert_trades(connection, found)
 
 
 def test_a_trade_is_stored_once(store, rows):
@@ -40,8 +40,8 @@ def test_the_oldest_are_forgotten_first_and_no_younger_ones(store, times, now, r
     """At most as many as were asked for; a clock that runs ahead of all ticks costs none."""
     before = min(now, max(times, default=0)) - retention
     with store.engine.connect() as connection:
-        trades.insert(connection, [("A", tick(n, ts)) for n, ts in enumerate(times)])
-        forgotten = trades.forget(connection, now, retention, most)
+        trades.insert_trades(connection, [("A", tick(n, ts)) for n, ts in enumerate(times)])
+        forgotten = trades.delete_trades(connection, now, retention, most)
         left = connection.exec_driver_sql("SELECT ts FROM ticks ORDER BY ts").scalars().all()
         connection.rollback()
     old = sorted(ts for ts in times if ts < before)

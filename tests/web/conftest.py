@@ -10,7 +10,7 @@ from blofin_agent.coverage.tracker import CoverageTracker
 from blofin_agent.domain.backfill_run import BackfillRun, RunStatus, RunTrigger
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import MINUTE, Timeframe
-from blofin_agent.domain.rate_limit import Suspension, limits
+from blofin_agent.domain.rate_limit import Suspension, limits_at
 from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Outage
@@ -41,7 +41,7 @@ class Allowance:
         return self.suspension.share
 
     def limits(self):
-        return limits(self.share())
+        return limits_at(self.share())
 
 
 @dataclass

@@ -8,7 +8,7 @@ import trio
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.web import event_stream as module
 from blofin_agent.web import pages
-from blofin_agent.web.event_stream import ALIVE_EVERY_S, EventStream
+from blofin_agent.web.event_stream import KEEPALIVE_INTERVAL_S, EventStream
 
 
 class Reader:
@@ -86,7 +86,7 @@ async def test_while_nothing_changes_it_says_that_it_lives(read):
     await reader.hear()
     begun = trio.current_time()
     assert await reader.hear() == [("alive", None)]
-    assert trio.current_time() - begun == pytest.approx(ALIVE_EVERY_S)
+    assert trio.current_time() - begun == pytest.approx(KEEPALIVE_INTERVAL_S)
 
 
 async def test_symbols_come_and_go(site, read):

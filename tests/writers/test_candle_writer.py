@@ -7,7 +7,7 @@ import trio
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.domain.unavailability import UnavailableRange
-from blofin_agent.writers.candle_writer import GATHER_S
+from blofin_agent.writers.candle_writer import BATCH_DELAY_S
 
 HELD = "SELECT symbol, source, count(*) FROM candles GROUP BY 1, 2 ORDER BY 1, 2"
 
@@ -90,7 +90,7 @@ async def test_many_batches_are_one_transaction(house, candle, end):
 
 async def test_a_transaction_has_an_end(house, candle, end, monkeypatch):
     """Past MOST_ROWS the next batches wait for the next transaction."""
-    monkeypatch.setattr("blofin_agent.writers.candle_writer.MOST_ROWS", 10)
+    monkeypatch.setattr("blofin_agent.writers.candle_writer.MAX_BATCH_ROWS", 10)
     place = house(writing=False)
     for number in range(1, 31):
         place.writer.offer("BTC-USDT", candle(end - number * MINUTE))
@@ -135,7 +135,7 @@ async def test_a_live_candle_tells_its_delay_from_close_to_commit(house, candle,
     place.writer.offer("BTC-USDT", candle(end - MINUTE))
     await trio.sleep(1)
     assert place.figure("blofin_candle_delay_seconds_count") == 1
-    assert place.figure("blofin_candle_delay_seconds_sum") == 15 + GATHER_S
+    assert place.figure("blofin_candle_delay_seconds_sum") == 15 + BATCH_DELAY_S
     batch = await place.writer.put("BTC-USDT", [candle(end - 2 * MINUTE)])
     await batch.committed.wait()
     assert place.figure("blofin_candle_delay_seconds_count") == 1
@@ -146,7 +146,7 @@ async def test_the_candles_of_a_minutes_end_are_one_transaction(house, candle, e
     place = house(watched=["A-USDT", "B-USDT", "C-USDT"])
     for symbol in place.watch.histories:
         place.writer.offer(symbol, candle(end - MINUTE))
-        await trio.sleep(GATHER_S / 4)
+        await trio.sleep(BATCH_DELAY_S / 4)
     await place.writer.until_idle()
     inserts = partial(place.figure, "blofin_store_operation_duration_seconds_count")
     assert inserts(operation="insert") == 1

@@ -6,7 +6,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from blofin_agent.domain.candle import DAY, MINUTE
 from blofin_agent.domain.trade import Trade
-from blofin_agent.writers.trade_writer import FORGET_AFTER_S, FORGET_EVERY_S, TradeWriter
+from blofin_agent.writers.trade_writer import DELETE_AFTER_S, DELETE_INTERVAL_S, TradeWriter
 
 COUNT = "SELECT count(*) FROM ticks"
 
@@ -75,7 +75,7 @@ async def test_a_full_buffer_drops_and_counts_and_forgets_nothing_it_took(house)
 
 async def test_a_flood_goes_in_small_transactions(house, commits, monkeypatch):
     """Each stores MOST_ROWS at most."""
-    monkeypatch.setattr("blofin_agent.writers.trade_writer.MOST_ROWS", 10)
+    monkeypatch.setattr("blofin_agent.writers.trade_writer.MAX_BATCH_ROWS", 10)
     place = house()
     seen = commits(place)
     ticks = keep(place)
@@ -107,8 +107,8 @@ async def test_a_candle_waits_for_one_small_transaction_at_most(
     house, commits, candle, end, monkeypatch
 ):
     """One that comes in the middle of a flood of ticks is stored before the next of them."""
-    monkeypatch.setattr("blofin_agent.writers.trade_writer.MOST_ROWS", 10)
-    monkeypatch.setattr("blofin_agent.writers.trade_writer.MOST_FORGOTTEN", 10)
+    monkeypatch.setattr("blofin_agent.writers.trade_writer.MAX_BATCH_ROWS", 10)
+    monkeypatch.setattr("blofin_agent.writers.trade_writer.MAX_DELETED_ROWS", 10)
     place = house()
     seen = commits(place)
     ticks = keep(place)
@@ -179,12 +179,12 @@ async def test_old_ticks_are_deleted_at_the_start_and_every_few_minutes(
     house, commits, monkeypatch
 ):
     """In small transactions; the young ones stay."""
-    monkeypatch.setattr("blofin_agent.writers.trade_writer.MOST_FORGOTTEN", 10)
+    monkeypatch.setattr("blofin_agent.writers.trade_writer.MAX_DELETED_ROWS", 10)
     place = house()
     now = place.wall()
     seen = commits(place)
     ticks = keep(place, retention_days=0.5)
-    soon = now - DAY // 2 + (FORGET_AFTER_S + FORGET_EVERY_S / 2) * 1_000
+    soon = now - DAY // 2 + (DELETE_AFTER_S + DELETE_INTERVAL_S / 2) * 1_000
     for number in range(25):
         ticks.offer("BTC-USDT", tick(f"old{number}", now - DAY // 2 - 1_000))
     ticks.offer("BTC-USDT", tick("soon", int(soon)))
@@ -193,12 +193,12 @@ async def test_old_ticks_are_deleted_at_the_start_and_every_few_minutes(
     seen.clear()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ticks.run)
-        await trio.sleep(FORGET_AFTER_S + 5)
+        await trio.sleep(DELETE_AFTER_S + 5)
         assert seen == ["ticks"] * 3
         assert place.rows("SELECT trade_id FROM ticks ORDER BY 1") == [("soon",), ("young",)]
-        await trio.sleep(FORGET_EVERY_S / 2)
+        await trio.sleep(DELETE_INTERVAL_S / 2)
         ticks.offer("BTC-USDT", tick("younger", place.wall()))
-        await trio.sleep(FORGET_EVERY_S / 2)
+        await trio.sleep(DELETE_INTERVAL_S / 2)
         assert place.rows("SELECT trade_id FROM ticks ORDER BY 1") == [("young",), ("younger",)]
         nursery.cancel_scope.cancel()
 
@@ -217,7 +217,7 @@ async def test_what_is_old_is_deleted_later_when_the_database_was_away(locker, h
         await trio.sleep(5)
         locker.execute("ROLLBACK")
         assert place.rows(COUNT) == [(2,)]
-        await trio.sleep(FORGET_EVERY_S)
+        await trio.sleep(DELETE_INTERVAL_S)
         assert place.rows(COUNT) == [(1,)]
         nursery.cancel_scope.cancel()
 

@@ -15,21 +15,21 @@ from blofin_agent.domain.candle_page import CandlePage
 from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.page_plan import PageRequest
 from blofin_agent.domain.symbol_coverage import SymbolCoverage
-from blofin_agent.domain.symbols import complain, needs_listing
+from blofin_agent.domain.symbols import needs_listing, unknown_symbols_text
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.jobs.backfill.report import BackfillCallbacks, BackfillReport, SymbolNeed
 from blofin_agent.observability.push import NOWHERE, PublishTargets, publish
 from blofin_agent.runtime.backoff import Backoff
 from blofin_agent.runtime.gc_tuning import freeze_garbage_collector
-from blofin_agent.runtime.shutdown import DRAIN_S, ShutdownState, run_until_signal
+from blofin_agent.runtime.shutdown import DRAIN_TIMEOUT_S, ShutdownState, run_until_signal
 from blofin_agent.runtime.user_errors import Failed, WrongUse
 from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.wiring import Services, build_services
 
-TRIES = 5
+MAX_PAGE_TRIES = 5
 """How often the one-shot asks for one page before it gives the symbol up."""
-LISTING_TRIES = 3
+MAX_LISTING_TRIES = 3
 
 
 class BackfillError(Failed):
@@ -89,7 +89,7 @@ async def backfill(
             except (BackfillError, UnknownSymbolError, StoreUnavailable) as error:
                 problem = error
         if stop.came:
-            nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
+            nursery.cancel_scope.deadline = trio.current_time() + DRAIN_TIMEOUT_S
         await parts.writer.close()
     seconds = trio.current_time() - begun
     if not succeeded:
@@ -167,13 +167,13 @@ def _assemble(order: BackfillRequest, store: Database, client: httpx.AsyncClient
         order.settings,
         store,
         client,
-        tries=TRIES,
+        tries=MAX_PAGE_TRIES,
         what_next="trying again for a little while",
         store_patience_s=store.timing.command_s,
     )
     parts.roster.aloud = not order.named
     if order.since is not None or order.until is not None:
-        parts.watch.fixed = fixed(parts.watch, order.since, order.until)
+        parts.watch.fixed = fixed_symbols(parts.watch, order.since, order.until)
     return parts
 
 
@@ -188,7 +188,9 @@ async def _prepare(order: BackfillRequest, parts: Services) -> None:
         await _list(parts, wanted)
     if order.named and parts.roster.unknown:
         listed = parts.roster.listed
-        raise UnknownSymbolError("\n".join(complain(one, listed) for one in parts.roster.unknown))
+        raise UnknownSymbolError(
+            "\n".join(unknown_symbols_text(one, listed) for one in parts.roster.unknown)
+        )
     if not parts.watch.histories:
         raise BackfillError(
             f"no BloFin instrument is meant by {', '.join(order.settings.blofin_symbols)} "
@@ -196,7 +198,7 @@ async def _prepare(order: BackfillRequest, parts: Services) -> None:
         )
 
 
-def fixed(watch: CoverageTracker, since: int | None, until: int | None) -> TimeRange:
+def fixed_symbols(watch: CoverageTracker, since: int | None, until: int | None) -> TimeRange:
     """Return the window between two times (ms), where None is what the settings give."""
     moving = watch.window()
     end = moving.end if until is None else min(moving.end, watch.bar.floor(until))
@@ -207,11 +209,11 @@ def fixed(watch: CoverageTracker, since: int | None, until: int | None) -> TimeR
 
 async def _list(parts: Services, wanted: Sequence[str]) -> None:
     backoff = Backoff()
-    for attempt in range(1, LISTING_TRIES + 1):
+    for attempt in range(1, MAX_LISTING_TRIES + 1):
         try:
             await parts.roster.refresh()
         except ExchangeError as error:
-            if attempt == LISTING_TRIES:
+            if attempt == MAX_LISTING_TRIES:
                 if parts.trouble or (needs_listing(wanted) and not parts.watch.histories):
                     raise BackfillError(f"{error}. What was stored before is untouched") from None
                 return

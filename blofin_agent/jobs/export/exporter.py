@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TextIO
 import sqlalchemy as sa
 
 from blofin_agent import __version__
-from blofin_agent.coverage.gap_reasons import explain_missing
+from blofin_agent.coverage.gap_reasons import explain_missing_ranges
 from blofin_agent.domain.candle import Timeframe
 from blofin_agent.domain.forward_fill import FilledRow, ForwardFill
 from blofin_agent.domain.symbol_coverage import CoverageCounts, SymbolCoverage
@@ -118,7 +118,7 @@ class _Symbol:
         proofs = unavailable.load_proofs(self._connection, bar, self._wanted.span.start)
         self._history.proofs = proofs.get(symbol, [])
         last = backfill_runs.latest_of_each(self._connection, bar, [symbol]).get(symbol)
-        gaps = explain_missing(self._history, self._walk.missing, last)
+        gaps = explain_missing_ranges(self._history, self._walk.missing, last)
         expected = self._expected.bars(bar)
         count = CoverageCounts(
             expected,

@@ -25,7 +25,7 @@ from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.jobs.legacy_import import row_parsing
 from blofin_agent.jobs.legacy_import.minute_coverage import look_up, minutes
 from blofin_agent.jobs.legacy_import.report import (
-    MOST_DIFFERENCES,
+    MAX_DIFFERENCES,
     CloseDifference,
     FileFinding,
     ImportReport,
@@ -38,15 +38,15 @@ from blofin_agent.store.retrying import RetryingDatabase
 from blofin_agent.store.tables import candles
 from blofin_agent.store.tables import trades as trades_table
 
-ROWS = 10_000
+BATCH_ROWS = 10_000
 """Rows that are read together."""
 WEEK = 7 * DAY
 
-ALONE = "a close alone is no candle"
-NO_TRADE = "a live price without trade id, size and side is no tick"
+CLOSE_ONLY = "a close alone is no candle"
+NO_TRADE_ID = "a live price without trade id, size and side is no tick"
 NO_CLOSE = "no close that can be read"
-OFF_MINUTE = "from REST, but not of a minute's beginning"
-TWICE = "two candles of a minute that differ: neither is believed"
+NOT_ON_THE_MINUTE = "from REST, but not of a minute's beginning"
+CONFLICTING_CANDLES = "two candles of a minute that differ: neither is believed"
 
 Values = Mapping[str, Any]
 """A row of the file, by what its columns mean."""
@@ -107,7 +107,7 @@ class CandleImporter:
         """Yield rows by what their columns mean, some at a time."""
         wanted = [name for name in dict.fromkeys(meanings) if name in self._names]
         columns = [self._names[name] for name in wanted]
-        source = self._old.rows(self._table, columns, ROWS, **how)
+        source = self._old.rows(self._table, columns, BATCH_ROWS, **how)
         while part := await trio.to_thread.run_sync(next, source, None):
             self._step(len(part))
             yield [dict(zip(wanted, row, strict=True)) for row in part]
@@ -133,7 +133,7 @@ class CandleImporter:
             if row.get("source") == FILL:
                 found.closes += 1
             elif not self._has_trades or row["trade_id"] is None:
-                left[NO_TRADE] += 1
+                left[NO_TRADE_ID] += 1
             else:
                 tick = row_parsing.tick(row, symbol, time, self._now)
                 if isinstance(tick, RejectedRow):
@@ -142,7 +142,9 @@ class CandleImporter:
                     found.ticks += 1
                     trades.append((symbol, tick))
         if trades and not self._report.dry_run:
-            stored = await self._store.write("import", partial(trades_table.insert, found=trades))
+            stored = await self._store.write(
+                "import", partial(trades_table.insert_trades, found=trades)
+            )
             for symbol, count in stored.items():
                 self._report.found(symbol).ticks_stored += count
 
@@ -173,13 +175,13 @@ class CandleImporter:
         left = self._report.left
         close = row_parsing.number(row.get("price"))
         if time % MINUTE:
-            left[OFF_MINUTE] += 1
+            left[NOT_ON_THE_MINUTE] += 1
             return None
         if close is None:
             left[NO_CLOSE] += 1
             return None
         if not self._has_candles:
-            left[ALONE] += 1
+            left[CLOSE_ONLY] += 1
             return _Close(symbol, time, close, None)
         candle = row_parsing.candle(row, time, self._over)
         if isinstance(candle, RejectedRow):
@@ -215,14 +217,14 @@ class CandleImporter:
         if stored is None:
             whole = {one.candle for one in closes if one.candle is not None}
             if len(whole) > 1:
-                self._report.left[TWICE] += len(closes)
+                self._report.left[CONFLICTING_CANDLES] += len(closes)
             return whole.pop() if len(whole) == 1 else None
         others = [one for one in closes if one.close != stored]
         if not others:
             found.equal += 1
             return None
         found.different += 1
-        if len(self._report.differences) < MOST_DIFFERENCES:
+        if len(self._report.differences) < MAX_DIFFERENCES:
             first = others[0]
             told = CloseDifference(found.symbol, first.time, first.close, stored)
             self._report.differences.append(told)

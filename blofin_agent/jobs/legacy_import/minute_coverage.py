@@ -13,7 +13,7 @@ from blofin_agent.store.bulk_copy import state_copy
 from blofin_agent.store.retrying import RetryingDatabase
 from blofin_agent.store.tables import coverage_blocks
 
-DAYS = 100
+DAYS_PER_PART = 100
 """Days that are looked up together."""
 
 
@@ -30,8 +30,8 @@ async def look_up(found: FileFinding, store: RetryingDatabase, over: int) -> Non
     `over`: minutes that open before then (ms) are over.
     """
     days = sorted(found.bits)
-    for at in range(0, len(days), DAYS):
-        some = days[at : at + DAYS]
+    for at in range(0, len(days), DAYS_PER_PART):
+        some = days[at : at + DAYS_PER_PART]
         for day, known in zip(
             some,
             await store.read("import", partial(_days, symbol=found.symbol, days=some)),

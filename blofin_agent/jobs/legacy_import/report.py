@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
-MOST_DIFFERENCES = 1_000
+MAX_DIFFERENCES = 1_000
 """Closes that differ which are listed; further ones are counted."""
 
 

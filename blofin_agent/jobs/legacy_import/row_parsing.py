@@ -13,7 +13,7 @@ import msgspec
 from blofin_agent.domain.backfill_run import BackfillRun
 from blofin_agent.domain.candle import Candle, RejectedRow, RejectReason, Timeframe
 from blofin_agent.domain.symbols import is_symbol
-from blofin_agent.domain.trade import AHEAD_MS, FIRST_MS, Trade
+from blofin_agent.domain.trade import EARLIEST_TRADE_MS, MAX_AHEAD_MS, Trade
 from blofin_agent.protocol.candle_row import WireRow, judge_row
 from blofin_agent.protocol.trades import judge_trades
 from blofin_agent.protocol.websocket import TRADES, Push
@@ -112,7 +112,7 @@ def moment(value: object) -> int | None:
             time = (
                 round(value * times / over) if isinstance(value, float) else value * times // over
             )
-            if FIRST_MS <= time < _LAST_MS:
+            if EARLIEST_TRADE_MS <= time < _LAST_MS:
                 return time
     if isinstance(value, str):
         try:
@@ -121,7 +121,7 @@ def moment(value: object) -> int | None:
             time = round(found.timestamp() * 1000)
         except (ValueError, OverflowError):
             return None
-        return time if FIRST_MS <= time < _LAST_MS else None
+        return time if EARLIEST_TRADE_MS <= time < _LAST_MS else None
     return None
 
 
@@ -139,7 +139,7 @@ def number(value: object) -> float | None:
 def place(row: Mapping[str, object], now_ms: int) -> tuple[str, int] | str:
     """Return of which symbol and when (ms) a row is, or why that cannot be told."""
     time, symbol = moment(row["time"]), row["symbol"]
-    if time is None or time > now_ms + AHEAD_MS:
+    if time is None or time > now_ms + MAX_AHEAD_MS:
         return NO_TIME
     if not isinstance(symbol, str) or not is_symbol(symbol):
         return NO_SYMBOL

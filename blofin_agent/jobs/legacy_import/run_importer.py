@@ -15,7 +15,7 @@ from blofin_agent.store.bulk_copy import table_copy
 from blofin_agent.store.bulk_copy.table_copy import KINDS, Values
 from blofin_agent.store.retrying import RetryingDatabase
 
-ROWS = 1_000
+BATCH_ROWS = 1_000
 """Rows that are read and written together."""
 
 _KIND = next(kind for kind in KINDS if kind.table.name == "gap_fill_runs")
@@ -33,7 +33,7 @@ async def import_runs(
     wanted = [*names] if not lacking else []
     order = [names["started"]] if not lacking else []
     source = old.rows(
-        table, [names[name] for name in wanted] or columns[:1], ROWS, ordered_by=order
+        table, [names[name] for name in wanted] or columns[:1], BATCH_ROWS, ordered_by=order
     )
     while part := await trio.to_thread.run_sync(next, source, None):
         step(len(part))

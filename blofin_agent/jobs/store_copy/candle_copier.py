@@ -12,7 +12,7 @@ from functools import partial
 import sqlalchemy as sa
 
 from blofin_agent.domain.candle import CandleBatch, Timeframe
-from blofin_agent.domain.candle_diff import Row, by_source, compare, reach, spread, takable
+from blofin_agent.domain.candle_diff import Row, by_source, compare, is_storable, reach, spread
 from blofin_agent.domain.symbols import is_symbol
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.jobs.store_copy.report import CopiedSeries, CopyReport
@@ -24,7 +24,7 @@ from blofin_agent.store.tables.candle_series import CandleSeries, next_series
 
 BLOCKS = 7
 """Blocks that are read and written together: 10,080 bars, a week of 1m bars."""
-LONGEST_MS = 50 * WEEK
+MAX_RANGE_MS = 50 * WEEK
 """So much time the candles of one transaction span: each week is a table on PostgreSQL, and a
 transaction locks those that it writes to."""
 
@@ -108,14 +108,14 @@ class CandleCopier:
         self, told: CopiedSeries, bar: Timeframe, span: TimeRange, rows: Sequence[Row]
     ) -> None:
         """Compare some days, write what is lacking, and compare them again."""
-        ours = takable(rows, nan=self._takes_nan)
+        ours = is_storable(rows, nan=self._takes_nan)
         told.candles += len(rows)
         told.refused += len(rows) - len(ours)
         look = partial(candle_copy.read, symbol=told.symbol, bar=bar, span=span)
         before = after = compare(ours, await self._target.read("copy", look), bar)
         lacking = [row for day in before for row in day.lacking]
         if lacking:
-            for part in spread(lacking, LONGEST_MS):
+            for part in spread(lacking, MAX_RANGE_MS):
                 insert = partial(_insert, symbol=told.symbol, bar=bar, rows=part)
                 told.copied += await self._target.write("copy", insert)
             after = compare(ours, await self._target.read("copy", look), bar)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from blofin_agent.domain.candle import Candle, Timeframe
 from blofin_agent.domain.candle_diff import BlockDiff
 
-MOST_KEPT = 1_000
+MAX_DIFFERING_DAYS = 1_000
 """Days with other candles that are listed; further ones are counted."""
 
 
@@ -119,7 +119,7 @@ class CopyReport:
         if not day.different:
             return
         self.days_kept += 1
-        if len(self.kept) < MOST_KEPT:
+        if len(self.kept) < MAX_DIFFERING_DAYS:
             ours, theirs = day.different[0]
             pairs = zip(Candle._fields[1:], ours[1:8], theirs[1:8], strict=True)
             differing = {

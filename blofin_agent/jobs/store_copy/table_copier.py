@@ -16,7 +16,7 @@ from blofin_agent.store.retrying import RetryingDatabase
 from blofin_agent.store.tables import heartbeats, instruments
 from blofin_agent.store.tables.heartbeats import SERVICE
 
-ROWS = 1_000
+BATCH_ROWS = 1_000
 """Rows that are read and written together."""
 
 
@@ -58,7 +58,7 @@ class TableCopier:
 
     async def _rows(self, kind: TableKind, told: CopiedTable) -> None:
         after: Values | None = None
-        read = partial(table_copy.part, kind=kind, most=ROWS, symbols=self._symbols)
+        read = partial(table_copy.part, kind=kind, most=BATCH_ROWS, symbols=self._symbols)
         while part := await self._source.read("copy", partial(read, after=after)):
             after = part.last
             rows = [row for row in part.rows if table_copy.takes(self._engine, kind, row)]

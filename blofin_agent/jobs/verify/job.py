@@ -8,12 +8,12 @@ import httpx
 import trio
 
 from blofin_agent.config import Settings
-from blofin_agent.coverage.gap_reasons import span_text
+from blofin_agent.coverage.gap_reasons import range_text
 from blofin_agent.domain import page_plan, verification
 from blofin_agent.domain.symbol_coverage import SymbolCoverage
-from blofin_agent.domain.symbols import complain
+from blofin_agent.domain.symbols import unknown_symbols_text
 from blofin_agent.domain.time_range import TimeRange
-from blofin_agent.jobs.backfill.job import TRIES, UnknownSymbolError, fixed
+from blofin_agent.jobs.backfill.job import MAX_PAGE_TRIES, UnknownSymbolError, fixed_symbols
 from blofin_agent.jobs.verify.report import SymbolVerification, VerifyCallbacks, VerifyReport
 from blofin_agent.jobs.verify.verifier import SymbolWork, Verifier
 from blofin_agent.observability.push import NOWHERE, PublishTargets, publish_verified
@@ -58,13 +58,13 @@ async def verify(
         order.settings,
         store,
         client,
-        tries=TRIES,
+        tries=MAX_PAGE_TRIES,
         what_next="trying again for a little while",
         store_patience_s=store.timing.command_s,
     )
     parts.roster.aloud = not order.named
     if order.since is not None or order.until is not None:
-        parts.watch.fixed = fixed(parts.watch, order.since, order.until)
+        parts.watch.fixed = fixed_symbols(parts.watch, order.since, order.until)
     begun, stop = trio.current_time(), ShutdownState(store.lines.cut_all)
     window = parts.watch.window()
     report = VerifyReport(window, order.sample, None if order.sample is None else order.seed, 0.0)
@@ -102,7 +102,9 @@ async def _stored(order: VerifyRequest, parts: Services, window: TimeRange) -> l
     there = {history.symbol for history in histories}
     unknown = [symbol for symbol in parts.roster.unknown if symbol not in there]
     if order.named and unknown:
-        raise UnknownSymbolError("\n".join(complain(one, parts.roster.listed) for one in unknown))
+        raise UnknownSymbolError(
+            "\n".join(unknown_symbols_text(one, parts.roster.listed) for one in unknown)
+        )
     if not parts.watch.histories:
         raise VerifyError(
             "nothing stored to verify: no symbol is known yet; `blofin-agent backfill` reads "
@@ -112,7 +114,7 @@ async def _stored(order: VerifyRequest, parts: Services, window: TimeRange) -> l
         symbols, bar = order.settings.blofin_symbols, parts.watch.bar.value
         raise VerifyError(
             f"nothing stored to verify: there is no {bar} candle of {', '.join(symbols)} from "
-            f"{span_text(window)}; `blofin-agent backfill` fetches them"
+            f"{range_text(window)}; `blofin-agent backfill` fetches them"
         )
     return histories
 
@@ -122,12 +124,12 @@ def _targets(
 ) -> list[TimeRange]:
     """Return what to look at of a symbol, at so many rows a page."""
     if order.sample is None:
-        return verification.whole(history.held, window, size)
+        return verification.stored_ranges(history.held, window, size)
     spans = [part for span in history.held.spans() if (part := span.meet(window))]
     times = [time for span in spans for time in range(*span, history.bar.ms)]
     # Each symbol draws for itself: the others that are named with it make no difference.
     draw = random.Random(f"{order.seed} {history.symbol}")  # noqa: S311 - no secret depends on it
-    return verification.stretches(times, history.bar, size, order.sample, draw.randint)
+    return verification.sampled_ranges(times, history.bar, size, order.sample, draw.randint)
 
 
 async def _each(
@@ -155,7 +157,7 @@ async def _each(
         store,
         parts.writer,
         clock,
-        tries=TRIES,
+        tries=MAX_PAGE_TRIES,
         repair=order.repair,
     )
     for number, history in enumerate(histories):

@@ -20,10 +20,15 @@ from blofin_agent.domain.candle_page import CandlePage
 from blofin_agent.domain.errors import ExchangeError, InvalidResponse, RequestRejected
 from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.domain.time_range import TimeRange, subtract
-from blofin_agent.domain.verification import CandleDifference, PendingMismatches, compare, widen
+from blofin_agent.domain.verification import (
+    CandleDifference,
+    PendingMismatches,
+    compare_page,
+    widen,
+)
 from blofin_agent.jobs.verify.report import Mismatch, SymbolVerification, VerifyProgress
 from blofin_agent.runtime.format import plural
-from blofin_agent.runtime.shutdown import DRAIN_S
+from blofin_agent.runtime.shutdown import DRAIN_TIMEOUT_S
 from blofin_agent.store.database import Database
 from blofin_agent.store.retrying import RetryingDatabase
 from blofin_agent.store.tables import verifications
@@ -32,7 +37,7 @@ from blofin_agent.writers.candle_writer import CandleWriter
 
 log = structlog.get_logger()
 
-AROUND = (0, 10, 100, 100)
+CONTEXT_ROWS = (0, 10, 100, 100)
 """Rows asked for on either side, the first time and each time that it is asked again: a hole is
 seen only from both of its sides."""
 
@@ -80,12 +85,12 @@ class Verifier:
         except ExchangeError as error:
             told.status, told.note = (
                 VerificationOutcome.FAILED,
-                gap_reasons.complaint(work.history.symbol, error),
+                gap_reasons.failure_text(work.history.symbol, error),
             )
             work.found.away = not isinstance(error, RequestRejected | InvalidResponse)
         except trio.Cancelled:
             told.status, told.note = VerificationOutcome.FAILED, "stopped before its end"
-            with trio.CancelScope(shield=True), trio.move_on_after(DRAIN_S):
+            with trio.CancelScope(shield=True), trio.move_on_after(DRAIN_TIMEOUT_S):
                 await self._end(work)
             raise
         await self._end(work)
@@ -100,7 +105,7 @@ class Verifier:
         await self._store.write("run", record)
 
     async def _rounds(self, work: SymbolWork, targets: Sequence[TimeRange]) -> None:
-        for again, rows_around in enumerate(AROUND):
+        for again, rows_around in enumerate(CONTEXT_ROWS):
             if again:
                 targets = BarSet.of(work.history.bar, work.doubts.times).spans()
             if targets:
@@ -150,7 +155,7 @@ class Verifier:
             bar=bar,
             span=TimeRange(asked[0].start, asked[-1].end),
         )
-        page = compare(await self._store.read("load", read), answer, asked, bar)
+        page = compare_page(await self._store.read("load", read), answer, asked, bar)
         agreed = work.doubts.settle(page)
         differing = [one for one in agreed if one.given is not None]
         told.compared += len(page.equal) + len(differing)

@@ -67,7 +67,7 @@ class Fault:
     until: int | None = None
     """When it ends by itself; None never."""
     seconds: float = 0.0
-    """The figure that some kinds have: see `KINDS`."""
+    """The figure that some kinds have: see `MESSAGE_KINDS`."""
     since: int = 0
     """From when on a symbol is withheld."""
 

@@ -52,7 +52,7 @@ def address(request: Request) -> tuple[str, int]:
     return (request.client.host, request.client.port) if request.client else ("", 0)
 
 
-async def instead(
+async def replacement_response(
     faults: Faults,
     limits: SimulatedRateLimits,
     wires: TcpFaults,
@@ -65,7 +65,7 @@ async def instead(
         fault = faults.strikes(str(status), symbol)
         if fault:
             limits.suspend(address(request)[0], now_ms, fault.seconds, status)
-            return refusal(status)
+            return rejection(status)
     for kind, response in _INSTEAD.items():
         if faults.strikes(kind, symbol):
             if kind == "reset":
@@ -77,7 +77,7 @@ async def instead(
     return None
 
 
-def refusal(status: int, headers: dict[str, str] | None = None) -> Response:
+def rejection(status: int, headers: dict[str, str] | None = None) -> Response:
     """Return a 429 or a 403."""
     message = "Too Many Requests" if status == 429 else "Forbidden"  # noqa: PLR2004
     return Response(envelope(str(status), message), status, headers, media_type=JSON)

@@ -49,7 +49,7 @@ def spoil_pushes(
     return found * 2 if found and faults.strikes("ws-repeated", symbol) else found
 
 
-def spoil_answer(faults: Faults, answer: ProtocolReply) -> ProtocolReply:
+def spoil_reply(faults: Faults, answer: ProtocolReply) -> ProtocolReply:
     """Return the answer to a client's message as the faults in force make it."""
     if faults.strikes("ws-silent"):
         return ProtocolReply()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from blofin_agent.domain.clock_correction import WallAndMonotonic
-from blofin_agent.domain.rate_limit import HORIZON, Suspension, merged
+from blofin_agent.domain.rate_limit import HORIZON_MS, Suspension, merge_suspensions
 from blofin_agent.store.postgresql.connections import advisory_lock
 from blofin_agent.store.postgresql.server_clock import now_ms
 from blofin_agent.store.schema import request_ledger, service_heartbeats, suspension, unavailable
@@ -106,7 +106,7 @@ class BudgetRecord(NamedTuple):
 
     def graver(self, other: "BudgetRecord") -> bool:
         """Return whether the other one's suspension is graver than this one's."""
-        return merged(self.suspension, other.suspension) != self.suspension
+        return merge_suspensions(self.suspension, other.suspension) != self.suspension
 
     def lacks(self, other: "BudgetRecord") -> bool:
         """Return whether the other one knows of something graver, or of more requests."""
@@ -129,14 +129,16 @@ def accounts(
     def enter(egress: str, state: Suspension, requests: Requests) -> None:
         name = names.get(egress, egress)
         known = found.get(name, NOTHING)
-        found[name] = BudgetRecord(merged(known.suspension, state), known.requests + requests)
+        found[name] = BudgetRecord(
+            merge_suspensions(known.suspension, state), known.requests + requests
+        )
 
     query = sa.select(suspension.c.egress, *(suspension.c[one.name] for one in fields(Suspension)))
     for egress, *state in connection.execute(query):
         enter(egress, Suspension(*state), Counter())
     requests = sa.select(_r.egress, _r.started, _r.endpoint)
     if not all_of_them:
-        requests = requests.where(_r.started > now_ms(connection) - HORIZON)
+        requests = requests.where(_r.started > now_ms(connection) - HORIZON_MS)
     for egress, started, endpoint in connection.execute(requests):
         enter(egress, Suspension(), Counter([(started, endpoint)]))
     return found
@@ -147,7 +149,7 @@ def add_accounts(connection: sa.Connection, found: Mapping[str, BudgetRecord]) -
     for egress, account in sorted(found.items()):
         known = rate_limit.LocalBudget(suspension=account.suspension, egress=egress)
         # This locks what is known of the address, and takes the graver suspension.
-        rate_limit.correct(connection, known, WallAndMonotonic(now_ms(connection), 0))
+        rate_limit.reconcile_budget(connection, known, WallAndMonotonic(now_ms(connection), 0))
         there = accounts(connection, {}, all_of_them=True).get(egress, NOTHING)
         rows = [
             {"started": started, "endpoint": endpoint, "egress": egress}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from blofin_agent.domain.candle import DAY, Timeframe
-from blofin_agent.domain.coverage_blocks import length_ms
+from blofin_agent.domain.coverage_blocks import block_ms
 from blofin_agent.domain.time_range import TimeRange, subtract
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.postgresql import timescale
@@ -21,7 +21,7 @@ from blofin_agent.store.postgresql.connections import advisory_lock
 from blofin_agent.store.schema import coverage_blocks
 
 WEEK = 7 * DAY
-AHEAD = 2
+WEEKS_AHEAD = 2
 """So many weeks' partitions are made ahead: each is there long before its first candle."""
 
 _BOUND = re.compile(r"MINVALUE|MAXVALUE|-?\d+")
@@ -62,7 +62,7 @@ def make(connection: sa.Connection, times: Iterable[int]) -> None:
 
 def make_ahead(connection: sa.Connection, now_ms: int) -> None:
     """Make the partitions of this week and the next ones."""
-    make(connection, (now_ms + ahead * WEEK for ahead in range(AHEAD + 1)))
+    make(connection, (now_ms + ahead * WEEK for ahead in range(WEEKS_AHEAD + 1)))
 
 
 def forget(connection: sa.Connection) -> None:
@@ -70,7 +70,7 @@ def forget(connection: sa.Connection) -> None:
     connection.info.pop(_KNOWN, None)
 
 
-def lacks_one(error: sa.exc.IntegrityError) -> bool:
+def is_missing_partition(error: sa.exc.IntegrityError) -> bool:
     """Return whether a candle was refused because there is no partition for it."""
     return getattr(error.orig, "sqlstate", None) == _REFUSED
 
@@ -129,7 +129,7 @@ def _drop_blocks(connection: sa.Connection, start: int, end: int) -> None:
     """Delete the blocks that tell of a part of the time from `start` to `end` (ms)."""
     c = coverage_blocks.c
     for bar in Timeframe:
-        touched = sa.and_(c.start > start - length_ms(bar), c.start < end)
+        touched = sa.and_(c.start > start - block_ms(bar), c.start < end)
         connection.execute(sa.delete(coverage_blocks).where(c.bar == bar.value, touched))
 
 

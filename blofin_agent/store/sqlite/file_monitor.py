@@ -25,7 +25,7 @@ from blofin_agent.store.sqlite.driver import checkpoint, driver_of, is_sound
 
 log = structlog.get_logger()
 
-FOLD_BYTES = 16_000_000
+CHECKPOINT_BYTES = 16_000_000
 """A write-ahead log longer than this is folded into the file. Each minute writes to the same pages
 again: the more of them a fold finds, the fewer it has to write."""
 
@@ -119,7 +119,7 @@ class DatabaseFileMonitor:
         SQLite would do the same at a commit, but leave the frames in the log. A log that is then
         cut, by a loss of power say, would put old pages over new ones.
         """
-        if self.file.log_size() > FOLD_BYTES:
+        if self.file.log_size() > CHECKPOINT_BYTES:
             checkpoint(connection)
             self._log_size = self.file.log_size()
             with suppress(OSError):

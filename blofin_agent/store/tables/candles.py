@@ -126,7 +126,7 @@ def _copy(connection: sa.Connection, bar: Timeframe, batches: Sequence[CandleBat
     try:
         found = connection.exec_driver_sql(_FROM_INCOMING, (bar.value,)).all()
     except sa.exc.IntegrityError as error:
-        if not partitions.lacks_one(error):
+        if not partitions.is_missing_partition(error):
             raise
         # Another agent has just dropped it, as too old.
         partitions.forget(connection)

@@ -16,7 +16,13 @@ import sqlalchemy as sa
 
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import Source, Timeframe
-from blofin_agent.domain.coverage_blocks import CoverageBlock, bits_of, join, length_ms, starts
+from blofin_agent.domain.coverage_blocks import (
+    CoverageBlock,
+    bits_of,
+    block_ms,
+    block_starts,
+    join_bits,
+)
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.store.tables import coverage_block_sql
 from blofin_agent.store.tables.coverage_block_sql import (
@@ -32,9 +38,9 @@ if TYPE_CHECKING:
     from blofin_agent.domain.candle import CandleBatch
 
 _LIVE = Source.LIVE.value
-FEW_GAPS = 16
+MAX_LISTED_GAPS = 16
 """So many are looked into one by one; more are counted in one go."""
-MOST_BARS = 100_000
+MAX_BARS = 100_000
 """Bars that one transaction reads, about: a few milliseconds."""
 
 
@@ -47,7 +53,7 @@ class StoredCoverage(NamedTuple):
 
 def portions(symbols: Sequence[str], bar: Timeframe, span: TimeRange) -> list[Sequence[str]]:
     """Return the symbols in parts, each of which one transaction can load."""
-    size = max(1, MOST_BARS // max(1, span.bars(bar)))
+    size = max(1, MAX_BARS // max(1, span.bars(bar)))
     return [symbols[at : at + size] for at in range(0, len(symbols), size)]
 
 
@@ -56,7 +62,7 @@ def load(
 ) -> dict[str, StoredCoverage]:
     """Return what is stored of each of the symbols in the span."""
     found: dict[str, dict[int, CoverageBlock]] = {symbol: {} for symbol in symbols}
-    for (symbol, start), block in read(connection, bar, starts(bar, span), symbols).items():
+    for (symbol, start), block in read(connection, bar, block_starts(bar, span), symbols).items():
         found[symbol][start] = block
     stored = {symbol: _joined(bar, blocks, span) for symbol, blocks in found.items()}
     others = _others(connection, bar, {symbol: one.held for symbol, one in stored.items()}, span)
@@ -116,7 +122,7 @@ def enter(
     write(connection, bar, {key: one for key, one in after.items() if one != before.get(key)})
 
 
-def wrong(
+def find_wrong_blocks(
     connection: sa.Connection, bar: Timeframe, symbol: str, these: Sequence[int]
 ) -> list[int]:
     """Return which of the blocks that start then (ms) do not say what the candles say."""
@@ -129,7 +135,9 @@ def wrong(
     ]
 
 
-def mend(connection: sa.Connection, bar: Timeframe, symbol: str, these: Iterable[int]) -> None:
+def repair_blocks(
+    connection: sa.Connection, bar: Timeframe, symbol: str, these: Iterable[int]
+) -> None:
     """Make the blocks that start then (ms) of the candles."""
     keys = [(symbol, start) for start in these]
     coverage_block_sql.reserve(connection, bar, keys)
@@ -137,8 +145,8 @@ def mend(connection: sa.Connection, bar: Timeframe, symbol: str, these: Iterable
 
 
 def _joined(bar: Timeframe, blocks: Mapping[int, CoverageBlock], span: TimeRange) -> StoredCoverage:
-    held = join(bar, {start: block.held for start, block in blocks.items()})
-    live = join(bar, {start: block.live for start, block in blocks.items()})
+    held = join_bits(bar, {start: block.held for start, block in blocks.items()})
+    live = join_bits(bar, {start: block.live for start, block in blocks.items()})
     return StoredCoverage(held.within(span), live.within(span))
 
 
@@ -153,7 +161,7 @@ def _others(
     counted: list[Stretch] = []
     for symbol, coverage in held.items():
         gaps = coverage.gaps(span)
-        if len(gaps) > FEW_GAPS:
+        if len(gaps) > MAX_LISTED_GAPS:
             counted.append((symbol, TimeRange(gaps[0].start, gaps[-1].end)))
         else:
             looked_at += [(symbol, gap) for gap in gaps]
@@ -172,7 +180,7 @@ def _counted(
     """Return these blocks, made of the candles."""
     held: dict[Key, list[int]] = {key: [] for key in keys}
     live: dict[Key, list[int]] = {key: [] for key in keys}
-    length = length_ms(bar)
+    length = block_ms(bar)
     for symbol, time, source in rows_in(connection, bar, [_stretch(bar, key) for key in keys]):
         key = symbol, time // length * length
         held[key].append(time)
@@ -190,7 +198,7 @@ def _made(bar: Timeframe, times: Iterable[int], start: int) -> int:
 
 def _stretch(bar: Timeframe, key: Key) -> Stretch:
     symbol, start = key
-    return symbol, TimeRange(start, start + length_ms(bar))
+    return symbol, TimeRange(start, start + block_ms(bar))
 
 
 def _bits(bar: Timeframe, batch: "CandleBatch") -> dict[int, int]:

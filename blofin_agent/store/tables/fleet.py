@@ -59,7 +59,7 @@ class NameTaken(Exception):
     """Another process goes by our name."""
 
 
-def beat(
+def heartbeat(
     connection: sa.Connection, me: AgentIdentity, *, known: bool, timing: StoreTiming = DEFAULT
 ) -> HeartbeatResult:
     """Say that we live. `known`: whether we said so before. Raises Superseded.
@@ -178,7 +178,7 @@ class FleetListing(NamedTuple):
     members: list[AgentSeen]
 
 
-def roll(connection: sa.Connection) -> FleetListing:
+def read_fleet(connection: sa.Connection) -> FleetListing:
     """Return who is known to the fleet, and what each keeps."""
     names = ("service", "bar", "egress", "started", "beat", "lease", "wanted", "page", "note")
     symbols: dict[tuple[str, str], list[str]] = {}

@@ -20,7 +20,7 @@ from blofin_agent.domain.rate_limit import RateLimitResponse, Suspension
 from blofin_agent.store.postgresql.connections import advisory_lock
 from blofin_agent.store.schema import request_ledger, suspension
 
-MOST_WAITING = 200
+MAX_WAITING = 200
 """Websocket connections that may wait for their turn."""
 
 # Made once: a statement costs more to put together than to run.
@@ -62,7 +62,9 @@ class Admission(NamedTuple):
         return self.view.suspension.strikes
 
 
-def look(connection: sa.Connection, known: LocalBudget, now: WallAndMonotonic) -> CorrectedLedger:
+def read_budget(
+    connection: sa.Connection, known: LocalBudget, now: WallAndMonotonic
+) -> CorrectedLedger:
     """Read what all processes have used, and change nothing."""
     return _look(connection, _load(connection, known.egress), known, now)
 
@@ -73,11 +75,11 @@ def _look(
     entries = _entries(connection, known.egress)
     hindsight = known.hindsight.elsewhere(entries) if known.elsewhere else known.hindsight
     if known.suspension is not None:
-        state = rate_limit.merged(state, known.suspension)
+        state = rate_limit.merge_suspensions(state, known.suspension)
     return hindsight.look(entries, state, now)
 
 
-def correct(
+def reconcile_budget(
     connection: sa.Connection, known: LocalBudget, now: WallAndMonotonic
 ) -> CorrectedLedger:
     """Look, and write down what this process knows better than the ledger, for the others."""
@@ -97,7 +99,7 @@ def correct(
     return view
 
 
-def let_go(
+def admit(
     connection: sa.Connection,
     endpoints: Sequence[str],
     spacing_ms: int,
@@ -108,12 +110,12 @@ def let_go(
 
     When that is none, `at` (ms) says when to ask again.
     """
-    view = correct(connection, known, now)
+    view = reconcile_budget(connection, known, now)
     state, starts, entries = view.suspension, list(view.starts), []
-    allowed = rate_limit.limits(state.share_at(now.wall))
+    allowed = rate_limit.limits_at(state.share_at(now.wall))
     at = now.wall
     for endpoint in endpoints:
-        next_at = rate_limit.next_at(starts, now.wall, spacing_ms, allowed)
+        next_at = rate_limit.next_request_at(starts, now.wall, spacing_ms, allowed)
         at = max(state.next_at(now.wall), next_at)
         if at > now.wall:
             break
@@ -130,11 +132,11 @@ def let_go(
     return Admission(len(entries), now.wall, view)
 
 
-def answered(
+def record_response(
     connection: sa.Connection, under: int, known: LocalBudget, now: WallAndMonotonic
 ) -> CorrectedLedger:
     """Note that a request was answered without 429 or 403: the probe's ends the suspension."""
-    view = correct(connection, known, now)
+    view = reconcile_budget(connection, known, now)
     after = view.suspension.answered(under, now.wall)
     _save(connection, known.egress, view.suspension, after)
     return view._replace(suspension=after)
@@ -144,7 +146,7 @@ def suspend(
     connection: sa.Connection, refusal: RateLimitResponse, known: LocalBudget, now: WallAndMonotonic
 ) -> CorrectedLedger:
     """Note a 429 or a 403, for every process on this store. See `budget.suspend`."""
-    view = correct(connection, known, now)
+    view = reconcile_budget(connection, known, now)
     after = rate_limit.suspend(view.suspension, view.starts, refusal, now.wall)
     _save(connection, known.egress, view.suspension, after)
     return view._replace(suspension=after)
@@ -159,14 +161,14 @@ def connect_at(connection: sa.Connection, egress: str, now_ms: int, every_ms: in
     _lock(connection, egress)
     row = suspension.c.egress == egress
     last = connection.execute(sa.select(suspension.c.connected).where(row)).scalar_one()
-    at = max(now_ms, last + every_ms) if last < now_ms + MOST_WAITING * every_ms else now_ms
+    at = max(now_ms, last + every_ms) if last < now_ms + MAX_WAITING * every_ms else now_ms
     connection.execute(sa.update(suspension).where(row).values(connected=at))
     return at
 
 
 def _forget(connection: sa.Connection, now: WallAndMonotonic) -> None:
     """Take out the entries that no longer matter."""
-    horizon = now.wall - rate_limit.HORIZON
+    horizon = now.wall - rate_limit.HORIZON_MS
     connection.execute(sa.delete(request_ledger).where(request_ledger.c.started <= horizon))
 
 

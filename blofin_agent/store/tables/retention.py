@@ -6,7 +6,7 @@ Each function is part of a transaction.
 import sqlalchemy as sa
 
 from blofin_agent.domain.candle import DAY, Timeframe
-from blofin_agent.domain.coverage_blocks import length_ms
+from blofin_agent.domain.coverage_blocks import block_ms
 from blofin_agent.store.postgresql import partitions
 from blofin_agent.store.schema import (
     candles,
@@ -17,7 +17,7 @@ from blofin_agent.store.schema import (
 )
 from blofin_agent.store.tables.candle_series import CandleSeries, next_series
 
-MOST_ROWS = 5_000
+MAX_ROWS = 5_000
 """Rows that one transaction takes away, about."""
 
 
@@ -29,7 +29,7 @@ def horizon(connection: sa.Connection, now_ms: int, retention_ms: int) -> int | 
     """
     c = coverage_blocks.c
     newest = [
-        start + length_ms(bar)
+        start + block_ms(bar)
         for bar in Timeframe
         if (start := connection.scalar(sa.select(sa.func.max(c.start)).where(c.bar == bar.value)))
         is not None
@@ -37,7 +37,7 @@ def horizon(connection: sa.Connection, now_ms: int, retention_ms: int) -> int | 
     return min(now_ms, max(newest)) - retention_ms if newest else None
 
 
-def forget_candles(connection: sa.Connection, before_ms: int) -> int:
+def delete_candles(connection: sa.Connection, before_ms: int) -> int:
     """Take away candles that open before a time (ms); return how many of what was taken.
 
     On PostgreSQL those are whole partitions, in which no candle is younger. On SQLite they are
@@ -48,19 +48,19 @@ def forget_candles(connection: sa.Connection, before_ms: int) -> int:
         return partitions.drop_before(connection, before_ms)
     taken, day = 0, before_ms // DAY * DAY
     one = next_series(connection, None)
-    while one is not None and taken < MOST_ROWS:
+    while one is not None and taken < MAX_ROWS:
         if one.first is not None and one.first < day:
             taken += _forget(connection, one, day)
         one = next_series(connection, (one.symbol, one.bar))
     return taken
 
 
-def forget_rest(connection: sa.Connection, before_ms: int) -> int:
+def delete_other_rows(connection: sa.Connection, before_ms: int) -> int:
     """Take away runs and verifications that ended before, and proofs of before; return how many."""
     taken = 0
     for table in (gap_fill_runs, verifications):
         # Ids go with time: the oldest are the first, and no more than these need be looked at.
-        oldest = sa.select(table.c.id, table.c.finished).order_by(table.c.id).limit(MOST_ROWS)
+        oldest = sa.select(table.c.id, table.c.finished).order_by(table.c.id).limit(MAX_ROWS)
         old = [row.id for row in connection.execute(oldest) if row.finished < before_ms]
         if old:
             connection.execute(sa.delete(table).where(table.c.id.in_(old)))
@@ -76,6 +76,6 @@ def _forget(connection: sa.Connection, one: CandleSeries, before_ms: int) -> int
     c = candles.c
     ours = (c.symbol == one.symbol, c.bar == one.bar)
     oldest = sa.select(c.open_time).where(*ours).order_by(c.open_time)
-    past = connection.scalar(oldest.offset(MOST_ROWS).limit(1))
+    past = connection.scalar(oldest.offset(MAX_ROWS).limit(1))
     end = before_ms if past is None else min(past, before_ms)
     return connection.execute(sa.delete(candles).where(*ours, c.open_time < end)).rowcount

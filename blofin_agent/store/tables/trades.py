@@ -11,7 +11,7 @@ from blofin_agent.store.schema import ticks
 _COLUMNS = tuple(column.name for column in ticks.columns)
 
 
-def insert(connection: sa.Connection, found: Iterable[tuple[str, Trade]]) -> dict[str, int]:
+def insert_trades(connection: sa.Connection, found: Iterable[tuple[str, Trade]]) -> dict[str, int]:
     """Store the ticks, each with its symbol, that are not there yet; return how many were new.
 
     By symbol. A tick that is there already is left as it is.
@@ -30,7 +30,7 @@ def insert(connection: sa.Connection, found: Iterable[tuple[str, Trade]]) -> dic
     }
 
 
-def forget(connection: sa.Connection, now_ms: int, retention_ms: int, most: int) -> int:
+def delete_trades(connection: sa.Connection, now_ms: int, retention_ms: int, most: int) -> int:
     """Delete at most so many ticks that are too old, the oldest first; return how many.
 
     Age counts from the newest tick when the clock is ahead of it: a clock gone wrong, or an agent

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from blofin_agent.domain.candle import Timeframe
-from blofin_agent.domain.time_range import window
+from blofin_agent.domain.time_range import window_at
 from tests.processes import until
 
 HOURS = 6
@@ -59,7 +59,7 @@ def stays_down(agent, seconds):
 
 def counted_is_stored(agent, place):
     """What a scrape counts as present is in the file; return how much that was."""
-    span = window(round(time.time() * 1000), Timeframe.M1, HOURS, 2_000)
+    span = window_at(round(time.time() * 1000), Timeframe.M1, HOURS, 2_000)
     samples, present = figures(agent), 0
     for symbol in SYMBOLS:
         ((rows,),) = place.query(

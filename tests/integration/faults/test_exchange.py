@@ -14,7 +14,7 @@ import urllib.request
 import pytest
 
 from blofin_agent.domain.candle import MINUTE, Timeframe
-from blofin_agent.domain.time_range import window
+from blofin_agent.domain.time_range import window_at
 from tests.laws.faults import CLOCKS, FEED, GOES_ON, LEAST, RECONNECTED, REST, matches, options
 from tests.pace import REAL
 from tests.processes import Place, end, settings, start_agent, start_simulator, until
@@ -89,7 +89,7 @@ class Site:
         begun = time.monotonic()
 
         def law():
-            span = window(self.now() - 3_000 - SETTLE_MS, Timeframe.M1, 3, 0)
+            span = window_at(self.now() - 3_000 - SETTLE_MS, Timeframe.M1, 3, 0)
             for symbol in SYMBOLS:
                 stored = {row.open_time: row for row in self.place.stored(symbol)}
                 for at in range(span.start + Timeframe.M1.ms, span.end, Timeframe.M1.ms):

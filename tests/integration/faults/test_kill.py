@@ -13,7 +13,7 @@ import pytest
 
 from blofin_agent.domain.bar_set import BarSet
 from blofin_agent.domain.candle import Timeframe
-from blofin_agent.domain.time_range import window
+from blofin_agent.domain.time_range import window_at
 from tests.integration.faults import laws
 from tests.processes import until
 
@@ -64,7 +64,7 @@ def ends_whole(place, simulator):
     """The next start fills what is missing, and every row is the exchange's own."""
     done = place.run("backfill", **hours(ROUNDS), within_s=120)
     assert done.returncode == 0, done.stderr
-    span = window(round(time.time() * 1000), Timeframe.M1, 24 + 12 * ROUNDS - 1, 60_000)
+    span = window_at(round(time.time() * 1000), Timeframe.M1, 24 + 12 * ROUNDS - 1, 60_000)
     for symbol in simulator.market.symbols:
         held = BarSet.of(Timeframe.M1, (candle.open_time for candle in place.stored(symbol)))
         assert held.gaps(span) == []

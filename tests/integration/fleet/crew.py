@@ -185,7 +185,7 @@ class Crew:
             for symbol, state in self.query("SELECT symbol, state FROM instruments")
         }
         shares = {
-            one.service: symbol_assignment.share_out(one.service, members, listed).mine
+            one.service: symbol_assignment.assign_symbols(one.service, members, listed).mine
             for one in members
         }
         return {symbol: service for service, mine in shares.items() for symbol in mine}

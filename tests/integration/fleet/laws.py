@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 
 from blofin_agent.domain.candle import MINUTE, Candle, Timeframe
-from blofin_agent.domain.time_range import window
+from blofin_agent.domain.time_range import window_at
 from tests.integration.fleet.crew import MOVED_WITHIN_S, SETTLE_MS
 
 OF_SYMBOL = re.compile(r'symbol="([^"]*)"')
@@ -74,7 +74,7 @@ def stored(crew):
 
 def begin(crew):
     """Return when the window begins now (ms)."""
-    return window(round(time.time() * 1000), Timeframe.M1, crew.hours, SETTLE_MS).start
+    return window_at(round(time.time() * 1000), Timeframe.M1, crew.hours, SETTLE_MS).start
 
 
 def expected(crew):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from blofin_agent.runtime.shutdown import STOP_S
+from blofin_agent.runtime.shutdown import SHUTDOWN_TIMEOUT_S
 from tests.integration.fleet import laws
 from tests.pace import FLEET, REAL, fleet_s
 from tests.postgres import own_server
@@ -109,7 +109,7 @@ def test_a_database_that_is_frozen_for_long_and_an_agent_that_is_to_end_meanwhil
         froze = time.monotonic()
         # Without the database it cannot say that it leaves; nor, maybe, store its last candles.
         assert gone.agent.stop() == 0
-        assert time.monotonic() - froze < STOP_S
+        assert time.monotonic() - froze < SHUTDOWN_TIMEOUT_S
         until(lambda: not shown_by(*stay), fleet_s(30))
         for one in stay:
             assert "cannot be used now" in one.not_ready()
