@@ -137,7 +137,7 @@ async def ours(url: str, connections: int) -> Counted:
         async with client(url.replace("ws:", "http:"), "benchmark") as http:
             parts = build_services(Settings(_env_file=None), store, http, tries=1, what_next="")
             for symbol in names(connections * PER_CONNECTION):
-                parts.watch.histories[symbol] = SymbolCoverage(symbol, Timeframe.M1)
+                parts.tracker.histories[symbol] = SymbolCoverage(symbol, Timeframe.M1)
                 parts.metrics.add_symbol(symbol)
             await _ingest(url, parts, connections)
         store.close()
@@ -150,9 +150,9 @@ async def ours(url: str, connections: int) -> Counted:
 
 async def _ingest(url: str, parts: Services, connections: int) -> None:
     ingest = ConnectionManager(
-        url, parts.watch, parts.writer, parts.metrics, parts.throttle, parts.trouble
+        url, parts.tracker, parts.writer, parts.metrics, parts.rate_limiter, parts.trouble
     )
-    ingest.add(parts.watch.histories)
+    ingest.add(parts.tracker.histories)
     # As the agent does both once all is loaded.
     freeze_garbage_collector()
     sys.setswitchinterval(SWITCH_INTERVAL_S)

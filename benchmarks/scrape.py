@@ -100,8 +100,8 @@ async def _scrapes(symbols: int) -> list[Figure]:
 
 
 def _fill(parts: Services, symbols: int) -> None:
-    watch = parts.watch
-    window = watch.window()
+    tracker = parts.tracker
+    window = tracker.window()
     # What is newest comes within a second or two: a minute that ends meanwhile is no gap.
     end = window.end + 10 * Timeframe.M1.ms
     whole = BarSet.of(Timeframe.M1, range(window.start, end, Timeframe.M1.ms))
@@ -118,10 +118,10 @@ def _fill(parts: Services, symbols: int) -> None:
             )
         if number % 20 == 0:
             history.learn(PageHoles(history.missing(window), []), window.end)
-        watch.histories[symbol] = history
+        tracker.histories[symbol] = history
         parts.metrics.add_symbol(symbol)
         parts.metrics.verified[symbol] = VerificationTotals(9, 2, 1, 3, 4, 1, window.end, 2)
-    watch.loaded = True
+    tracker.loaded = True
 
 
 def _scrape(parts: Services, symbols: int, form: str) -> Figure:

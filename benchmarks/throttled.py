@@ -157,11 +157,11 @@ async def _in_virtual_time(store: Database, how: _Fill) -> _Fill:
 
 async def _all(parts: Services) -> int:
     """Fill everything; return how many requests it took."""
-    await parts.roster.load()
-    parts.watch.loaded = True
-    await parts.roster.refresh()
-    window = parts.watch.window()
+    await parts.universe.load()
+    parts.tracker.loaded = True
+    await parts.universe.refresh()
+    window = parts.tracker.window()
     done = await parts.passes.once(window, RunTrigger.ONESHOT)
     await parts.writer.until_idle()
-    assert not any(one.missing(window) for one in parts.watch.all()), "it is not filled"
+    assert not any(one.missing(window) for one in parts.tracker.all()), "it is not filled"
     return 1 + sum(one.requests for one in done.runs)

@@ -63,10 +63,10 @@ async def run(
         what_next="the agent keeps trying, and the page and /metrics stay up; without a route to "
         "BloFin, `make demo` shows the agent at work",
     )
-    board = StatusSnapshotter(
-        parts.watch,
+    snapshotter = StatusSnapshotter(
+        parts.tracker,
         parts.metrics,
-        parts.throttle.allowance,
+        parts.rate_limiter.shared_budget,
         parts.passes,
         parts.trouble,
         lambda: _not_ready(parts),
@@ -76,19 +76,19 @@ async def run(
     ticks = None
     if settings.blofin_store_ticks:
         days = settings.ticks_retention_days
-        ticks = TradeWriter(store, parts.watch, parts.writer, parts.metrics, days)
-    archive = StoreReader(store.reader(), parts.watch.bar)
+        ticks = TradeWriter(store, parts.tracker, parts.writer, parts.metrics, days)
+    store_reader = StoreReader(store.reader(), parts.tracker.bar)
     # It takes longer than the event loop may be held.
     site = await trio.to_thread.run_sync(
-        create_app, parts.metrics.registry, board, archive, access(settings, bound)
+        create_app, parts.metrics.registry, snapshotter, store_reader, access(settings, bound)
     )
     fleet = _fleet(settings, store, parts, bound)
-    stop, stopped = ShutdownState(store.lines.cut_all), trio.Event()
+    stop, stopped = ShutdownState(store.lines.close_all), trio.Event()
     async with trio.open_nursery() as servers:
         async with run_until_signal(stop) as producers:
             await servers.start(serve, site.app, bound, stopped.wait)
             servers.start_soon(parts.writer.run)
-            producers.start_soon(_produce, settings, store, parts, board, ticks, fleet)
+            producers.start_soon(_produce, settings, store, parts, snapshotter, ticks, fleet)
             announce()
             await trio.sleep_forever()
         servers.cancel_scope.deadline = trio.current_time() + DRAIN_TIMEOUT_S
@@ -112,18 +112,21 @@ def _fleet(
     host, port = socket.gethostname(), bound.getsockname()[1]
     me = AgentIdentity(
         f"{host}:{port}",
-        parts.watch.clock(),
+        parts.tracker.clock(),
         _note(),
         settings.egress,
-        parts.watch.bar,
+        parts.tracker.bar,
         settings.blofin_symbols,
         f"http://{host}:{port}",
     )
-    parts.roster.owned = frozenset()
-    fleet = FleetMembership(store, me, parts.roster)
-    parts.throttle.allowance.neighbours = lambda: fleet.neighbours
-    interval_s, allowance = settings.backfill_interval_minutes * 60, parts.throttle.allowance
-    parts.watch.crew = lambda: fleet.crew(interval_s, allowance.limits()[-1])
+    parts.universe.owned = frozenset()
+    fleet = FleetMembership(store, me, parts.universe)
+    parts.rate_limiter.shared_budget.neighbours = lambda: fleet.neighbours
+    interval_s, shared_budget = (
+        settings.backfill_interval_minutes * 60,
+        parts.rate_limiter.shared_budget,
+    )
+    parts.tracker.fleet_status = lambda: fleet.fleet_status(interval_s, shared_budget.limits()[-1])
     return fleet
 
 
@@ -135,41 +138,41 @@ async def _produce(
     settings: Settings,
     store: Database,
     parts: Services,
-    board: StatusSnapshotter,
+    snapshotter: StatusSnapshotter,
     ticks: TradeWriter | None,
     fleet: FleetMembership | None,
 ) -> None:
     """Read what is stored, then run all that brings candles in, and ticks if they are kept."""
     await _load(store, parts)
     freeze_garbage_collector()
-    parts.watch.loaded = True
+    parts.tracker.loaded = True
     parts.passes.succeeded = partial(last_success.remember, store)
     ingest = ConnectionManager(
         settings.blofin_ws_url,
-        parts.watch,
+        parts.tracker,
         parts.writer,
         parts.metrics,
-        parts.throttle,
+        parts.rate_limiter,
         parts.trouble,
         ticks=ticks,
     )
-    board.links = ingest.links.all
-    ingest.add(parts.watch.histories)
+    snapshotter.links = ingest.links.all
+    ingest.add(parts.tracker.histories)
     # The first pass will come to all of them: healing leaves it what is older than this moment.
-    parts.filler.queued |= set(parts.watch.histories)
-    healer = RecentGapFiller(parts.filler, parts.watch, parts.trouble)
+    parts.gap_filler.queued |= set(parts.tracker.histories)
+    healer = RecentGapFiller(parts.gap_filler, parts.tracker, parts.trouble)
     reconciler = CoverageReconciler(
         store,
-        parts.watch,
+        parts.tracker,
         parts.writer,
-        parts.throttle,
+        parts.rate_limiter,
         parts.metrics,
         # Where there is a fleet, that says who lives.
         "" if fleet else _note(),
         parts.passes.wake,
     )
 
-    parts.metrics.store_trouble.recounting = reconciler.behind
+    parts.metrics.database_outage.recounting = reconciler.behind
 
     def changed(added: list[str], removed: list[str]) -> None:
         ingest.add(added)
@@ -179,19 +182,19 @@ async def _produce(
             freeze_garbage_collector()
             parts.passes.wake()
 
-    parts.throttle.back = parts.passes.wake_if_left
+    parts.rate_limiter.back = parts.passes.wake_if_left
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reconciler.run)
-        upkeep = Maintenance(store, parts.watch.clock, settings.retention_days)
+        upkeep = Maintenance(store, parts.tracker.clock, settings.retention_days)
         nursery.start_soon(upkeep.run)
         if fleet is not None:
-            keep = partial(parts.roster.keep, changed=changed)
+            keep = partial(parts.universe.keep, changed=changed)
             nursery.start_soon(fleet.run, keep)
         nursery.start_soon(ingest.run)
         if ticks is not None:
             nursery.start_soon(ticks.run)
         asked = trio.Event()
-        nursery.start_soon(parts.roster.run, changed, asked)
+        nursery.start_soon(parts.universe.run, changed, asked)
         # Before BloFin was asked when its symbols were listed, too much would be called missing.
         await asked.wait()
         if fleet is not None:
@@ -205,12 +208,12 @@ async def _load(store: Database, parts: Services) -> None:
     backoff = Backoff(longest_s=5)
     while True:
         try:
-            await parts.roster.load()
-            watch = parts.watch
+            await parts.universe.load()
+            tracker = parts.tracker
             last = partial(
-                backfill_runs.latest_of_each, bar=watch.bar, symbols=list(watch.histories)
+                backfill_runs.latest_of_each, bar=tracker.bar, symbols=list(tracker.histories)
             )
-            watch.last_runs |= await store.read("load", last)
+            tracker.last_runs |= await store.read("load", last)
             await last_success.recall(store, parts.metrics)
         except StoreUnavailable:
             await store.pause(backoff.next())
@@ -220,15 +223,15 @@ async def _load(store: Database, parts: Services) -> None:
 
 def _not_ready(parts: Services) -> list[str]:
     reasons = []
-    crew = parts.watch.crew() if parts.watch.crew else None
-    if crew and not crew.joined:
+    fleet_status = parts.tracker.fleet_status() if parts.tracker.fleet_status else None
+    if fleet_status and not fleet_status.joined:
         reasons.append("the symbols are being shared out among the agents on this database")
-    elif crew and not crew.holds:
+    elif fleet_status and not fleet_status.holds:
         reasons.append(STALE_REASON)
-    if not parts.watch.loaded or parts.metrics.store_trouble.recounting():
+    if not parts.tracker.loaded or parts.metrics.database_outage.recounting():
         reasons.append("the stored candles are being counted")
-    elif not parts.watch.histories and not (crew and parts.roster.listed):
+    elif not parts.tracker.histories and not (fleet_status and parts.universe.listed):
         reasons.append("no symbol is known yet: BloFin's list of instruments was not read")
-    if parts.metrics.store_trouble:
+    if parts.metrics.database_outage:
         reasons.append("the database cannot be used now")
     return reasons

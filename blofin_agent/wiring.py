@@ -27,14 +27,14 @@ from blofin_agent.writers.candle_writer import CandleWriter
 class Services:
     """The parts that the agent and the one-shot backfill have in common."""
 
-    watch: CoverageTracker
+    tracker: CoverageTracker
     metrics: Metrics
     trouble: Outage
-    throttle: RateLimiter
+    rate_limiter: RateLimiter
     writer: CandleWriter
-    filler: GapFiller
+    gap_filler: GapFiller
     passes: BackfillScheduler
-    roster: SymbolUniverse
+    universe: SymbolUniverse
 
 
 def build_services(
@@ -53,19 +53,19 @@ def build_services(
     for without end: `store_patience_s` says how long.
     """
     clock = store.clock.over(clock)
-    watch = CoverageTracker(
+    tracker = CoverageTracker(
         settings.backfill_timeframe,
         settings.backfill_lookback_hours,
         int(settings.coverage_settle_seconds * 1000),
         clock,
     )
     away = AWAY if math.isinf(store_patience_s) else what_next
-    metrics = Metrics(watch, __version__, store.engine.dialect.name, away)
+    metrics = Metrics(tracker, __version__, store.engine.dialect.name, away)
     metrics.interval.set(settings.backfill_interval_minutes * 60)
     store.observer = metrics.store_operation
     trouble = Outage(what_next, "all is well again between the agent and BloFin")
     spacing_ms = settings.backfill_request_sleep_ms
-    throttle = RateLimiter(
+    rate_limiter = RateLimiter(
         RestClient(client, clock),
         store,
         metrics,
@@ -75,9 +75,9 @@ def build_services(
         store_patience_s,
         settings.egress,
     )
-    writer = CandleWriter(store, watch, metrics, patience_s=store_patience_s)
-    pager = PageFetcher(throttle, metrics, clock, settings.backfill_batch_limit)
-    filler = GapFiller(pager, store, watch, writer, metrics, tries)
+    writer = CandleWriter(store, tracker, metrics, patience_s=store_patience_s)
+    page_fetcher = PageFetcher(rate_limiter, metrics, clock, settings.backfill_batch_limit)
+    gap_filler = GapFiller(page_fetcher, store, tracker, writer, metrics, tries)
     policy = PassPolicy(
         settings.backfill_skip_coverage,
         settings.backfill_top_up,
@@ -85,10 +85,10 @@ def build_services(
         spacing_ms,
         1 if settings.backfill_symbol_sleep_ms else MAX_CONCURRENT_SYMBOLS,
     )
-    passes = BackfillScheduler(filler, watch, metrics, policy)
-    allowance = throttle.allowance
-    metrics.used, metrics.suspended_until = allowance.used, allowance.suspended_until
-    metrics.share = allowance.share
+    passes = BackfillScheduler(gap_filler, tracker, metrics, policy)
+    shared_budget = rate_limiter.shared_budget
+    metrics.used, metrics.suspended_until = shared_budget.used, shared_budget.suspended_until
+    metrics.share = shared_budget.share
     metrics.eta = passes.eta
-    roster = SymbolUniverse(settings.blofin_symbols, store, watch, metrics, throttle)
-    return Services(watch, metrics, trouble, throttle, writer, filler, passes, roster)
+    universe = SymbolUniverse(settings.blofin_symbols, store, tracker, metrics, rate_limiter)
+    return Services(tracker, metrics, trouble, rate_limiter, writer, gap_filler, passes, universe)

@@ -297,39 +297,39 @@ class House:
     symbol_sleep_s: float = 0.0
     at_once: int = 1
     capacity: int = 10_000
-    watch: CoverageTracker = field(init=False)
+    tracker: CoverageTracker = field(init=False)
 
     def __post_init__(self) -> None:
         self.wall.limiters.append(self.store.limiter)
-        self.watch = CoverageTracker(Timeframe.M1, self.hours, 15_000, self.wall)
-        self.metrics = Metrics(self.watch, "1.2.3", "sqlite")
+        self.tracker = CoverageTracker(Timeframe.M1, self.hours, 15_000, self.wall)
+        self.metrics = Metrics(self.tracker, "1.2.3", "sqlite")
         self.store.observer = self.metrics.store_operation
         self.trouble = Outage("it goes on", "it is back")
-        self.throttle = RateLimiter(
+        self.rate_limiter = RateLimiter(
             self.exchange, self.store, self.metrics, self.wall, self.spacing_ms, self.trouble
         )
-        self.allowance = self.throttle.allowance
-        self.metrics.used = self.allowance.used
-        self.metrics.suspended_until = self.allowance.suspended_until
-        self.metrics.share = self.allowance.share
-        self.writer = CandleWriter(self.store, self.watch, self.metrics, self.capacity)
-        self.pager = PageFetcher(self.throttle, self.metrics, self.wall, self.limit)
-        self.filler = GapFiller(
-            self.pager, self.store, self.watch, self.writer, self.metrics, self.tries
+        self.shared_budget = self.rate_limiter.shared_budget
+        self.metrics.used = self.shared_budget.used
+        self.metrics.suspended_until = self.shared_budget.suspended_until
+        self.metrics.share = self.shared_budget.share
+        self.writer = CandleWriter(self.store, self.tracker, self.metrics, self.capacity)
+        self.page_fetcher = PageFetcher(self.rate_limiter, self.metrics, self.wall, self.limit)
+        self.gap_filler = GapFiller(
+            self.page_fetcher, self.store, self.tracker, self.writer, self.metrics, self.tries
         )
         policy = PassPolicy(
             self.skip_coverage, self.top_up, self.symbol_sleep_s, self.spacing_ms, self.at_once
         )
-        self.passes = BackfillScheduler(self.filler, self.watch, self.metrics, policy)
+        self.passes = BackfillScheduler(self.gap_filler, self.tracker, self.metrics, policy)
         self.metrics.eta = self.passes.eta
-        self.roster = SymbolUniverse(
-            self.symbols, self.store, self.watch, self.metrics, self.throttle
+        self.universe = SymbolUniverse(
+            self.symbols, self.store, self.tracker, self.metrics, self.rate_limiter
         )
         self.reconciler = CoverageReconciler(
             self.store,
-            self.watch,
+            self.tracker,
             self.writer,
-            self.throttle,
+            self.rate_limiter,
             self.metrics,
             "a test",
             self.passes.wake,
@@ -339,13 +339,13 @@ class House:
         """Watch a symbol of which nothing is held; BloFin lists it."""
         history = SymbolCoverage(symbol, Timeframe.M1, list_time)
         self.exchange.listed.setdefault(symbol, END - 900 * DAY)
-        self.watch.histories[symbol] = history
+        self.tracker.histories[symbol] = history
         self.metrics.add_symbol(symbol)
-        self.watch.loaded = True
+        self.tracker.loaded = True
         return history
 
     def healer(self) -> RecentGapFiller:
-        return RecentGapFiller(self.filler, self.watch, self.trouble)
+        return RecentGapFiller(self.gap_filler, self.tracker, self.trouble)
 
     def figure(self, name: str, **labels: str) -> float | None:
         """Return a series' value as a scrape would show it."""

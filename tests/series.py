@@ -10,12 +10,12 @@ from blofin_agent.observability.metrics import Metrics
 
 
 def _read():
-    watch = CoverageTracker(Timeframe.M1, 1, 0, lambda: 0, loaded=True)
-    watch.histories["A-USDT"] = SymbolCoverage("A-USDT", Timeframe.M1)
+    tracker = CoverageTracker(Timeframe.M1, 1, 0, lambda: 0, loaded=True)
+    tracker.histories["A-USDT"] = SymbolCoverage("A-USDT", Timeframe.M1)
     # On PostgreSQL, as one of a fleet: that has all series that there are.
     crew = FleetStatus(agents=1, owned=1, orphaned=0, load=0.1, holds=True, joined=True)
-    watch.crew = lambda: crew
-    metrics = Metrics(watch, "1", "postgresql")
+    tracker.fleet_status = lambda: crew
+    metrics = Metrics(tracker, "1", "postgresql")
     metrics.count_ticks()
     metrics.add_symbol("A-USDT")
     metrics.verified = {}

@@ -77,18 +77,18 @@ class GapFiller:
 
     def __init__(
         self,
-        pager: PageFetcher,
+        page_fetcher: PageFetcher,
         store: Database,
-        watch: CoverageTracker,
+        tracker: CoverageTracker,
         writer: CandleWriter,
         metrics: Metrics,
         tries: int,
     ) -> None:
-        self.pager = pager
+        self.page_fetcher = page_fetcher
         self.queued: set[str] = set()
         """Symbols that the pass under way will still come to."""
         self._store = store
-        self._watch = watch
+        self._tracker = tracker
         self._writer = writer
         self._metrics = metrics
         self._tries = tries
@@ -105,7 +105,7 @@ class GapFiller:
 
     def pages(self, gaps: Sequence[TimeRange], newest: int) -> int:
         """Return how many pages the gaps need, at the page size known."""
-        return len(page_plan.plan(gaps, self._watch.bar, self.pager.size, newest))
+        return len(page_plan.plan(gaps, self._tracker.bar, self.page_fetcher.size, newest))
 
     async def fill(
         self,
@@ -125,7 +125,7 @@ class GapFiller:
         progress = progress or ProgressCallbacks()
         async with self._busy.setdefault(history.symbol, trio.Lock()):
             run = self._begin(history, window, trigger)
-            gaps = history.gaps(window, self._watch.clock())
+            gaps = history.gaps(window, self._tracker.clock())
             progress.planned(run, self.pages(gaps, window.end))
             walk = _SymbolRun(run, window, gaps)
             problem = ""
@@ -155,7 +155,7 @@ class GapFiller:
     ) -> BackfillRun:
         """Write down that a symbol was left as it is, and why."""
         run = self._begin(history, window, trigger)
-        run.finished, run.status, run.note = self._watch.clock(), RunStatus.SKIPPED, note
+        run.finished, run.status, run.note = self._tracker.clock(), RunStatus.SKIPPED, note
         run.missing_after, run.coverage_after = run.missing_before, run.coverage_before
         await self._record(run)
         progress.finished(run)
@@ -163,7 +163,7 @@ class GapFiller:
 
     def _watched(self, history: SymbolCoverage) -> bool:
         """Return whether it is still ours to fill: it may be another agent's by now."""
-        return self._watch.histories.get(history.symbol) is history
+        return self._tracker.histories.get(history.symbol) is history
 
     def _begin(
         self, history: SymbolCoverage, window: TimeRange, trigger: RunTrigger
@@ -174,7 +174,7 @@ class GapFiller:
             symbol=history.symbol,
             bar=history.bar.value,
             trigger=trigger,
-            started=self._watch.clock(),
+            started=self._tracker.clock(),
             missing_before=count.missing,
             gaps_found=len(missing),
             first_gap=missing[0].start if missing else None,
@@ -184,7 +184,7 @@ class GapFiller:
 
     def _end(self, history: SymbolCoverage, walk: _SymbolRun, problem: str) -> None:
         run, count = walk.run, history.count(walk.window)
-        run.finished = self._watch.clock()
+        run.finished = self._tracker.clock()
         run.missing_after, run.coverage_after = count.missing, count.ratio
         if problem:
             run.status, run.note = RunStatus.FAILED, problem
@@ -211,13 +211,15 @@ class GapFiller:
         while walk.left:
             if not self._watched(history):
                 break
-            page = page_plan.next_page(walk.left, bar, self.pager.size, walk.window.end)
+            page = page_plan.next_page(walk.left, bar, self.page_fetcher.size, walk.window.end)
             if page is None:
                 break
             if walk.run.requests:
                 await trio.sleep(pause_s)
-            page = page._replace(limit=min(max(page.limit, walk.least_rows), self.pager.size))
-            page, answer = await self.pager.fetch(
+            page = page._replace(
+                limit=min(max(page.limit, walk.least_rows), self.page_fetcher.size)
+            )
+            page, answer = await self.page_fetcher.fetch(
                 history, page, walk.left[-1].end, walk.window, walk.run, tries, walk.beside(history)
             )
             walk.oldest = answer.candles[0] if answer.candles else walk.oldest
@@ -229,7 +231,9 @@ class GapFiller:
             span = page_plan.reached(answer.times, page, walk.left, bar)
             await self._keep(history, walk, answer)
             if answer.clean:
-                if history.learn(unavailability.page_holes(answer.times, bar), self._watch.clock()):
+                if history.learn(
+                    unavailability.page_holes(answer.times, bar), self._tracker.clock()
+                ):
                     await self._writer.save_proofs(history.symbol)
             else:
                 walk.spoilt.append(span)
@@ -239,7 +243,7 @@ class GapFiller:
         new = history.new(answer.candles)
         if not new:
             return
-        walk.under_way.append(await self._writer.put(history.symbol, new))
+        walk.under_way.append(await self._writer.enqueue(history.symbol, new))
         # Fetching and storing overlap, but no more than two pages wait in memory.
         if len(walk.under_way) > 1:
             await walk.under_way[-2].committed.wait()
@@ -253,7 +257,7 @@ class GapFiller:
 
     def _spoilt(self, history: SymbolCoverage, walk: _SymbolRun) -> list[TimeRange]:
         """Return the gaps whose rows came back spoilt, to be asked for once more in this run."""
-        gaps = history.gaps(walk.window, self._watch.clock())
+        gaps = history.gaps(walk.window, self._tracker.clock())
         sound = gaps
         for span in walk.spoilt:
             sound = subtract(sound, span)
@@ -263,6 +267,6 @@ class GapFiller:
         return gaps
 
     async def _record(self, run: BackfillRun) -> None:
-        self._watch.last_runs[run.symbol] = run
+        self._tracker.last_runs[run.symbol] = run
         with suppress(StoreUnavailable):
             await self._store.write("run", partial(backfill_runs.record, run=run))

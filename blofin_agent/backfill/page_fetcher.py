@@ -73,24 +73,28 @@ class PageFetcher:
     """Asks for pages of candles. `batch_limit`: rows a page, from the settings."""
 
     def __init__(
-        self, throttle: RateLimiter, metrics: Metrics, clock: Callable[[], int], batch_limit: int
+        self,
+        rate_limiter: RateLimiter,
+        metrics: Metrics,
+        clock: Callable[[], int],
+        batch_limit: int,
     ) -> None:
         self.limit = batch_limit
         """Rows asked for: the setting, or less once BloFin refused that."""
         self.size = batch_limit
         """Rows that a page really brings, as far as is known."""
-        self._throttle = throttle
+        self._rate_limiter = rate_limiter
         self._metrics = metrics
         self._clock = clock
-        self._seldom = LogLimiter(clock)
+        self._log_limiter = LogLimiter(clock)
         self._short: dict[str, _ShortPage] = {}
         # How long pages are is found out by one, not by each of those that are asked for at once.
-        self._leader = FirstRequestGate(_FIRST_PAGE_TIMEOUT_S)
+        self._gate = FirstRequestGate(_FIRST_PAGE_TIMEOUT_S)
 
     @property
     def share(self) -> float:
         """How much of BloFin's limits is this agent's now, 0 to 1."""
-        return self._throttle.allowance.part()
+        return self._rate_limiter.shared_budget.part()
 
     async def fetch(
         self,
@@ -110,7 +114,7 @@ class PageFetcher:
 
         Raises ExchangeError when BloFin refuses it, or after `tries` failures.
         """
-        async with self._leader.first():
+        async with self._gate.first():
             met, backoff = _PageTrouble(), Backoff()
             # A page as long as they come is asked for at full length: they may have grown.
             wanted = self.limit if page.limit >= self.size else page.limit
@@ -158,7 +162,7 @@ class PageFetcher:
         believed = price_jump.agreed(doubted, answer) if leapt else answer
         dropped = set(doubted.candles).union(answer.candles).difference(believed.candles)
         self._metrics.rows_rejected.labels("rest", RejectReason.DOUBTFUL.value).inc(len(dropped))
-        if dropped and self._seldom.ready(RejectReason.DOUBTFUL):
+        if dropped and self._log_limiter.allow(RejectReason.DOUBTFUL):
             log.warning(
                 f"{symbol}: {plural(len(dropped), 'row')} of a page not stored (the price leaps, "
                 f"and a second answer does not say the same), for example {tuple(min(dropped))}"
@@ -171,10 +175,10 @@ class PageFetcher:
         tally.requests += 1
         self._metrics.requests.inc(history.symbol)
         try:
-            return await self._throttle.ask(
+            return await self._rate_limiter.request(
                 "candles",
                 partial(
-                    self._throttle.rest.candles,
+                    self._rate_limiter.rest.candles,
                     history.symbol,
                     history.bar,
                     page,
@@ -225,7 +229,7 @@ class PageFetcher:
         """Take pages to be as long as they are asked for, until they prove shorter again."""
         self.size = self.limit
         self._short.clear()
-        self._leader.forget()
+        self._gate.forget()
 
     def _learn(self, history: SymbolCoverage, page: PageRequest, answer: CandlePage) -> None:
         """Learn how many rows a page brings.
@@ -252,7 +256,7 @@ class PageFetcher:
         for row in answer.bad:
             self._metrics.rows_rejected.labels("rest", row.reason.value).inc()
         loud = [row for row in answer.bad if row.reason is not RejectReason.OPEN]
-        if loud and self._seldom.ready(loud[0].reason):
+        if loud and self._log_limiter.allow(loud[0].reason):
             log.warning(
                 f"{symbol}: {plural(len(loud), 'row')} of a page not stored "
                 f"({loud[0].reason.value}), for example {loud[0].text}"

@@ -53,11 +53,11 @@ class RecentGapFiller:
     `trouble`: true while BloFin is away.
     """
 
-    def __init__(self, filler: GapFiller, watch: CoverageTracker, trouble: Outage) -> None:
-        self._filler = filler
-        self._watch = watch
+    def __init__(self, gap_filler: GapFiller, tracker: CoverageTracker, trouble: Outage) -> None:
+        self._gap_filler = gap_filler
+        self._tracker = tracker
         self._trouble = trouble
-        self._since = watch.window().end
+        self._since = tracker.window().end
         self._patients: dict[str, _RetryState] = {}
 
     async def run(self) -> None:
@@ -67,12 +67,12 @@ class RecentGapFiller:
             if history is None:
                 await trio.sleep(TICK_INTERVAL_S)
             else:
-                await self._heal(history)
+                await self._fill(history)
 
     def _fresh(self, history: SymbolCoverage) -> TimeRange:
-        window = self._watch.window()
+        window = self._tracker.window()
         recent = self._since
-        if history.symbol not in self._filler.queued:
+        if history.symbol not in self._gap_filler.queued:
             recent = window.end - max(RECENT_WINDOW_MS, 3 * history.bar.ms)
         return TimeRange(max(recent, window.start), window.end)
 
@@ -80,26 +80,26 @@ class RecentGapFiller:
         """Return the symbol whose turn it is: of those with a hole, the one due the longest."""
         due = [
             (patient.not_before, history.symbol, history)
-            for history in self._watch.all()
+            for history in self._tracker.all()
             if (patient := self._patients.setdefault(history.symbol, _RetryState())).not_before
             <= trio.current_time()
-            and not self._filler.busy(history.symbol)
+            and not self._gap_filler.busy(history.symbol)
             and self._holes(history, patient)
         ]
         return min(due)[2] if due else None
 
     def _holes(self, history: SymbolCoverage, patient: _RetryState) -> list[TimeRange]:
-        gaps = history.gaps(self._fresh(history), self._watch.clock())
+        gaps = history.gaps(self._fresh(history), self._tracker.clock())
         if trio.current_time() < patient.tried_again_at:
             for span in patient.tried:
                 if not _came_back(span, patient.newest, history.held.newest):
                     gaps = subtract(gaps, span)
         return gaps
 
-    async def _heal(self, history: SymbolCoverage) -> None:
+    async def _fill(self, history: SymbolCoverage) -> None:
         patient = self._patients[history.symbol]
-        pause_s = REQUEST_INTERVAL_S / self._filler.pager.share
-        run = await self._filler.fill(
+        pause_s = REQUEST_INTERVAL_S / self._gap_filler.page_fetcher.share
+        run = await self._gap_filler.fill(
             history, self._fresh(history), RunTrigger.HEAL, pause_s=pause_s, tries=1
         )
         now = trio.current_time()
@@ -111,7 +111,7 @@ class RecentGapFiller:
             # Not the symbol's doing: one at a time knocks, until BloFin is back.
             await trio.sleep(DATABASE_RETRY_DELAY_S)
         else:
-            patient.tried = history.gaps(self._fresh(history), self._watch.clock())
+            patient.tried = history.gaps(self._fresh(history), self._tracker.clock())
             patient.tried_again_at = now + patient.backoff.next()
             patient.newest = history.held.newest
         if run.requests:

@@ -62,10 +62,10 @@ class BackfillScheduler:
     """Runs passes over the watched symbols."""
 
     def __init__(
-        self, filler: GapFiller, watch: CoverageTracker, metrics: Metrics, policy: PassPolicy
+        self, gap_filler: GapFiller, tracker: CoverageTracker, metrics: Metrics, policy: PassPolicy
     ) -> None:
-        self._filler = filler
-        self._watch = watch
+        self._gap_filler = gap_filler
+        self._tracker = tracker
         self._metrics = metrics
         self._policy = policy
         self._wake = trio.Event()
@@ -79,7 +79,7 @@ class BackfillScheduler:
     @property
     def working(self) -> bool:
         """Whether something is being filled now, by a pass or by healing."""
-        return self._filler.working
+        return self._gap_filler.working
 
     def wake_if_left(self) -> None:
         """Let the next pass begin now if the last one failed: BloFin is back."""
@@ -106,14 +106,14 @@ class BackfillScheduler:
             else:
                 symbols = self._left
             self.next_at = None
-            done = await self.once(self._watch.window(), trigger, symbols)
+            done = await self.once(self._tracker.window(), trigger, symbols)
             trigger = RunTrigger.PERIODIC
             self._left = done.unsettled
             if done.succeeded:
                 await self.succeeded(done)
             soon = trio.current_time() + backoff.next() if self._left else next_full
             wait_s = max(0, min(soon, next_full) - trio.current_time())
-            self.next_at = self._watch.clock() + round(wait_s * 1000)
+            self.next_at = self._tracker.clock() + round(wait_s * 1000)
             with trio.move_on_after(wait_s):
                 await self._wake.wait()
 
@@ -127,10 +127,10 @@ class BackfillScheduler:
     ) -> BackfillPass:
         """Go over all watched symbols once, or over those named."""
         begun = trio.current_time()
-        result = BackfillPass(self._watch.clock())
-        self._filler.pager.forget_size()
+        result = BackfillPass(self._tracker.clock())
+        self._gap_filler.page_fetcher.forget_size()
         histories = self._order(window, symbols)
-        self._filler.queued |= {history.symbol for history in histories}
+        self._gap_filler.queued |= {history.symbol for history in histories}
         try:
             await self._walk(iter(histories), result, window, trigger, progress)
             result.whole = True
@@ -142,20 +142,20 @@ class BackfillScheduler:
 
     def eta(self) -> float:
         """Return the least time in seconds to fetch all pages that the gaps of now need."""
-        window, now = self._watch.window(), self._watch.clock()
+        window, now = self._tracker.window(), self._tracker.clock()
         pages = sum(
-            self._filler.pages(gaps, window.end)
-            for history in self._watch.all()
+            self._gap_filler.pages(gaps, window.end)
+            for history in self._tracker.all()
             if (gaps := history.gaps(window, now))
         )
-        allowed = rate_limit.limits_at(self._filler.pager.share)
+        allowed = rate_limit.limits_at(self._gap_filler.page_fetcher.share)
         return rate_limit.least_seconds(pages, (), now, self._policy.spacing_ms, allowed)
 
     def _order(self, window: TimeRange, symbols: Iterable[str] | None) -> list[SymbolCoverage]:
         """Return the symbols below the bar first, worst first, then the others likewise."""
         chosen = set(symbols) if symbols is not None else None
         histories = [
-            history for history in self._watch.all() if chosen is None or history.symbol in chosen
+            history for history in self._tracker.all() if chosen is None or history.symbol in chosen
         ]
         return sorted(histories, key=lambda one: (one.count(window).ratio, one.symbol))
 
@@ -182,11 +182,11 @@ class BackfillScheduler:
                     if asked:
                         await trio.sleep(self._policy.symbol_sleep_s)
                     asked = False
-                    if self._watch.histories.get(history.symbol) is history:
+                    if self._tracker.histories.get(history.symbol) is history:
                         run = await self._one(history, window, trigger, progress)
                         result.runs.append(run)
                         asked = run.requests > 0
-                    self._filler.queued.discard(history.symbol)
+                    self._gap_filler.queued.discard(history.symbol)
             except StoreUnavailable as error:
                 problems.append(error)
                 nursery.cancel_scope.cancel()
@@ -208,14 +208,14 @@ class BackfillScheduler:
         ratio = history.count(window).ratio
         if ratio >= self._policy.skip_coverage and not self._policy.top_up and ratio < 1:
             note = f"coverage is {percent(ratio)}, and BACKFILL_TOP_UP is off"
-            return await self._filler.skip(history, window, trigger, note, told)
-        run = await self._filler.fill(history, window, trigger, progress=told)
+            return await self._gap_filler.skip(history, window, trigger, note, told)
+        run = await self._gap_filler.fill(history, window, trigger, progress=told)
         if trigger is not RunTrigger.ONESHOT:
             _tell(run)
         return run
 
     def _report(self, result: BackfillPass, seconds: float) -> None:
-        result.ended = self._watch.clock()
+        result.ended = self._tracker.clock()
         now = result.ended / 1000
         self._metrics.last_pass.set(now)
         self._metrics.pass_duration.set(seconds)

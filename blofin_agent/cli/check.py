@@ -94,15 +94,15 @@ async def _agent(store: Database) -> Finding:
 
 
 async def _exchange(settings: Settings, parts: Services) -> list[Finding]:
-    allowance = parts.throttle.allowance
-    await allowance.refresh()
-    until = allowance.suspended_until()
+    shared_budget = parts.rate_limiter.shared_budget
+    await shared_budget.refresh()
+    until = shared_budget.suspended_until()
     if until:
-        text = f"{allowance.suspension.reason}; not asked before {clock_text(until)}"
+        text = f"{shared_budget.suspension.reason}; not asked before {clock_text(until)}"
         return [Finding("exchange", ok=False, text=text)]
     where = bare_url(settings.blofin_rest_url)
     try:
-        found = await parts.throttle.ask("instruments", parts.throttle.rest.instruments)
+        found = await parts.rate_limiter.request("instruments", parts.rate_limiter.rest.instruments)
     except ExchangeError as error:
         return [Finding("exchange", ok=False, text=f"{error} ({where})")]
     listed = {one.symbol: one for one in found.instruments}

@@ -91,9 +91,9 @@ async def _import(
     old: SourceFile, store: Database, report: ImportReport, shown: "ImportShow"
 ) -> None:
     """Import all of it; a signal ends it after the transaction that is under way."""
-    begun, stop = trio.current_time(), ShutdownState(store.lines.cut_all)
+    begun, stop = trio.current_time(), ShutdownState(store.lines.close_all)
     problem: StoreError | Failed | None = None
-    old.heed(lambda: stop.came)
+    old.heed(lambda: stop.requested)
     async with run_until_signal(stop):
         try:
             if "ticks" in old.tables:
@@ -105,10 +105,10 @@ async def _import(
         except (StoreError, Failed) as error:
             problem = error
     stop.done()
-    report.seconds, report.stopped = trio.current_time() - begun, stop.came
+    report.seconds, report.stopped = trio.current_time() - begun, stop.requested
     if isinstance(problem, StoreUnavailable):
         raise Failed(f"{problem}; what was stored is kept: run it again to go on")
-    if problem is not None and not stop.came:
+    if problem is not None and not stop.requested:
         raise problem
 
 

@@ -37,13 +37,13 @@ def coverage(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_
     """
     settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
     with opened(settings, read_only=True) as store:
-        watch = store.read_here(partial(read_coverage, settings=settings, clock=wall_ms))
-    counts = watch.counts()
+        tracker = store.read_here(partial(read_coverage, settings=settings, clock=wall_ms))
+    counts = tracker.counts()
     if as_json:
-        click.echo(json.dumps(_coverage_json(watch)))
+        click.echo(json.dumps(_coverage_json(tracker)))
     else:
-        _known(watch)
-        tables.print_table(tables.coverage_table(watch, tables.bar_columns()))
+        _known(tracker)
+        tables.print_table(tables.coverage_table(tracker, tables.bar_columns()))
     if any(count.missing for count in counts.values()):
         raise click.exceptions.Exit(INCOMPLETE)
 
@@ -63,16 +63,16 @@ def gaps(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_json
     settings = read_settings(blofin_symbols=symbols, backfill_lookback_hours=lookback_hours)
 
     def read(connection: sa.Connection) -> tuple[CoverageTracker, dict[str, BackfillRun]]:
-        watch = read_coverage(connection, settings=settings, clock=wall_ms)
-        return watch, run_list.latest_of_each(connection, watch.bar, watch.histories)
+        tracker = read_coverage(connection, settings=settings, clock=wall_ms)
+        return tracker, run_list.latest_of_each(connection, tracker.bar, tracker.histories)
 
     with opened(settings, read_only=True) as store:
-        watch, last = store.read_here(read)
-    window = watch.window()
+        tracker, last = store.read_here(read)
+    window = tracker.window()
     found = [
         gap
-        for symbol in sorted(watch.histories)
-        for gap in gap_list.explain_gaps(watch.histories[symbol], window, last.get(symbol))
+        for symbol in sorted(tracker.histories)
+        for gap in gap_list.explain_gaps(tracker.histories[symbol], window, last.get(symbol))
     ]
     if as_json:
         listed = [gap.as_json() for gap in found]
@@ -80,7 +80,7 @@ def gaps(symbols: tuple[str, ...] | None, lookback_hours: int | None, *, as_json
             json.dumps({"window": {"start": window.start, "end": window.end}, "gaps": listed})
         )
     else:
-        _known(watch)
+        _known(tracker)
         if found:
             tables.print_table(tables.gaps_table(found))
         else:
@@ -118,15 +118,15 @@ def runs(symbols: tuple[str, ...] | None, limit: int, *, failed: bool, as_json: 
         click.echo("no such run is written down")
 
 
-def _known(watch: CoverageTracker) -> None:
-    if not watch.histories:
+def _known(tracker: CoverageTracker) -> None:
+    if not tracker.histories:
         say("no symbol is known yet; `blofin-agent backfill` reads BloFin's list of them")
         raise click.exceptions.Exit(FAILED)
 
 
-def _coverage_json(watch: CoverageTracker) -> dict[str, object]:
+def _coverage_json(tracker: CoverageTracker) -> dict[str, object]:
     """Return the coverage as plain data; times in ms, coverage from 0 to 1."""
-    window, counts = watch.window(), watch.counts()
+    window, counts = tracker.window(), tracker.counts()
     return {
         "window": {"start": window.start, "end": window.end},
         "health": health_of(counts.values()).value,
@@ -135,7 +135,7 @@ def _coverage_json(watch: CoverageTracker) -> dict[str, object]:
                 "symbol": symbol,
                 "coverage": count.ratio,
                 **count._asdict(),
-                "newest": watch.histories[symbol].held.newest,
+                "newest": tracker.histories[symbol].held.newest,
             }
             for symbol, count in worst_first(counts)
         ],

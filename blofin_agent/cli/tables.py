@@ -32,7 +32,7 @@ _STATUS_COLOURS = {
 }
 
 
-def coverage_table(watch: CoverageTracker, columns: int) -> Table:
+def coverage_table(tracker: CoverageTracker, columns: int) -> Table:
     """Return the table of `blofin-agent coverage`, worst first.
 
     `columns`: how long the bar is that shows each symbol's window.
@@ -40,10 +40,10 @@ def coverage_table(watch: CoverageTracker, columns: int) -> Table:
     table = _table(
         ["symbol"], ("coverage", "held", "missing", "unavailable"), ["newest candle", "window"]
     )
-    over = make_timeline(watch.window(), watch.bar, columns)
-    for symbol, count in worst_first(watch.counts()):
+    over = make_timeline(tracker.window(), tracker.bar, columns)
+    for symbol, count in worst_first(tracker.counts()):
         colour = next(name for least, name in _COLOURS if count.ratio >= least)
-        history = watch.histories[symbol]
+        history = tracker.histories[symbol]
         last = history.held.newest
         table.add_row(
             _plain(symbol),

@@ -33,9 +33,11 @@ RETRY_DELAY_S = 5.0
 class CoverageBlockAuditor:
     """Compares blocks with candles. `mended` is called when some were wrong and now are right."""
 
-    def __init__(self, store: Database, watch: CoverageTracker, mended: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Database, tracker: CoverageTracker, mended: Callable[[], None]
+    ) -> None:
         self._store = store
-        self._watch = watch
+        self._tracker = tracker
         self._mended = mended
         self._asked = trio.Event()
 
@@ -48,12 +50,12 @@ class CoverageBlockAuditor:
         while True:
             await self._asked.wait()
             self._asked = trio.Event()
-            for symbol in list(self._watch.histories):
+            for symbol in list(self._tracker.histories):
                 await self._prove(symbol)
             await trio.sleep(PAUSE_S)
 
     async def _prove(self, symbol: str) -> None:
-        these = block_starts(self._watch.bar, self._watch.loading())
+        these = block_starts(self._tracker.bar, self._tracker.loading())
         for at in range(0, len(these), MAX_BLOCKS_PER_STEP):
             begun = time.perf_counter()
             try:
@@ -67,11 +69,11 @@ class CoverageBlockAuditor:
 
     async def _compare(self, symbol: str, these: range) -> None:
         look = partial(
-            coverage_blocks.find_wrong_blocks, bar=self._watch.bar, symbol=symbol, these=these
+            coverage_blocks.find_wrong_blocks, bar=self._tracker.bar, symbol=symbol, these=these
         )
         if wrong := await self._store.read("reconcile", look):
             mend = partial(
-                coverage_blocks.repair_blocks, bar=self._watch.bar, symbol=symbol, these=wrong
+                coverage_blocks.repair_blocks, bar=self._tracker.bar, symbol=symbol, these=wrong
             )
             await self._store.write("coverage", mend)
             self._mended()

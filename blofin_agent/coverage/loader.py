@@ -15,22 +15,22 @@ def read_coverage(
     connection: sa.Connection, *, settings: Settings, clock: Callable[[], int]
 ) -> CoverageTracker:
     """Return the watched symbols with what the store holds of them."""
-    watch = CoverageTracker(
+    tracker = CoverageTracker(
         settings.backfill_timeframe,
         settings.backfill_lookback_hours,
         int(settings.coverage_settle_seconds * 1000),
         clock,
     )
-    span = watch.loading()
+    span = tracker.loading()
     listed = instruments.load_instruments(connection).instruments
-    proofs = unavailable.load_proofs(connection, watch.bar, span.start)
+    proofs = unavailable.load_proofs(connection, tracker.bar, span.start)
     chosen = choose(settings.blofin_symbols, listed).symbols
-    stored = coverage_blocks.load(connection, watch.bar, span, chosen)
+    stored = coverage_blocks.load(connection, tracker.bar, span, chosen)
     for symbol in chosen:
-        history = SymbolCoverage(symbol, watch.bar)
+        history = SymbolCoverage(symbol, tracker.bar)
         history.list_time = listed[symbol].list_time if symbol in listed else None
         history.held, history.live = stored[symbol]
         history.proofs = proofs.get(symbol, [])
-        watch.histories[symbol] = history
-    watch.loaded = True
-    return watch
+        tracker.histories[symbol] = history
+    tracker.loaded = True
+    return tracker

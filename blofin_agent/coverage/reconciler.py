@@ -53,9 +53,9 @@ class CoverageReconciler:
     def __init__(
         self,
         store: Database,
-        watch: CoverageTracker,
+        tracker: CoverageTracker,
         writer: CandleWriter,
-        throttle: RateLimiter,
+        rate_limiter: RateLimiter,
         metrics: Metrics,
         note: str,
         lost: Callable[[], None],
@@ -63,13 +63,13 @@ class CoverageReconciler:
         self._lost = lost
         self._metrics = metrics
         self._store = store
-        self._watch = watch
+        self._tracker = tracker
         self._writer = writer
-        self._throttle = throttle
+        self._rate_limiter = rate_limiter
         self._note = note
-        self._started = watch.clock()
+        self._started = tracker.clock()
         self._last: tuple[int, int | None] | None = None
-        self._audit = CoverageBlockAuditor(store, watch, self._compare_again)
+        self._audit = CoverageBlockAuditor(store, tracker, self._compare_again)
         self._mended = False
         self._compared = -math.inf
 
@@ -107,12 +107,12 @@ class CoverageReconciler:
             heartbeats.record_heartbeat,
             service=SERVICE,
             started=self._started,
-            now_ms=self._watch.clock(),
+            now_ms=self._tracker.clock(),
             note=self._note,
         )
         if self._note:
             await self._store.write("beat", beat)
-        await self._throttle.allowance.refresh()
+        await self._rate_limiter.shared_budget.refresh()
         await self._writer.save_unsaved_proofs()
         changes = await self._store.read("reconcile", candles.changes)
         # What another database file counts says nothing of this one.
@@ -123,31 +123,31 @@ class CoverageReconciler:
             self._mended = False
             await self._compare()
             self._compared = trio.current_time()
-            totals = partial(verifications.totals, bar=self._watch.bar)
+            totals = partial(verifications.totals, bar=self._tracker.bar)
             self._metrics.verified = await self._store.read("reconcile", totals)
         if others_wrote:
             self._audit.ask()
         self._last = now
-        start = self._watch.window().start
-        for history in self._watch.all():
+        start = self._tracker.window().start
+        for history in self._tracker.all():
             history.forget(start)
 
     async def _compare(self) -> None:
-        bar, span = self._watch.bar, self._watch.loading()
-        for symbols in coverage_blocks.portions(list(self._watch.histories), bar, span):
+        bar, span = self._tracker.bar, self._tracker.loading()
+        for symbols in coverage_blocks.portions(list(self._tracker.histories), bar, span):
             load = partial(coverage_blocks.load, bar=bar, span=span, symbols=symbols)
             # No transaction of ours is under way meanwhile: what differs was done by others.
-            async with self._writer.committing:
+            async with self._writer.update_lock:
                 for symbol, stored in (await self._store.read("reconcile", load)).items():
-                    if symbol in self._watch.histories:
-                        self._follow(self._watch.histories[symbol], stored, span)
+                    if symbol in self._tracker.histories:
+                        self._follow(self._tracker.histories[symbol], stored, span)
             last_runs = partial(backfill_runs.latest_of_each, bar=bar, symbols=symbols)
-            self._watch.last_runs |= await self._store.read("reconcile", last_runs)
+            self._tracker.last_runs |= await self._store.read("reconcile", last_runs)
         load_proofs = partial(unavailable.load_proofs, bar=bar, since=span.start)
-        async with self._writer.committing:
+        async with self._writer.update_lock:
             proofs = await self._store.read("reconcile", load_proofs)
             # What a page proved meanwhile is about to be stored.
-            for history in self._watch.all():
+            for history in self._tracker.all():
                 if history.symbol not in self._writer.unsaved_proofs:
                     history.proofs = proofs.get(history.symbol, [])
 

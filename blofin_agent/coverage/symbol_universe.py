@@ -40,9 +40,9 @@ class SymbolUniverse:
         self,
         wanted: Sequence[str],
         store: Database,
-        watch: CoverageTracker,
+        tracker: CoverageTracker,
         metrics: Metrics,
-        throttle: RateLimiter,
+        rate_limiter: RateLimiter,
     ) -> None:
         self.listed: dict[str, Instrument] = {}
         self.unknown: list[str] = []
@@ -53,9 +53,9 @@ class SymbolUniverse:
         """Whether unknown symbols and instruments are logged."""
         self._wanted = wanted
         self._store = store
-        self._watch = watch
+        self._tracker = tracker
         self._metrics = metrics
-        self._throttle = throttle
+        self._rate_limiter = rate_limiter
         self._seen = 0
         self._generation = store.generation
         self._left_out: Sequence[RejectedRow] = ()
@@ -83,7 +83,7 @@ class SymbolUniverse:
         if not self.listed:
             return 0
         believed = UNKNOWN_SYMBOL_GRACE_MS if self.unknown else MAX_LISTING_AGE_MS
-        age = self._watch.clock() - self._seen
+        age = self._tracker.clock() - self._seen
         # A list from the future was written by a clock gone wrong.
         return max(0, believed - age) / 1000 if age >= 0 else 0
 
@@ -92,13 +92,15 @@ class SymbolUniverse:
 
         Raises ExchangeError and StoreUnavailable.
         """
-        answer = await self._throttle.ask("instruments", self._throttle.rest.instruments)
+        answer = await self._rate_limiter.request(
+            "instruments", self._rate_limiter.rest.instruments
+        )
         self._leave_out(answer.bad)
         found = answer.instruments
         if not found:
             log.warning("BloFin's list of instruments is empty; the last one known is kept")
             return []
-        now, generation = self._watch.clock(), self._store.generation
+        now, generation = self._tracker.clock(), self._store.generation
         self.listed = {one.symbol: one for one in found}
         await self._store.write(
             "instruments", partial(instruments.save_instruments, found=found, now_ms=now)
@@ -139,11 +141,11 @@ class SymbolUniverse:
         Raises StoreUnavailable: then no symbol that is not among them is watched any more.
         """
         self.owned = owned
-        before = set(self._watch.histories)
+        before = set(self._tracker.histories)
         try:
             await self._choose()
         finally:
-            now = set(self._watch.histories)
+            now = set(self._tracker.histories)
             changed(sorted(now - before), sorted(before - now))
 
     async def run(self, changed: Callable[[list[str], list[str]], None], asked: trio.Event) -> None:
@@ -154,14 +156,14 @@ class SymbolUniverse:
         backoff = Backoff(5, 300)
         while True:
             if not self.fresh:
-                before = set(self._watch.histories)
+                before = set(self._tracker.histories)
                 try:
                     added = await self.refresh()
                 except (ExchangeError, StoreUnavailable) as error:
                     log.debug(f"the list of instruments could not be read: {error}")
                 else:
                     backoff.reset()
-                    changed(added, sorted(before - set(self._watch.histories)))
+                    changed(added, sorted(before - set(self._tracker.histories)))
             asked.set()
             due_in_s = self._due_in_s()
             if due_in_s and not self._lost:
@@ -187,25 +189,25 @@ class SymbolUniverse:
                 log.error(f"{unknown_symbols_text(symbol, self.listed)} (BLOFIN_SYMBOLS)")
         self.unknown = chosen.unknown
         symbols = [one for one in chosen.symbols if self.owned is None or one in self.owned]
-        for symbol in set(self._watch.histories) - set(symbols):
-            del self._watch.histories[symbol]
-            self._watch.last_runs.pop(symbol, None)
+        for symbol in set(self._tracker.histories) - set(symbols):
+            del self._tracker.histories[symbol]
+            self._tracker.last_runs.pop(symbol, None)
             self._metrics.remove_symbol(symbol)
             if symbol not in chosen.symbols:
                 log.info(f"{symbol} is no longer watched: BloFin does not list it any more")
-        added = [symbol for symbol in symbols if symbol not in self._watch.histories]
-        fresh = {symbol: SymbolCoverage(symbol, self._watch.bar) for symbol in added}
-        for symbol, history in (self._watch.histories | fresh).items():
+        added = [symbol for symbol in symbols if symbol not in self._tracker.histories]
+        fresh = {symbol: SymbolCoverage(symbol, self._tracker.bar) for symbol in added}
+        for symbol, history in (self._tracker.histories | fresh).items():
             if symbol in self.listed:
                 history.list_time = self.listed[symbol].list_time
         await self._load_coverage(fresh)
         for symbol in added:
             self._metrics.add_symbol(symbol)
-        self._watch.histories |= fresh
+        self._tracker.histories |= fresh
         return added
 
     async def _load_coverage(self, histories: dict[str, SymbolCoverage]) -> None:
-        bar, span = self._watch.bar, self._watch.loading()
+        bar, span = self._tracker.bar, self._tracker.loading()
         proofs = await self._store.read(
             "load", partial(unavailable.load_proofs, bar=bar, since=span.start)
         )

@@ -25,13 +25,13 @@ class CoverageTracker:
     """The window when it does not move with the clock: a one-shot backfill between two times."""
     loaded: bool = False
     """Whether the coverage was read from the store: before that, counts mean nothing."""
-    crew: Callable[[], FleetStatus] | None = None
+    fleet_status: Callable[[], FleetStatus] | None = None
     """Tells of the agents that share the symbols, where several may. Asked in any thread."""
 
     @property
     def counted(self) -> bool:
         """Whether the counts are of the store, and ours to show: others may have taken over."""
-        return self.loaded and (self.crew is None or self.crew().holds)
+        return self.loaded and (self.fleet_status is None or self.fleet_status().holds)
 
     def window(self) -> TimeRange:
         """Return the window as of now: up to the last bar that is over and has settled."""

@@ -52,7 +52,7 @@ class CorrectedLedger(NamedTuple):
     """Requests that this process knows of and the ledger does not; the ids mean nothing there."""
     old: bool
     """Whether the ledger has entries that no longer matter."""
-    hindsight: "ClockCorrection"
+    clock_correction: "ClockCorrection"
 
 
 @dataclass(frozen=True, slots=True)

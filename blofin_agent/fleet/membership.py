@@ -179,7 +179,7 @@ class FleetMembership:
             with suppress(StoreUnavailable):
                 await self._store.write("beat", partial(stored.leave, me=self._me))
 
-    def crew(self, interval_s: float, limit: Limit) -> FleetStatus:
+    def fleet_status(self, interval_s: float, limit: Limit) -> FleetStatus:
         """Return how the fleet stands. `limit`: how many requests our address may send.
 
         May be asked in any thread.

@@ -27,9 +27,9 @@ class CandleHandler(MessageHandler):
     refused = "its candles are fetched by REST meanwhile"
 
     def __init__(
-        self, watch: CoverageTracker, writer: CandleWriter, metrics: Metrics, trouble: Outage
+        self, tracker: CoverageTracker, writer: CandleWriter, metrics: Metrics, trouble: Outage
     ) -> None:
-        super().__init__(channel(watch.bar), watch, metrics, trouble)
+        super().__init__(channel(tracker.bar), tracker, metrics, trouble)
         self._writer = writer
         self._skew = ClockOffset()
         self._latest: dict[str, int] = {}
@@ -42,7 +42,7 @@ class CandleHandler(MessageHandler):
     ) -> None:
         if subscriptions.pushed(push.symbol, now):
             self.show(push.symbol, subscriptions)
-        clock = history.pushed = self._watch.clock()
+        clock = history.pushed = self._tracker.clock()
         latest = self._latest.get(push.symbol)
         for row in push.rows:
             if not isinstance(row, WireRow) or row.complete or row.open_time != latest:
@@ -59,7 +59,7 @@ class CandleHandler(MessageHandler):
             self._judge_clock(row, clock)
             if isinstance(row, RejectedRow):
                 self._reject(push.symbol, row)
-            elif row.open_time < self._watch.window().start:
+            elif row.open_time < self._tracker.window().start:
                 self._reject(
                     push.symbol, RejectedRow(RejectReason.OUTSIDE, str(tuple(row)), row.open_time)
                 )
@@ -70,7 +70,7 @@ class CandleHandler(MessageHandler):
                     push.symbol, RejectedRow(RejectReason.DOUBTFUL, str(tuple(row)), row.open_time)
                 )
             else:
-                self._writer.offer(push.symbol, row)
+                self._writer.try_enqueue(push.symbol, row)
 
     def _count_odd(self, symbol: str, row: WireRow, closed_before: int) -> None:
         """Count a complete candle that comes again, and any that comes after a later one."""
@@ -90,7 +90,7 @@ class CandleHandler(MessageHandler):
         # One that is called impossible for being of the future tells that the clock is behind.
         told = isinstance(row, Candle) or row.reason is RejectReason.OUTSIDE
         if told and row.open_time is not None:
-            close = row.open_time + self._watch.bar.ms
+            close = row.open_time + self._tracker.bar.ms
             self._metrics.clock_offset.set(self._skew.note(close, clock))
 
     def show(self, symbol: str, subscriptions: Subscriptions) -> None:

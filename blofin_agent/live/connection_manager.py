@@ -62,21 +62,21 @@ class ConnectionManager:
     def __init__(
         self,
         url: str,
-        watch: CoverageTracker,
+        tracker: CoverageTracker,
         writer: CandleWriter,
         metrics: Metrics,
-        throttle: RateLimiter,
+        rate_limiter: RateLimiter,
         trouble: Outage,
         timing: SessionTiming | None = None,
         ticks: TradeWriter | None = None,
     ) -> None:
         self._url = url
         self._metrics = metrics
-        self._throttle = throttle
+        self._rate_limiter = rate_limiter
         self._timing = timing or SessionTiming()
-        self._intakes: list[MessageHandler] = [CandleHandler(watch, writer, metrics, trouble)]
+        self._intakes: list[MessageHandler] = [CandleHandler(tracker, writer, metrics, trouble)]
         if ticks is not None:
-            self._intakes.append(TradeHandler(watch, ticks, metrics))
+            self._intakes.append(TradeHandler(tracker, ticks, metrics))
         self._lines: list[_Connection] = []
         self._counts: Counter[str] = Counter()
         self._added, self._adding = trio.open_memory_channel[_Connection](1_000)
@@ -84,7 +84,7 @@ class ConnectionManager:
         self._door = trio.Lock()
         self._urgent = 0
         """Connections for candles that wait for their turn."""
-        self.links = Connections(watch.clock)
+        self.links = Connections(tracker.clock)
 
     def add(self, symbols: Iterable[str]) -> None:
         """Subscribe further symbols: on connections that have room, and on new ones."""
@@ -132,7 +132,7 @@ class ConnectionManager:
         def opened() -> None:
             nonlocal since, silent
             since, silent = trio.current_time(), True
-            nursery.start_soon(self._throttle.let_in, under)
+            nursery.start_soon(self._rate_limiter.websocket_connected, under)
             connected.set(1)
             self.links.opened(connection)
             self._metrics.feed_connects.labels(connection).inc()
@@ -142,7 +142,7 @@ class ConnectionManager:
             nonlocal silent
             if silent:
                 silent = False
-                intake.trouble.gone(source)
+                intake.trouble.clear(source)
             intake.handle(frame, now, subscriptions)
 
         while subscriptions.symbols:
@@ -170,30 +170,30 @@ class ConnectionManager:
                 break
             self._metrics.feed_disconnects.labels(connection, lost.reason).inc()
             what_next = None if lost.reason == "unreachable" else intake.meanwhile
-            intake.trouble.seen(f"{source}: {lost}", source, what_next)
+            intake.trouble.report(f"{source}: {lost}", source, what_next)
             if trio.current_time() - since >= STEADY_AFTER_S:
                 backoff.reset()
             if lost.status == _FORBIDDEN:
-                await self._throttle.banned(
+                await self._rate_limiter.websocket_banned(
                     Banned("BloFin's firewall refuses this address (403 at the websocket)"), under
                 )
             await trio.sleep(backoff.next())
         # Nothing is left to subscribe: a connection that is not wanted is not a lost one.
         self._lines.remove(line)
-        intake.trouble.gone(source)
+        intake.trouble.clear(source)
         self._metrics.remove_connection(connection)
         self.links.remove(connection)
 
     async def _may_connect(self, intake: MessageHandler) -> int:
         """Wait for our turn among the connections, and for the end of a ban.
 
-        Return what `RateLimiter.knock` does.
+        Return what `RateLimiter.websocket_admit` does.
         """
         self._urgent += intake.urgent
-        allowance = self._throttle.allowance
+        shared_budget = self._rate_limiter.shared_budget
         try:
             while True:
-                if allowance.suspension.banned and allowance.suspended_until():
+                if shared_budget.suspension.banned and shared_budget.suspended_until():
                     await trio.sleep(1)
                 elif self._urgent and not intake.urgent:
                     await trio.sleep(CONNECT_INTERVAL_S)
@@ -207,8 +207,8 @@ class ConnectionManager:
     async def _knock(self) -> int | None:
         async with self._door:
             await trio.sleep_until(self._next_connect)
-            under = await self._throttle.knock()
+            under = await self._rate_limiter.websocket_admit()
             if under is not None:
-                await self._throttle.allowance.take_turn(CONNECT_INTERVAL_S)
+                await self._rate_limiter.shared_budget.take_turn(CONNECT_INTERVAL_S)
                 self._next_connect = trio.current_time() + CONNECT_INTERVAL_S
             return under

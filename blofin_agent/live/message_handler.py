@@ -46,14 +46,14 @@ class MessageHandler(ABC):
     """What a refused subscription means."""
 
     def __init__(
-        self, channel: str, watch: CoverageTracker, metrics: Metrics, trouble: Outage
+        self, channel: str, tracker: CoverageTracker, metrics: Metrics, trouble: Outage
     ) -> None:
         self.channel = channel
         self.trouble = trouble
         """Told of lost connections."""
-        self._watch = watch
+        self._tracker = tracker
         self._metrics = metrics
-        self._seldom = LogLimiter(watch.clock)
+        self._log_limiter = LogLimiter(tracker.clock)
         self._messages = metrics.messages
 
     @abstractmethod
@@ -70,7 +70,7 @@ class MessageHandler(ABC):
         """Take a frame that came `now` (s, by trio's clock)."""
         if isinstance(frame, Push):
             self._messages[self.kind] += 1
-            history = self._watch.histories.get(frame.symbol)
+            history = self._tracker.histories.get(frame.symbol)
             if history is not None and frame.channel == self.channel:
                 self._take(frame, history, subscriptions, now)
             return
@@ -88,7 +88,7 @@ class MessageHandler(ABC):
                 self._messages["pong"] += 1
             case MalformedMessage():
                 self._messages["invalid"] += 1
-                if self._seldom.ready("garbled"):
+                if self._log_limiter.allow("garbled"):
                     log.warning(f"a websocket message is not in BloFin's grammar: {frame.text!r}")
 
     def _refuse(self, frame: SubscriptionError, subscriptions: Subscriptions, now: float) -> None:
@@ -104,10 +104,10 @@ class MessageHandler(ABC):
                 f"{symbol}: BloFin refused the subscription ({frame.code} {shorten(frame.text)}); "
                 f"it is tried again every few minutes, and {self.refused}"
             )
-        if not named and self._seldom.ready("refused"):
+        if not named and self._log_limiter.allow("refused"):
             log.warning(f"BloFin refused a subscription: {frame.code} {shorten(frame.text)}")
 
     def _reject(self, symbol: str, row: RejectedRow) -> None:
         self._metrics.rows_rejected.labels(self.feed, row.reason.value).inc()
-        if self._seldom.ready(row.reason):
+        if self._log_limiter.allow(row.reason):
             log.warning(f"{symbol}: a {self.row} is not stored ({row.reason.value}): {row.text}")

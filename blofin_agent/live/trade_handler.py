@@ -25,21 +25,21 @@ class TradeHandler(MessageHandler):
     meanwhile = "it is made again; the trades of meanwhile are lost, candles are not concerned"
     refused = "its trades are not stored meanwhile; its candles are not concerned"
 
-    def __init__(self, watch: CoverageTracker, ticks: TradeWriter, metrics: Metrics) -> None:
+    def __init__(self, tracker: CoverageTracker, ticks: TradeWriter, metrics: Metrics) -> None:
         # A trouble of its own: that of REST and candles tells healing how to go on.
         trouble = Outage(self.meanwhile, "all connections of trades stand again")
-        super().__init__(TRADES, watch, metrics, trouble)
+        super().__init__(TRADES, tracker, metrics, trouble)
         self._ticks = ticks
 
     def _take(
         self, push: Push, _history: SymbolCoverage, subscriptions: Subscriptions, now: float
     ) -> None:
         subscriptions.pushed(push.symbol, now)
-        for row in judge_trades(push, self._watch.clock()):
+        for row in judge_trades(push, self._tracker.clock()):
             if isinstance(row, RejectedRow):
                 self._reject(push.symbol, row)
             else:
-                self._ticks.offer(push.symbol, row)
+                self._ticks.try_enqueue(push.symbol, row)
 
     def show(self, symbol: str, subscriptions: Subscriptions) -> None:
         """Show nothing: `feed_subscribed` is of candles."""

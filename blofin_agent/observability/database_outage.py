@@ -54,9 +54,9 @@ class DatabaseOutage(Outage):
                 over = [name for name in over if name not in SMALL_WRITES]
             if now - self._full_at >= FULL_DISK_REPORT_DELAY_S:
                 over.append(_FULL)
-            self.gone(*over)
+            self.clear(*over)
             return
-        self.seen(done.problem, done.operation)
+        self.report(done.problem, done.operation)
         if isinstance(done.problem, StoreFull):
-            self.seen(done.problem, _FULL)
+            self.report(done.problem, _FULL)
             self._full_at = now

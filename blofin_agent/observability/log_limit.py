@@ -12,7 +12,7 @@ class LogLimiter:
         self._clock = clock
         self._last: dict[str, int] = {}
 
-    def ready(self, kind: str) -> bool:
+    def allow(self, kind: str) -> bool:
         """Return whether a message of this kind may be logged now, and take it as logged."""
         now = self._clock()
         if now - self._last.get(kind, -self.EVERY_MS) < self.EVERY_MS:

@@ -39,13 +39,13 @@ class Metrics:
     """
 
     def __init__(
-        self, watch: CoverageTracker, version: str, store: str, store_away: str = AWAY
+        self, tracker: CoverageTracker, version: str, store: str, store_away: str = AWAY
     ) -> None:
         prom.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = prom.CollectorRegistry()
         for collector in (prom.ProcessCollector, prom.PlatformCollector, prom.GCCollector):
             collector(registry=registry)
-        self.watch = watch
+        self.tracker = tracker
         self._ticks = False
         self.used: Callable[[], dict[str, int]] = lambda: {limit.label: 0 for limit in LIMITS}
         """Tells how many requests count in each window; the allowance's, once there is one."""
@@ -59,7 +59,7 @@ class Metrics:
         """What verifications found in each symbol, once that was read from the store."""
         self.messages = dict.fromkeys(MESSAGE_KINDS, 0)
         """Websocket messages received, by kind: an intake counts a thousand a second here."""
-        self.store_trouble = DatabaseOutage(store_away)
+        self.database_outage = DatabaseOutage(store_away)
 
         def counter(name: str, text: str, *labels: str) -> prom.Counter:
             return prom.Counter(f"blofin_{name}", text, labels, registry=registry)
@@ -108,7 +108,7 @@ class Metrics:
         self.interval = gauge(
             "backfill_interval_seconds", "A periodic pass over all symbols begins so often."
         )
-        gauge("bar_seconds", "Length of a bar.").set(watch.bar.ms / 1000)
+        gauge("bar_seconds", "Length of a bar.").set(tracker.bar.ms / 1000)
         self.api_requests = counter(
             "api_requests", "Requests to BloFin's REST interface.", "endpoint", "outcome"
         )
@@ -152,7 +152,7 @@ class Metrics:
             counter("ticks_dropped", "Ticks lost because the queue was full."),
         )
         gauge("store_up", "1 while the database takes transactions.").set_function(
-            self.store_trouble.up
+            self.database_outage.up
         )
         self.store_duration = histogram(
             "store_operation_duration_seconds", "How long transactions took.", _FAST, "operation"
@@ -181,7 +181,7 @@ class Metrics:
     def count_ticks(self) -> None:
         """Make each symbol's series of ticks exist from now on: without ticks there are none."""
         self._ticks = True
-        for symbol in self.watch.histories:
+        for symbol in self.tracker.histories:
             self.ticks_written.add(symbol)
 
     def add_symbol(self, symbol: str) -> None:
@@ -232,4 +232,4 @@ class Metrics:
         self.store_duration.labels(done.operation).observe(done.seconds)
         if done.problem is not None:
             self.store_errors.labels(done.operation).inc()
-        self.store_trouble.judge(done)
+        self.database_outage.judge(done)

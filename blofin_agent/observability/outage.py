@@ -17,7 +17,7 @@ class Outage:
         self._over = over
         self._sources: set[str] = set()
 
-    def seen(self, error: object, source: str, what_next: str | None = None) -> None:
+    def report(self, error: object, source: str, what_next: str | None = None) -> None:
         """Note that a source has it; said aloud only when none had it.
 
         `what_next`: what is done about this one, where that is something else.
@@ -28,7 +28,7 @@ class Outage:
             log.warning(f"{error}; {what_next or self._what_next}")
         self._sources.add(source)
 
-    def gone(self, *sources: str) -> bool:
+    def clear(self, *sources: str) -> bool:
         """Note that these sources are rid of it; said aloud only when none has it any more.
 
         Return whether any of them had it.
@@ -39,7 +39,7 @@ class Outage:
             log.info(self._over)
         return had
 
-    def has(self, source: str) -> bool:
+    def is_reported_by(self, source: str) -> bool:
         """Return whether this source has it now."""
         return source in self._sources
 

@@ -173,7 +173,7 @@ class Subscriptions:
             elif one.state is _State.REFUSED:
                 _try_again(symbol, one, now, due)
             elif not self._may_be_quiet:
-                self._watch(symbol, one, now, due)
+                self._check_silence(symbol, one, now, due)
         if self._may_be_quiet:
             return due
         # With none answered at all it is the connection that is deaf.
@@ -202,7 +202,7 @@ class Subscriptions:
         one.since, one.tries = now, one.tries + 1
         due.alone.append(symbol)
 
-    def _watch(self, symbol: str, one: _Subscription, now: float, due: DueMessages) -> None:
+    def _check_silence(self, symbol: str, one: _Subscription, now: float, due: DueMessages) -> None:
         quiet = now - max(one.last_push, one.since)
         if quiet < one.patience_s:
             return

@@ -1,6 +1,6 @@
-"""Throttle: every REST request passes here, one start at a time, within BloFin's limits.
+"""Send every REST request within BloFin's limits, one start at a time.
 
-What is allowed is known to `allowance`; this file waits, asks and notes the answer.
+`SharedRateBudget` knows what is allowed. `RateLimiter` waits, sends, and records the response.
 """
 
 import math
@@ -99,7 +99,7 @@ class RateLimiter:
     ) -> None:
         self._patience_s = patience_s
         self.rest = rest
-        self.allowance = SharedRateBudget(store, clock, egress)
+        self.shared_budget = SharedRateBudget(store, clock, egress)
         self.back: Callable[[], None] = lambda: None
         """Called when BloFin is reached again."""
         self._metrics = metrics
@@ -114,12 +114,12 @@ class RateLimiter:
         """How long the last answer took."""
         self._ahead = _Ahead()
 
-    async def ask(self, endpoint: str, question: Callable[[], Awaitable[T]]) -> T:
-        """Wait until the budget lets a request go, then ask. Raises ExchangeError.
+    async def request(self, endpoint: str, question: Callable[[], Awaitable[T]]) -> T:
+        """Wait until the budget admits a request, then send it. Raises ExchangeError.
 
-        Raises StoreUnavailable when the database was away for longer than `patience_s`.
+        Raises StoreUnavailable if the database is unavailable for longer than `patience_s`.
 
-        429 and 403 are noted in the store, for every process, before they are raised.
+        A 429 or 403 is recorded in the database, for every process, before it is raised.
         """
         waiting = _Waiting(endpoint)
         self._waiting.append(waiting)
@@ -132,24 +132,24 @@ class RateLimiter:
             under = await self._wait(waiting)
             begun = trio.current_time()
             try:
-                return await self._ask(endpoint, question, under)
+                return await self._send(endpoint, question, under)
             finally:
                 self._took_s = trio.current_time() - begun
         finally:
             self._under_way.release()
 
-    async def _ask(self, endpoint: str, question: Callable[[], Awaitable[T]], under: int) -> T:
+    async def _send(self, endpoint: str, question: Callable[[], Awaitable[T]], under: int) -> T:
         begun = trio.current_time()
         try:
             answer = await question()
         except RequestsSuspended as error:
             self._metrics.answered(endpoint, error.outcome, trio.current_time() - begun)
-            await self.allowance.stopped(error, under)
+            await self.shared_budget.suspend(error, under)
             raise
         except ExchangeError as error:
             self._metrics.answered(endpoint, error.outcome, trio.current_time() - begun)
             if isinstance(error, Unreachable | RequestTimedOut | ServerError):
-                self._trouble.seen(error, "REST")
+                self._trouble.report(error, "REST")
             else:
                 await self._answered(under)
             raise
@@ -157,56 +157,57 @@ class RateLimiter:
         await self._answered(under)
         return answer
 
-    async def knock(self) -> int | None:
-        """Ask whether a websocket connection may be made now, once.
+    async def websocket_admit(self) -> int | None:
+        """Return whether one websocket connection may be opened now.
 
-        A ban holds for those too, and after it a connection may be the one careful request. Return
-        the strikes under which it is made, for `banned` and `let_in`; None when it may not be.
-        A suspension after a 429 is REST's alone: a connection neither waits for it nor ends it.
+        A ban applies to websockets too, and the first connection after a ban may serve as the test
+        request. Return the suspension level under which the connection is opened, which
+        `websocket_banned` and `websocket_connected` need, or None if it may not be opened.
+        A suspension after a 429 applies to REST only.
         """
-        allowance = self.allowance
+        shared_budget = self.shared_budget
         with suppress(StoreUnavailable):
             # Another process may have met a ban since.
-            await allowance.refresh()
-            if allowance.suspension.banned and not allowance.suspended_until():
-                grant = await allowance.let_go(["websocket"], 0)
+            await shared_budget.refresh()
+            if shared_budget.suspension.banned and not shared_budget.suspended_until():
+                grant = await shared_budget.admit(["websocket"], 0)
                 if grant.entered:
                     return grant.under
-        return None if allowance.suspension.banned else 0
+        return None if shared_budget.suspension.banned else 0
 
-    async def banned(self, error: Banned, under: int) -> None:
-        """Note a ban that was met at the websocket's handshake."""
-        await self.allowance.stopped(error, under)
+    async def websocket_banned(self, error: Banned, under: int) -> None:
+        """Record a ban that a websocket handshake met."""
+        await self.shared_budget.suspend(error, under)
 
-    async def let_in(self, under: int) -> None:
-        """Note that a websocket connection stands: the ban after which it was made is over."""
-        await self.allowance.answered(under)
+    async def websocket_connected(self, under: int) -> None:
+        """Record that a websocket connected: this ends the ban before it."""
+        await self.shared_budget.record_response(under)
 
     async def _wait(self, waiting: _Waiting) -> int:
-        """Wait for our turn; return the strikes under which the request was let go."""
+        """Wait for our turn; return the suspension level under which the request was admitted."""
         try:
             async with self._turn:
                 while True:
-                    grant = self._ahead.take() or await self._ask_to_go()
+                    grant = self._ahead.take() or await self._admit()
                     if grant is None:
                         continue
                     # The one before may have reached the wire only now, or been refused meanwhile.
                     await self._space()
-                    if self.allowance.holds(grant):
+                    if self.shared_budget.holds(grant):
                         break
                 self.rest.last_sent = trio.current_time()
                 return grant.under
         finally:
             self._waiting.remove(waiting)
 
-    async def _ask_to_go(self) -> Admission | None:
-        """Let all go who wait, if the budget does, or as many as it does; None while it is none.
+    async def _admit(self) -> Admission | None:
+        """Admit as many waiting requests as the budget allows; return None if none.
 
-        Those who come next need not ask the ledger again then.
+        The admitted requests then need not read the request log again.
         """
-        await self._sleep_until(self.allowance.next_at(self._spacing_ms))
+        await self._sleep_until(self.shared_budget.next_at(self._spacing_ms))
         await self._space()
-        grant = await self._ask_ledger()
+        grant = await self._request_admission()
         if not grant.entered:
             await self._sleep_until(grant.at)
             return None
@@ -214,31 +215,31 @@ class RateLimiter:
         return grant
 
     async def _space(self) -> None:
-        """Keep the spacing on the wire: it may be later than what the ledger entered."""
+        """Keep the spacing on the wire, which may lag behind the request log."""
         at = self.rest.last_sent + self._spacing_ms / 1000
         if at > trio.current_time():
             await trio.sleep_until(at)
 
     async def _sleep_until(self, at: int) -> None:
-        """Sleep until a time (ms), but a while at most: another process may know better by then."""
+        """Sleep until a time (ms), for a few seconds at most: other processes change the budget."""
         if (wait_ms := at - self._clock()) > 0:
             await trio.sleep(min(wait_ms, _MAX_SLEEP_MS) / 1000)
 
-    async def _ask_ledger(self) -> Admission:
-        """Ask the ledger; while the store is away, wait: without a budget nothing is sent."""
+    async def _request_admission(self) -> Admission:
+        """Ask the shared budget. While the database is unavailable, wait and send nothing."""
         give_up_at = trio.current_time() + self._patience_s
         while True:
             try:
                 most = None if self._took_s < _QUICK_S else MAX_CONCURRENT_REQUESTS
                 endpoints = [waiting.endpoint for waiting in self._waiting[:most]]
-                return await self.allowance.let_go(endpoints, self._spacing_ms)
+                return await self.shared_budget.admit(endpoints, self._spacing_ms)
             except StoreUnavailable:
                 if trio.current_time() > give_up_at:
                     raise
-            await self.allowance.pause(_DATABASE_RETRY_DELAY_S)
+            await self.shared_budget.pause(_DATABASE_RETRY_DELAY_S)
 
     async def _answered(self, under: int) -> None:
-        """Note that BloFin answered, be it with a no."""
-        if self._trouble.gone("REST"):
+        """Record that BloFin responded, even if it rejected the request."""
+        if self._trouble.clear("REST"):
             self.back()
-        await self.allowance.answered(under)
+        await self.shared_budget.record_response(under)

@@ -41,7 +41,7 @@ class SharedRateBudget:
         self.suspension = Suspension()
         self._store = store
         self._clock = clock
-        self._hindsight = ClockCorrection()
+        self._clock_correction = ClockCorrection()
         self._generation = store.generation
         self._unwritten: Suspension | None = None
         """A suspension that the store was not told yet: entered before the next request goes."""
@@ -80,7 +80,7 @@ class SharedRateBudget:
         """Return whether a request that was let go may still be sent: nothing was heard since."""
         return self.suspension.strikes in (0, grant.under)
 
-    async def let_go(self, endpoints: Sequence[str], spacing_ms: int) -> Admission:
+    async def admit(self, endpoints: Sequence[str], spacing_ms: int) -> Admission:
         """Enter as many of these requests as may go now. Raises StoreUnavailable."""
         unwritten = self._unwritten
         moment = self._moments()
@@ -142,7 +142,7 @@ class SharedRateBudget:
             self._adopt(view)
         self._tell_share()
 
-    async def stopped(self, error: RequestsSuspended, under: int) -> None:
+    async def suspend(self, error: RequestsSuspended, under: int) -> None:
         """Note a 429, or a 403. `under`: the strikes under which the request was let go."""
         refusal = RateLimitResponse(under, str(error), isinstance(error, Banned), error.retry_after)
         before = self.suspension.until
@@ -163,7 +163,7 @@ class SharedRateBudget:
             )
         self._tell_share()
 
-    async def answered(self, under: int) -> None:
+    async def record_response(self, under: int) -> None:
         """Note that BloFin answered, be it with a no: the probe's answer ends a suspension."""
         if not self.suspension.strikes:
             return
@@ -200,10 +200,10 @@ class SharedRateBudget:
     def _known(self, unwritten: Suspension | None) -> LocalBudget:
         """Return what this process knows by itself. Called in a transaction."""
         if self._store.generation == self._generation:
-            return LocalBudget(self._hindsight, unwritten, egress=self.egress)
+            return LocalBudget(self._clock_correction, unwritten, egress=self.egress)
         # A new database knows nothing of what was sent: it is told first.
         known = unwritten or self.suspension
-        return LocalBudget(self._hindsight, known, elsewhere=True, egress=self.egress)
+        return LocalBudget(self._clock_correction, known, elsewhere=True, egress=self.egress)
 
     def _told(self, unwritten: Suspension | None, view: CorrectedLedger) -> None:
         """Take over what was committed; `unwritten` was told with it."""
@@ -213,7 +213,7 @@ class SharedRateBudget:
         self._adopt(view)
 
     def _adopt(self, view: CorrectedLedger) -> None:
-        self.starts, self._hindsight = view.starts, view.hindsight
+        self.starts, self._clock_correction = view.starts, view.clock_correction
         if self._unwritten is None:
             self.suspension = view.suspension
 

@@ -31,7 +31,7 @@ class ShutdownState:
     cut: Callable[[], None]
     cut_s: float = DATABASE_CUT_AFTER_S
     stop_s: float = SHUTDOWN_TIMEOUT_S
-    came: bool = False
+    requested: bool = False
     _timers: list[threading.Timer] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,10 +42,10 @@ class ShutdownState:
         for timer in self._timers:
             timer.daemon = True
 
-    def heed(self, number: int) -> None:
+    def signal(self, number: int) -> None:
         """Note the signal: from here the process has `stop_s` seconds."""
         log.info(f"{signal.Signals(number).name}: stopping")
-        self.came = True
+        self.requested = True
         for timer in self._timers:
             timer.start()
 
@@ -65,11 +65,11 @@ async def run_until_signal(stop: ShutdownState) -> AsyncIterator[trio.Nursery]:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
 
-            async def heed() -> None:
-                stop.heed(await anext(signals))
+            async def wait_for_signal() -> None:
+                stop.signal(await anext(signals))
                 nursery.cancel_scope.cancel()
 
-            nursery.start_soon(heed)
+            nursery.start_soon(wait_for_signal)
             yield nursery
             nursery.cancel_scope.cancel()
 

@@ -27,7 +27,7 @@ class RecoveryState(StrEnum):
 class RecoveryOutlook:
     """What is being done, and how long it takes. Times in ms since the epoch."""
 
-    healing: RecoveryState
+    recovery: RecoveryState
     eta_seconds: float
     """Least time to fetch what the gaps need."""
     suspended_until: int = 0
@@ -90,7 +90,7 @@ def outlook_text(outlook: RecoveryOutlook) -> str:
         else f"asked for again in {duration_text(soon)}",
         RecoveryState.NOTHING_TO_DO: "nothing is missing",
     }
-    return texts[outlook.healing]
+    return texts[outlook.recovery]
 
 
 def bars_text(bars: int, bar: Timeframe) -> str:

@@ -34,7 +34,7 @@ _BARS = {
 class ScrapeSources(Protocol):
     """Whom to ask at the scrape; see `Metrics`."""
 
-    watch: CoverageTracker
+    tracker: CoverageTracker
     messages: dict[str, int]
     used: Callable[[], dict[str, int]]
     share: Callable[[], float]
@@ -72,7 +72,7 @@ class ScrapeCollector(Collector):
         yield InfoMetricFamily("blofin_build", "What runs here.", self._build)
         yield from self._budget()
         yield from self._feed()
-        if self._figures.watch.counted:
+        if self._figures.tracker.counted:
             yield from self._coverage()
         yield from self._fleet()
         if self._figures.verified is not None:
@@ -108,28 +108,30 @@ class ScrapeCollector(Collector):
         )
 
     def _fleet(self) -> Iterator[Metric]:
-        watch = self._figures.watch
-        if watch.crew is None:
+        tracker = self._figures.tracker
+        if tracker.fleet_status is None:
             return
-        crew = watch.crew()
+        fleet_status = tracker.fleet_status()
         yield GaugeMetricFamily(
             "blofin_fleet_agents",
             "Agents that share the symbols, this one among them.",
-            crew.agents,
+            fleet_status.agents,
         )
         yield GaugeMetricFamily(
-            "blofin_fleet_symbols_owned", "Symbols that this agent keeps complete.", crew.owned
+            "blofin_fleet_symbols_owned",
+            "Symbols that this agent keeps complete.",
+            fleet_status.owned,
         )
         yield GaugeMetricFamily(
             "blofin_fleet_symbols_orphaned",
             "Symbols that an agent is set to watch, and that none keeps.",
-            crew.orphaned,
+            fleet_status.orphaned,
         )
         yield GaugeMetricFamily(
             "blofin_fleet_budget_load_ratio",
             "Requests that the symbols kept from this address may need, over those allowed: with "
             "more than 1 a page for each symbol in each periodic pass is too much.",
-            crew.load,
+            fleet_status.load,
         )
 
     def _feed(self) -> Iterator[Metric]:
@@ -143,13 +145,13 @@ class ScrapeCollector(Collector):
             "gauge",
             "blofin_feed_last_push_timestamp_seconds",
             "When the symbol's last push arrived.",
-            [(_of(one.symbol), one.pushed / 1000) for one in self._figures.watch.all()],
+            [(_of(one.symbol), one.pushed / 1000) for one in self._figures.tracker.all()],
         )
 
     def _coverage(self) -> Iterator[Metric]:
         """Build each family when the one before was written: few samples live at a time."""
-        watch = self._figures.watch
-        counts = watch.counts()
+        tracker = self._figures.tracker
+        counts = tracker.counts()
         told = [(_of(symbol), count) for symbol, count in counts.items()]
         yield GaugeMetricFamily(
             "blofin_backfill_heal_eta_seconds",
@@ -169,9 +171,9 @@ class ScrapeCollector(Collector):
             "gauge",
             "blofin_last_candle_timestamp_seconds",
             "Open time of the newest candle held.",
-            [(_of(one.symbol), (one.held.newest or 0) / 1000) for one in watch.all()],
+            [(_of(one.symbol), (one.held.newest or 0) / 1000) for one in tracker.all()],
         )
-        if not counts and watch.crew is not None:
+        if not counts and tracker.fleet_status is not None:
             # All symbols are other agents'.
             return
         now = health_of(counts.values())
@@ -183,7 +185,7 @@ class ScrapeCollector(Collector):
 
     def _verified_once(self, totals: Mapping[str, VerificationTotals]) -> Sequence[Metric]:
         """Build them again only when there is something new: seldom."""
-        symbols = list(self._figures.watch.histories)
+        symbols = list(self._figures.tracker.histories)
         built = self._built
         if built is None or built.totals is not totals or built.symbols != symbols:
             built = self._built = _Built(totals, symbols, list(self._verified(totals)))
@@ -192,7 +194,7 @@ class ScrapeCollector(Collector):
     def _verified(self, totals: Mapping[str, VerificationTotals]) -> Iterator[Metric]:
         """Build sums over the whole table: they go on where they were when the agent restarts."""
         none = VerificationTotals()
-        found = [(one.symbol, totals.get(one.symbol, none)) for one in self._figures.watch.all()]
+        found = [(one.symbol, totals.get(one.symbol, none)) for one in self._figures.tracker.all()]
         yield build(
             "counter",
             "blofin_verify_candles",

@@ -95,7 +95,7 @@ class StatusSnapshot:
     """When the last pass ended, in s since the epoch; 0 when there was none."""
     last_success: float
     next_pass: int | None
-    crew: FleetStatus | None = None
+    fleet_status: FleetStatus | None = None
     """The agents that share the symbols, where several may."""
 
 
@@ -115,9 +115,9 @@ class StatusSnapshotter:
 
     def __init__(
         self,
-        watch: CoverageTracker,
+        tracker: CoverageTracker,
         metrics: Metrics,
-        allowance: SharedRateBudget,
+        shared_budget: SharedRateBudget,
         passes: BackfillScheduler,
         trouble: Outage,
         not_ready: Callable[[], Sequence[str]],
@@ -125,23 +125,23 @@ class StatusSnapshotter:
         version: str,
         where: str,
     ) -> None:
-        self.watch = watch
+        self.tracker = tracker
         self.not_ready = not_ready
         self.version = version
         self.where = where
         """The database, without credentials."""
         self.links: Callable[[], Sequence[ConnectionStatus]] = list
         self._metrics = metrics
-        self._allowance = allowance
+        self._shared_budget = shared_budget
         self._passes = passes
         self._trouble = trouble
 
     def rows(self) -> list[SymbolRow]:
         """Return every symbol, the worst first; none before the stored candles are counted."""
-        if not self.watch.counted:
+        if not self.tracker.counted:
             return []
-        window = self.watch.window()
-        histories = {history.symbol: history for history in self.watch.all()}
+        window = self.tracker.window()
+        histories = {history.symbol: history for history in self.tracker.all()}
         counts = {symbol: history.count(window) for symbol, history in histories.items()}
         return [
             self._row(histories[symbol], count, window) for symbol, count in worst_first(counts)
@@ -149,10 +149,10 @@ class StatusSnapshotter:
 
     def row(self, symbol: str) -> SymbolRow | None:
         """Return one symbol, None when it is not watched."""
-        history = self.watch.histories.get(symbol)
-        if history is None or not self.watch.counted:
+        history = self.tracker.histories.get(symbol)
+        if history is None or not self.tracker.counted:
             return None
-        window = self.watch.window()
+        window = self.tracker.window()
         return self._row(history, history.count(window), window)
 
     def _row(self, history: SymbolCoverage, count: CoverageCounts, window: TimeRange) -> SymbolRow:
@@ -162,7 +162,7 @@ class StatusSnapshotter:
             history.held.newest,
             history.live_share(window),
             history.list_time,
-            self.watch.last_runs.get(history.symbol),
+            self.tracker.last_runs.get(history.symbol),
         )
 
     def overview(self, rows: Sequence[SymbolRow] | None = None) -> StatusSnapshot:
@@ -171,24 +171,24 @@ class StatusSnapshotter:
         none = CoverageCounts(0, 0, 0, 0)
         counts = (none, *(row.count for row in rows))
         total = CoverageCounts(*(sum(figures) for figures in zip(*counts, strict=True)))
-        now = self.watch.clock()
+        now = self.tracker.clock()
         outlook = self._outlook(total, now)
-        verdict = judge_health([(row.symbol, row.count) for row in rows], self.watch.bar, outlook)
-        crew = self.watch.crew() if self.watch.crew else None
-        if crew and crew.joined and not rows:
+        verdict = judge_health([(row.symbol, row.count) for row in rows], self.tracker.bar, outlook)
+        fleet_status = self.tracker.fleet_status() if self.tracker.fleet_status else None
+        if fleet_status and fleet_status.joined and not rows:
             verdict = HealthSummary(
-                Health.GOOD, f"no symbol falls to this agent, one of {crew.agents}"
+                Health.GOOD, f"no symbol falls to this agent, one of {fleet_status.agents}"
             )
-        if not self.watch.loaded:
+        if not self.tracker.loaded:
             verdict = HealthSummary(Health.CRITICAL, "the stored candles are being counted")
-        elif crew and not crew.holds:
+        elif fleet_status and not fleet_status.holds:
             verdict = HealthSummary(Health.CRITICAL, STALE_REASON)
-        used, until = self._allowance.used(), self._allowance.suspended_until()
-        state, share = self._allowance.suspension, self._allowance.share()
+        used, until = self._shared_budget.used(), self._shared_budget.suspended_until()
+        state, share = self._shared_budget.suspension, self._shared_budget.share()
         return StatusSnapshot(
             now=now,
-            window=self.watch.window(),
-            loaded=self.watch.counted,
+            window=self.tracker.window(),
+            loaded=self.tracker.counted,
             verdict=verdict,
             outlook=outlook,
             total=total,
@@ -197,31 +197,31 @@ class StatusSnapshotter:
             below_warn=sum(row.count.ratio < WARN_COVERAGE for row in rows),
             budget=[
                 WindowUse(limit.label, limit.seconds, used[limit.label], limit.requests)
-                for limit in self._allowance.limits()
+                for limit in self._shared_budget.limits()
             ],
             share=share,
             share_note=limit_fraction_text(share) if share < 1 else "",
             suspended=SuspensionInfo(until, state.banned, state.reason) if until else None,
             links=list(self.links()),
-            store_up=not self._metrics.store_trouble,
+            store_up=not self._metrics.database_outage,
             last_pass=_value(self._metrics.last_pass),
             last_success=_value(self._metrics.last_success),
             next_pass=self._passes.next_at,
-            crew=crew,
+            fleet_status=fleet_status,
         )
 
     def _outlook(self, total: CoverageCounts, now: int) -> RecoveryOutlook:
-        until, next_at = self._allowance.suspended_until(), self._passes.next_at
+        until, next_at = self._shared_budget.suspended_until(), self._passes.next_at
         soon = None if next_at is None else max(0, next_at - now) / 1000
         tell = partial(RecoveryOutlook, suspended_until=until, next_pass_seconds=soon)
         if not total.missing:
             return tell(RecoveryState.NOTHING_TO_DO, 0.0)
         eta = self._passes.eta()
-        if self._metrics.store_trouble:
+        if self._metrics.database_outage:
             return tell(RecoveryState.STORE_AWAY, eta)
         if until:
             return tell(RecoveryState.SUSPENDED, eta)
-        if self._trouble.has("REST"):
+        if self._trouble.is_reported_by("REST"):
             return tell(RecoveryState.EXCHANGE_AWAY, eta)
         if total.missing == total.unavailable:
             return tell(RecoveryState.UNAVAILABLE, eta)
@@ -229,24 +229,24 @@ class StatusSnapshotter:
 
     def gaps(self, symbols: Sequence[str] | None = None) -> Iterator[Gap]:
         """Tell each missing stretch and why it is missing, by symbol and time."""
-        if not self.watch.counted:
+        if not self.tracker.counted:
             return
-        window = self.watch.window()
-        for symbol in sorted(self.watch.histories) if symbols is None else sorted(set(symbols)):
-            history = self.watch.histories.get(symbol)
+        window = self.tracker.window()
+        for symbol in sorted(self.tracker.histories) if symbols is None else sorted(set(symbols)):
+            history = self.tracker.histories.get(symbol)
             if history is not None:
-                yield from explain_gaps(history, window, self.watch.last_runs.get(symbol))
+                yield from explain_gaps(history, window, self.tracker.last_runs.get(symbol))
 
     def gap_map(self, most: int, symbols: Sequence[str] | None = None) -> GapMapData:
         """Return the window in at most `most` columns, for these symbols or all of them."""
-        window = self.watch.window()
-        over = make_timeline(window, self.watch.bar, most)
+        window = self.tracker.window()
+        over = make_timeline(window, self.tracker.bar, most)
         chosen = None if symbols is None else set(symbols)
         strips = [
             (row.symbol, timeline_runs(history, over))
             for row in self.rows()
             if (chosen is None or row.symbol in chosen)
-            and (history := self.watch.histories.get(row.symbol))
+            and (history := self.tracker.histories.get(row.symbol))
         ]
         return GapMapData(over, strips)
 

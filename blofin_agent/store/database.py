@@ -56,7 +56,7 @@ class Database:
 
     engine: sa.Engine
     where: str
-    keeper: DatabaseFileMonitor | None = None
+    file_monitor: DatabaseFileMonitor | None = None
     """Keeps a SQLite file open that is written to."""
     observer: Observer | None = None
     looks_at: DatabaseFileMonitor | None = None
@@ -72,7 +72,7 @@ class Database:
     @property
     def generation(self) -> int:
         """Count how often the database was opened anew, because its file was another one."""
-        return self.keeper.generation if self.keeper else 0
+        return self.file_monitor.generation if self.file_monitor else 0
 
     async def write(
         self,
@@ -111,16 +111,16 @@ class Database:
 
         On SQLite each opens the file for itself, so that none has it open while it is replaced.
         """
-        pooling = NullPool if self.keeper else QueuePool
+        pooling = NullPool if self.file_monitor else QueuePool
         engine = _engine(self.engine.url, self.lines, self.timing, pooling)
         return Database(
-            engine, self.where, looks_at=self.keeper, lines=self.lines, timing=self.timing
+            engine, self.where, looks_at=self.file_monitor, lines=self.lines, timing=self.timing
         )
 
     def close(self) -> None:
         """Close all connections; on SQLite that folds the write-ahead log into the file."""
-        if self.keeper:
-            self.keeper.close()
+        if self.file_monitor:
+            self.file_monitor.close()
         else:
             self.engine.dispose()
 
@@ -133,15 +133,15 @@ class Database:
             if self.looks_at:
                 with self.looks_at.held_still():
                     return self._transact(work, options)
-            if self.keeper:
-                self.keeper.follow()
+            if self.file_monitor:
+                self.file_monitor.follow()
             elif self.late:
                 self._catch_up()
             return self._transact(work, options)
         except StoreUnavailable as error:
             problem = error
-            if self.keeper:
-                self.keeper.failed(error)
+            if self.file_monitor:
+                self.file_monitor.failed(error)
             raise
         finally:
             if self.observer is not None:
@@ -166,8 +166,8 @@ class Database:
         ):
             with connection.begin():
                 result = work(connection)
-            if self.keeper and not options["reading"]:
-                self.keeper.fold(connection)
+            if self.file_monitor and not options["reading"]:
+                self.file_monitor.fold(connection)
             return result
 
 
@@ -205,12 +205,12 @@ def open_store(
             f"the driver for {where} is not installed ({one_line(str(error))}); install it: pip "
             "install 'blofin-agent[postgresql]'"
         ) from None
-    keeper = None
+    file_monitor = None
     if path and not read_only:
-        keeper = DatabaseFileMonitor(engine, where, DatabaseFile(path), timing.file_return_s)
+        file_monitor = DatabaseFileMonitor(engine, where, DatabaseFile(path), timing.file_return_s)
     try:
-        if keeper:
-            keeper.open()
+        if file_monitor:
+            file_monitor.open()
         else:
             with translate_errors(where):
                 migrate.upgrade(engine, where, read_only=read_only)
@@ -218,11 +218,13 @@ def open_store(
         engine.dispose()
         if not patient or isinstance(error, StoreDamaged | StoreAccessDenied):
             raise StoreUnusable(str(error)) from None
-        return Database(engine, where, keeper, late=keeper is None, lines=lines, timing=timing)
+        return Database(
+            engine, where, file_monitor, late=file_monitor is None, lines=lines, timing=timing
+        )
     except StoreUnusable:
         engine.dispose()
         raise
-    return Database(engine, where, keeper, lines=lines, timing=timing)
+    return Database(engine, where, file_monitor, lines=lines, timing=timing)
 
 
 def _engine(

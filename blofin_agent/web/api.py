@@ -52,19 +52,19 @@ class _Cursor(NamedTuple):
 class ApiEndpoints:
     """Each method answers one path. Its docstring stands in the OpenAPI document."""
 
-    def __init__(self, board: StatusSnapshotter, archive: StoreReader) -> None:
-        self._board = board
-        self._archive = archive
-        self._bar = board.watch.bar.value
+    def __init__(self, snapshotter: StatusSnapshotter, store_reader: StoreReader) -> None:
+        self._snapshotter = snapshotter
+        self._store_reader = store_reader
+        self._bar = snapshotter.tracker.bar.value
         # Building and encoding thousands of rows takes longer than the event loop may be held.
         self._working = trio.CapacityLimiter(2)
 
     async def status(self) -> Response:
         """Tell how everything is: health and why, budget, suspension, connections."""
-        board = self._board
+        snapshotter = self._snapshotter
         return await self._answer(
             lambda: StatusModel.of(
-                board.overview(), __version__, self._bar, list(board.not_ready())
+                snapshotter.overview(), __version__, self._bar, list(snapshotter.not_ready())
             )
         )
 
@@ -73,11 +73,13 @@ class ApiEndpoints:
         wanted = self._watched(query.symbol)
 
         def build() -> models.CoverageModel:
-            rows = [row for row in self._board.rows() if wanted is None or row.symbol in wanted]
+            rows = [
+                row for row in self._snapshotter.rows() if wanted is None or row.symbol in wanted
+            ]
             return models.CoverageModel(
                 health=health_of(row.count for row in rows),
                 bar=self._bar,
-                window=models.WindowModel.of(self._board.watch.window()),
+                window=models.WindowModel.of(self._snapshotter.tracker.window()),
                 symbols=[models.SymbolModel.of(row) for row in rows],
             )
 
@@ -85,7 +87,7 @@ class ApiEndpoints:
 
     async def symbol(self, symbol: Annotated[str, Path(pattern=NAME)]) -> Response:
         """Tell how complete one symbol is."""
-        row = self._board.row(symbol)
+        row = self._snapshotter.row(symbol)
         if row is None:
             raise UnknownSymbol(symbol)
         return await self._answer(lambda: models.SymbolModel.of(row))
@@ -95,7 +97,7 @@ class ApiEndpoints:
         wanted, after = self._watched(query.symbol), _Cursor.read(query.after)
 
         def build() -> models.GapsModel:
-            gaps = self._board.gaps(wanted)
+            gaps = self._snapshotter.gaps(wanted)
             later = (gap for gap in gaps if (gap.symbol, gap.span.start) > after)
             found = list(islice(later, query.limit + 1))
             page, more = found[: query.limit], None
@@ -104,7 +106,7 @@ class ApiEndpoints:
                 more = _next("gaps", query, after=f"{last.symbol}:{last.span.start}")
             return models.GapsModel(
                 bar=self._bar,
-                window=models.WindowModel.of(self._board.watch.window()),
+                window=models.WindowModel.of(self._snapshotter.tracker.window()),
                 gaps=[models.GapModel.of(gap) for gap in page],
                 next_url=more,
             )
@@ -115,12 +117,14 @@ class ApiEndpoints:
         """Tell what each symbol holds, column by column of the window."""
         wanted = self._watched(query.symbol)
         return await self._answer(
-            lambda: models.GapMapModel.of(self._board.gap_map(query.columns, wanted), self._bar)
+            lambda: models.GapMapModel.of(
+                self._snapshotter.gap_map(query.columns, wanted), self._bar
+            )
         )
 
     async def runs(self, query: Annotated[RunsQuery, Query()]) -> Response:
         """List past runs of the backfill, the newest first."""
-        found = await self._archive.runs(
+        found = await self._store_reader.runs(
             query.limit + 1, symbols=query.symbol, statuses=query.status, before=query.before
         )
         page = found[: query.limit]
@@ -132,7 +136,7 @@ class ApiEndpoints:
     async def candles(self, query: Annotated[CandlesQuery, Query()]) -> Response:
         """List stored candles of one symbol, the oldest first."""
         span = TimeRange(query.since, query.until)
-        found = await self._archive.candles(query.symbol, span, query.limit + 1)
+        found = await self._store_reader.candles(query.symbol, span, query.limit + 1)
         if not found:
             self._watched([query.symbol])
         page = found[: query.limit]
@@ -150,7 +154,7 @@ class ApiEndpoints:
 
     def _watched(self, symbols: list[str] | None) -> list[str] | None:
         """Return the symbols as they are. Raises NotWatched."""
-        unknown = sorted(set(symbols or ()) - set(self._board.watch.histories))
+        unknown = sorted(set(symbols or ()) - set(self._snapshotter.tracker.histories))
         if unknown:
             raise UnknownSymbol(unknown[0])
         return symbols
@@ -163,7 +167,7 @@ class ApiEndpoints:
         return Response(body, media_type="application/json")
 
 
-def create_api(board: StatusSnapshotter, archive: StoreReader) -> FastAPI:
+def create_api(snapshotter: StatusSnapshotter, store_reader: StoreReader) -> FastAPI:
     """Return the application to be mounted at /api/v1."""
     api = FastAPI(
         title="blofin-agent",
@@ -184,7 +188,7 @@ def create_api(board: StatusSnapshotter, archive: StoreReader) -> FastAPI:
             Exception: _fault,
         },
     )
-    answers = ApiEndpoints(board, archive)
+    answers = ApiEndpoints(snapshotter, store_reader)
     for path, method, model, statuses in (
         ("/status", answers.status, StatusModel, ()),
         ("/coverage", answers.coverage, models.CoverageModel, (404, 422)),

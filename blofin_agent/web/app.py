@@ -38,12 +38,12 @@ class _Static(StaticFiles):
 
 def create_app(
     registry: CollectorRegistry,
-    board: StatusSnapshotter,
-    archive: StoreReader,
+    snapshotter: StatusSnapshotter,
+    store_reader: StoreReader,
     access: AccessPolicy,
 ) -> WebApp:
     """Return the site."""
-    ends = Endpoints(registry, board, archive)
+    ends = Endpoints(registry, snapshotter, store_reader)
     app = Starlette(
         routes=[
             Route("/", ends.overview),
@@ -55,7 +55,7 @@ def create_app(
             Route("/healthz", ends.healthz),
             Route("/readyz", ends.readyz),
             Route("/openapi.json", lambda _: RedirectResponse(f"{PREFIX}/openapi.json")),
-            Mount(PREFIX, create_api(board, archive)),
+            Mount(PREFIX, create_api(snapshotter, store_reader)),
             Mount("/static", _Static(directory=str(resources.files(__package__) / "static"))),
         ],
         exception_handlers={HTTPException: ends.refused},

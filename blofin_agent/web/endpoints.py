@@ -32,12 +32,12 @@ class Endpoints:
     """Each method answers one path. Those of the API are in `api`."""
 
     def __init__(
-        self, registry: CollectorRegistry, board: StatusSnapshotter, archive: StoreReader
+        self, registry: CollectorRegistry, snapshotter: StatusSnapshotter, store_reader: StoreReader
     ) -> None:
-        self.live = EventStream(board)
+        self.live = EventStream(snapshotter)
         self._registry = registry
-        self._board = board
-        self._archive = archive
+        self._snapshotter = snapshotter
+        self._store_reader = store_reader
         self._rendering = trio.CapacityLimiter(1)
         pages.load()
 
@@ -52,11 +52,11 @@ class Endpoints:
     async def symbol(self, request: Request) -> Response:
         """Show one symbol: its gaps, candles and runs."""
         name = request.path_params["symbol"]
-        row = self._board.row(name)
+        row = self._snapshotter.row(name)
         if row is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         runs = await self._runs(RECENT_RUNS, symbols=[name])
-        return await self._html(partial(pages.symbol, self._board, row, runs))
+        return await self._html(partial(pages.symbol, self._snapshotter, row, runs))
 
     async def runs(self, request: Request) -> Response:
         """Show past runs, a page of them. Parameters that cannot be are passed over."""
@@ -106,7 +106,7 @@ class Endpoints:
 
     async def readyz(self, _request: Request) -> Response:
         """Tell whether it is ready, and if not, why."""
-        reasons = list(self._board.not_ready())
+        reasons = list(self._snapshotter.not_ready())
         return JSONResponse(
             {"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200
         )
@@ -129,7 +129,9 @@ class Endpoints:
     ) -> list[BackfillRun] | None:
         """Return past runs, None when the database cannot be read now."""
         try:
-            return await self._archive.runs(most, symbols=symbols, statuses=statuses, before=before)
+            return await self._store_reader.runs(
+                most, symbols=symbols, statuses=statuses, before=before
+            )
         except StoreReadError:
             return None
 

@@ -43,8 +43,8 @@ class PageState(msgspec.Struct, frozen=True):
 class EventStream:
     """Makes views of the board, and streams what changed."""
 
-    def __init__(self, board: StatusSnapshotter) -> None:
-        self._board = board
+    def __init__(self, snapshotter: StatusSnapshotter) -> None:
+        self._snapshotter = snapshotter
         self._rendering = trio.CapacityLimiter(1)
         self._lock = trio.Lock()
         self._view: PageState | None = None
@@ -66,8 +66,8 @@ class EventStream:
             return self._view
 
     def _make(self) -> PageState:
-        rows = self._board.rows()
-        overview = self._board.overview(rows)
+        rows = self._snapshotter.rows()
+        overview = self._snapshotter.overview(rows)
         known = {}
         for row in rows:
             before = self._known.get(row.symbol)
@@ -76,14 +76,14 @@ class EventStream:
         self._known = known
         runs = (row.last_run.finished for row in rows if row.last_run)
         state = ScriptState(
-            self._board.version,
+            self._snapshotter.version,
             overview.verdict.health.value,
             overview.verdict.reason,
             overview.window,
             max(runs, default=0),
         )
         html = {symbol: text for symbol, (_, text) in known.items()}
-        return PageState(state, pages.overview_html(overview, self._board), html)
+        return PageState(state, pages.overview_html(overview, self._snapshotter), html)
 
     async def tell(self, say: Callable[[bytes], Awaitable[None]]) -> None:
         """Say the events of one page: all of it first, then what changed, until `close`."""

@@ -72,9 +72,15 @@ def row_html(row: SymbolRow) -> str:
     return _macro("symbol_row", row)
 
 
-def overview_html(overview: StatusSnapshot, board: StatusSnapshotter) -> str:
+def overview_html(overview: StatusSnapshot, snapshotter: StatusSnapshotter) -> str:
     """Return what stands above the gap map."""
-    return _macro("overview", overview, board.watch.bar, list(board.not_ready()), board.where)
+    return _macro(
+        "overview",
+        overview,
+        snapshotter.tracker.bar,
+        list(snapshotter.not_ready()),
+        snapshotter.where,
+    )
 
 
 def coverage(
@@ -89,16 +95,18 @@ def coverage(
     )
 
 
-def symbol(board: StatusSnapshotter, row: SymbolRow, runs: Sequence[BackfillRun] | None) -> str:
+def symbol(
+    snapshotter: StatusSnapshotter, row: SymbolRow, runs: Sequence[BackfillRun] | None
+) -> str:
     """Return the page of one symbol: its figures, gaps, candles and runs."""
-    gaps = list(board.gaps([row.symbol]))
+    gaps = list(snapshotter.gaps([row.symbol]))
     return _templates.get_template("symbol.html").render(
         row=row,
         gaps=_newest_first(gaps)[:MAX_GAPS],
         more=max(0, len(gaps) - MAX_GAPS),
         runs=runs,
-        window=board.watch.window(),
-        bar=board.watch.bar,
+        window=snapshotter.tracker.window(),
+        bar=snapshotter.tracker.bar,
     )
 
 

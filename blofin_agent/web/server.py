@@ -28,14 +28,14 @@ class LenientConnection(TCPServer):
     is no ASCII is enough. What goes wrong in the app does not come here.
     """
 
-    seldom = LogLimiter(wall_ms)
+    log_limiter = LogLimiter(wall_ms)
 
     async def run(self) -> None:
         """Serve it to its end."""
         try:
             await super().run()
         except Exception as error:  # noqa: BLE001 - whatever its parsers trip over
-            if self.seldom.ready("broken"):
+            if self.log_limiter.allow("broken"):
                 log.warning(
                     "a connection to the page was closed: the web server cannot read what it "
                     f"sent ({_named(error)})"

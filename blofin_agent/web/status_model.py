@@ -102,7 +102,7 @@ class StatusModel(Model):
         cls, overview: StatusSnapshot, version: str, bar: str, not_ready: list[str]
     ) -> "StatusModel":
         """Make it of the board's overview."""
-        held, crew = overview.suspended, overview.crew
+        held, fleet_status = overview.suspended, overview.fleet_status
         return cls(
             version=version,
             now=overview.now,
@@ -117,7 +117,7 @@ class StatusModel(Model):
             below_warn=overview.below_warn,
             total=CountsModel(coverage=overview.total.ratio, **overview.total._asdict()),
             healing=OutlookModel(
-                state=overview.outlook.healing,
+                state=overview.outlook.recovery,
                 eta_seconds=overview.outlook.eta_seconds,
                 next_pass=overview.next_pass,
             ),
@@ -141,13 +141,13 @@ class StatusModel(Model):
             ],
             store_up=overview.store_up,
             fleet=None
-            if crew is None
+            if fleet_status is None
             else FleetModel(
-                agents=crew.agents,
-                owned=crew.owned,
-                orphaned=crew.orphaned,
-                budget_load=crew.load,
-                others=dict(crew.others),
+                agents=fleet_status.agents,
+                owned=fleet_status.owned,
+                orphaned=fleet_status.orphaned,
+                budget_load=fleet_status.load,
+                others=dict(fleet_status.others),
             ),
         )
 

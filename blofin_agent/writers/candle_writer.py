@@ -46,19 +46,19 @@ class CandleWriter:
     def __init__(
         self,
         store: Database,
-        watch: CoverageTracker,
+        tracker: CoverageTracker,
         metrics: Metrics,
         capacity: int = QUEUE_CAPACITY,
         patience_s: float = math.inf,
     ) -> None:
         self._patience_s = patience_s
         self._store = store
-        self._watch = watch
+        self._tracker = tracker
         self._metrics = metrics
         self._in, self._out = trio.open_memory_channel[PendingBatch](capacity)
         self._pending = 0
         self._rest = trio.lowlevel.ParkingLot()
-        self.committing = trio.Lock()
+        self.update_lock = trio.Lock()
         """Held from a transaction's start until its rows are counted."""
         self.unsaved_proofs: set[str] = set()
         """Symbols whose proofs in memory are newer than those stored."""
@@ -75,7 +75,7 @@ class CandleWriter:
         while not self.idle:
             await self._rest.park()
 
-    def offer(self, symbol: str, candle: Candle) -> bool:
+    def try_enqueue(self, symbol: str, candle: Candle) -> bool:
         """Take a live candle without waiting; return False when there was no room for it."""
         try:
             self._in.send_nowait(PendingBatch(CandleBatch(symbol, Source.LIVE, (candle,))))
@@ -85,7 +85,7 @@ class CandleWriter:
         self._pending += 1
         return True
 
-    async def put(self, symbol: str, rows: Sequence[Candle]) -> PendingBatch:
+    async def enqueue(self, symbol: str, rows: Sequence[Candle]) -> PendingBatch:
         """Take a page's candles; wait while there is no room. `committed` tells the rest."""
         batch = PendingBatch(CandleBatch(symbol, Source.FILL, rows))
         self._pending += 1
@@ -127,15 +127,15 @@ class CandleWriter:
                 live.setdefault(batch.rows.symbol, []).extend(batch.rows.candles)
         rows = [batch.rows for batch in pages]
         rows += [CandleBatch(symbol, Source.LIVE, found) for symbol, found in sorted(live.items())]
-        async with self.committing:
+        async with self.update_lock:
             inserted = await self._insert(rows)
             for each, new in zip(rows, inserted, strict=True):
-                if each.symbol in self._watch.histories:
+                if each.symbol in self._tracker.histories:
                     self._metrics.candles_written.inc(each.symbol, each.source.value, by=new)
                     await self._hold(each)
-        now = self._watch.clock()
+        now = self._tracker.clock()
         for candle in (candle for found in live.values() for candle in found):
-            close = candle.open_time + self._watch.bar.ms
+            close = candle.open_time + self._tracker.bar.ms
             self._metrics.candle_delay.observe(max(0, now - close) / 1000)
         for batch, new in zip(pages, inserted, strict=False):
             batch.inserted = new
@@ -149,7 +149,7 @@ class CandleWriter:
             self._rest.unpark_all()
 
     async def _insert(self, rows: Sequence[CandleBatch]) -> list[int]:
-        insert = partial(candles.insert, bar=self._watch.bar, batches=rows)
+        insert = partial(candles.insert, bar=self._tracker.bar, batches=rows)
         backoff = Backoff(longest_s=5)
         give_up_at = trio.current_time() + self._patience_s
         while True:
@@ -161,7 +161,7 @@ class CandleWriter:
                 await self._store.pause(backoff.next())
 
     async def _hold(self, rows: CandleBatch) -> None:
-        history = self._watch.histories[rows.symbol]
+        history = self._tracker.histories[rows.symbol]
         live = rows.source is Source.LIVE
         newest = max(rows.candles)
         if history.newest is None or newest >= history.newest:
@@ -175,7 +175,7 @@ class CandleWriter:
         While the database is away they stay in memory; `save_unsaved_proofs` tries again.
         """
         self.unsaved_proofs.add(symbol)
-        async with self.committing:
+        async with self.update_lock:
             await self._save_proofs(symbol)
 
     async def save_unsaved_proofs(self) -> None:
@@ -185,7 +185,7 @@ class CandleWriter:
 
     async def _save_proofs(self, symbol: str) -> None:
         """Store them; `committing` is held."""
-        history = self._watch.histories.get(symbol)
+        history = self._tracker.histories.get(symbol)
         self.unsaved_proofs.add(symbol)
         if history is not None:
             proofs = history.proofs
@@ -194,7 +194,7 @@ class CandleWriter:
                 symbol=symbol,
                 bar=history.bar,
                 proofs=proofs,
-                since=self._watch.window().start,
+                since=self._tracker.window().start,
             )
             try:
                 await self._store.write("proofs", save)

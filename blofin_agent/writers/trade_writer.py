@@ -54,14 +54,14 @@ class TradeWriter:
     def __init__(
         self,
         store: Database,
-        watch: CoverageTracker,
+        tracker: CoverageTracker,
         writer: CandleWriter,
         metrics: Metrics,
         retention_days: float,
         capacity: int = QUEUE_CAPACITY,
     ) -> None:
         self._store = store
-        self._watch = watch
+        self._tracker = tracker
         self._writer = writer
         self._metrics = metrics
         self._retention_ms = round(retention_days * DAY)
@@ -71,7 +71,7 @@ class TradeWriter:
         metrics.count_ticks()
         metrics.ticks_queue_length.set_function(lambda: len(self._waiting))
 
-    def offer(self, symbol: str, tick: Trade) -> bool:
+    def try_enqueue(self, symbol: str, tick: Trade) -> bool:
         """Take a tick without waiting; return False when there was no room for it."""
         if len(self._waiting) >= self._capacity:
             self._metrics.ticks_dropped.inc()
@@ -119,7 +119,7 @@ class TradeWriter:
         """Delete what is old now; leave the rest for next time when the database is away."""
         forget = partial(
             trades.delete_trades,
-            now_ms=self._watch.clock(),
+            now_ms=self._tracker.clock(),
             retention_ms=self._retention_ms,
             most=MAX_DELETED_ROWS,
         )

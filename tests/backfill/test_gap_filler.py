@@ -15,8 +15,8 @@ WEEK = 7 * 24 * 60
 
 
 async def fill(place, symbol="BTC-USDT", **how):
-    history = place.watch.histories[symbol]
-    return await place.filler.fill(history, place.watch.window(), RunTrigger.START, **how)
+    history = place.tracker.histories[symbol]
+    return await place.gap_filler.fill(history, place.tracker.window(), RunTrigger.START, **how)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ async def test_a_week_costs_the_fewest_pages_at_the_size_blofin_gives(
     place = house()
     run = await fill(place)
     assert (run.requests, run.rows_inserted, run.missing_after) == (learning, WEEK, 0)
-    assert place.filler.pages([place.watch.window()], place.watch.window().end) == fewest
+    assert place.gap_filler.pages([place.tracker.window()], place.tracker.window().end) == fewest
     assert run.status is RunStatus.COMPLETE
     assert run.note == ""
 
@@ -39,7 +39,7 @@ async def test_a_week_costs_the_fewest_pages_at_the_size_blofin_gives(
 async def test_a_complete_store_costs_no_request(house, exchange, hold):
     """Nothing missing, nothing asked; the run is written down all the same."""
     place = house()
-    hold(place.watch.histories["BTC-USDT"], place.watch.window())
+    hold(place.tracker.histories["BTC-USDT"], place.tracker.window())
     run = await fill(place)
     assert (run.requests, run.gaps_found, run.first_gap, run.last_gap) == (0, 0, None, None)
     assert exchange.log == []
@@ -50,7 +50,7 @@ async def test_a_run_is_written_down_in_full(house, exchange, hold, end):
     """Every column of gap_fill_runs says what happened."""
     place = house(hours=1)
     gap = [end - 50 * MINUTE, end - 20 * MINUTE, end - 19 * MINUTE]
-    hold(place.watch.histories["BTC-USDT"], place.watch.window(), but=gap)
+    hold(place.tracker.histories["BTC-USDT"], place.tracker.window(), but=gap)
     exchange.script = [RateLimited("slow down", 7.0)]
     started = place.wall()
     run = await fill(place)
@@ -92,7 +92,7 @@ async def test_a_refused_page_size_falls_back_to_300_then_100(house, exchange, l
     run = await fill(place)
     assert run.status is RunStatus.COMPLETE
     assert set(exchange.limits()[2:]) <= set(range(1, asked + 1))
-    assert place.pager.limit == asked
+    assert place.page_fetcher.limit == asked
     assert lines("warning") == [f"BloFin refuses longer pages: {asked} rows a page from now on"]
 
 
@@ -133,8 +133,8 @@ async def test_rows_that_stay_spoilt_end_the_run_as_partial(house, exchange):
     assert (run.requests, run.rows_inserted, run.status) == (3, 59, RunStatus.PARTIAL)
     assert run.note.startswith("1 not given (")
     assert place.rows("SELECT * FROM unavailable") == []
-    history = place.watch.histories["BTC-USDT"]
-    assert len(history.gaps(place.watch.window(), place.wall())) == 1
+    history = place.tracker.histories["BTC-USDT"]
+    assert len(history.gaps(place.tracker.window(), place.wall())) == 1
 
 
 async def test_a_hole_inside_a_page_is_proven_stored_and_left_alone_for_an_hour(
@@ -149,8 +149,8 @@ async def test_a_hole_inside_a_page_is_proven_stored_and_left_alone_for_an_hour(
     assert run.note.startswith("1 unavailable: BloFin has no such candles (")
     stored = "SELECT symbol, bar, start, end, checks, next_check - proven_at FROM unavailable"
     assert place.rows(stored) == [("BTC-USDT", "1m", hole, hole + MINUTE, 1, HOUR)]
-    history = place.watch.histories["BTC-USDT"]
-    window = place.watch.window()
+    history = place.tracker.histories["BTC-USDT"]
+    window = place.tracker.window()
     assert history.count(window).unavailable == 1
     await fill(place)
     assert len(exchange.log) == 1
@@ -169,7 +169,7 @@ async def test_a_late_row_erases_its_proof(house, exchange, end):
     run = await fill(place)
     assert run.missing_after == 0
     assert place.rows("SELECT * FROM unavailable") == []
-    assert list(place.watch.histories["BTC-USDT"].proofs) == []
+    assert list(place.tracker.histories["BTC-USDT"].proofs) == []
 
 
 async def test_the_edges_of_pages_prove_nothing(house, exchange, end):
@@ -186,9 +186,9 @@ async def test_the_edges_of_pages_prove_nothing(house, exchange, end):
 async def test_a_symbol_that_stopped_is_said_to_have_no_newer_candles(house, exchange, end, hold):
     """Not to be too old for BloFin: whoever reads that would shorten the lookback for nothing."""
     place = house(hours=1)
-    history = place.watch.histories["BTC-USDT"]
+    history = place.tracker.histories["BTC-USDT"]
     stopped = {end - minute * MINUTE for minute in range(1, 31)}
-    hold(history, place.watch.window(), but=stopped)
+    hold(history, place.tracker.window(), but=stopped)
     exchange.script = [lambda _rows: []] * 2
     run = await fill(place)
     assert (run.status, run.missing_after) == (RunStatus.PARTIAL, 30)
@@ -200,7 +200,7 @@ async def test_a_symbol_that_stopped_is_said_to_have_no_newer_candles(house, exc
 async def test_empty_pages_prove_nothing(house, exchange):
     """Twice empty where rows must exist: the run ends as partial, with nothing proven."""
     place = house(hours=1)
-    place.watch.histories["BTC-USDT"].list_time = 1
+    place.tracker.histories["BTC-USDT"].list_time = 1
     exchange.script = [lambda _rows: []] * 2
     run = await fill(place)
     assert (run.requests, run.status) == (2, RunStatus.PARTIAL)
@@ -217,7 +217,7 @@ async def test_the_listing_time_bounds_what_is_expected_and_asked_for(house, exc
     run = await fill(place, "NEW-USDT")
     assert (run.missing_before, run.missing_after, run.requests) == (100, 0, 1)
     assert exchange.limits()[0] <= 102
-    assert history.count(place.watch.window()).expected == 100
+    assert history.count(place.tracker.window()).expected == 100
 
 
 async def test_failures_are_tried_again_and_limited_by_tries(house, exchange, wall):
@@ -255,14 +255,14 @@ async def test_pages_are_learned_longer_again(house, exchange):
     exchange.longest = 300
     place = house(hours=24)
     await fill(place)
-    assert place.pager.size == 300
+    assert place.page_fetcher.size == 300
     exchange.longest = 1_440
     place.other("DELETE FROM candles")
-    history = place.watch.histories["BTC-USDT"]
+    history = place.tracker.histories["BTC-USDT"]
     history.held = history.held.since(place.wall())
     run = await fill(place)
     assert run.requests == 1
-    assert place.pager.size > 1_400
+    assert place.page_fetcher.size > 1_400
 
 
 async def test_stored_candles_are_the_wires_own(house, exchange, end):
@@ -295,7 +295,7 @@ async def test_runs_of_one_symbol_come_one_after_another(house, exchange, nurser
     """A second run for the symbol waits, then finds nothing to do."""
     place = house(hours=24)
     exchange.script = [RateLimited("slow down", 5.0)]
-    assert not place.filler.busy("BTC-USDT")
+    assert not place.gap_filler.busy("BTC-USDT")
     runs = []
 
     async def one():
@@ -305,18 +305,18 @@ async def test_runs_of_one_symbol_come_one_after_another(house, exchange, nurser
         both.start_soon(one)
         both.start_soon(one)
         await trio.sleep(1)
-        assert place.filler.busy("BTC-USDT")
+        assert place.gap_filler.busy("BTC-USDT")
     assert [run.requests for run in runs] == [2, 0]
 
 
 async def test_a_skipped_symbol_is_written_down(house, exchange):
     """Skipping costs no request and leaves a row that says why."""
     place = house(hours=1)
-    history = place.watch.histories["BTC-USDT"]
+    history = place.tracker.histories["BTC-USDT"]
     told = []
     progress = ProgressCallbacks(finished=told.append)
-    run = await place.filler.skip(
-        history, place.watch.window(), RunTrigger.PERIODIC, "because", progress
+    run = await place.gap_filler.skip(
+        history, place.tracker.window(), RunTrigger.PERIODIC, "because", progress
     )
     assert told == [run]
     assert exchange.log == []
@@ -330,7 +330,7 @@ async def test_live_candles_that_came_meanwhile_are_not_inserted_twice(
 ):
     """The page's row of a bar that is held is left out; a stored one is never overwritten."""
     place = house(hours=1)
-    place.writer.offer("BTC-USDT", candle(end - MINUTE))
+    place.writer.try_enqueue("BTC-USDT", candle(end - MINUTE))
     await trio.sleep(1)
     run = await fill(place)
     assert run.rows_inserted == 59
@@ -344,7 +344,7 @@ async def test_a_window_that_starts_at_the_listing_proves_nothing_below_it(house
     """Nothing is missing before a symbol was listed."""
     place = house(watched=())
     history = place.add("NEW-USDT", list_time=end - 30_000)
-    window = place.watch.window()
+    window = place.tracker.window()
     assert history.expected(window) == TimeRange(end, end)
     assert (await fill(place, "NEW-USDT")).requests == 0
 
@@ -352,11 +352,11 @@ async def test_a_window_that_starts_at_the_listing_proves_nothing_below_it(house
 async def test_a_run_that_cannot_be_written_down_is_still_done(locker, house, hold):
     """While the database is away nothing is raised; the trouble is told."""
     place = house(hours=1)
-    hold(place.watch.histories["BTC-USDT"], place.watch.window())
+    hold(place.tracker.histories["BTC-USDT"], place.tracker.window())
     locker.execute("BEGIN EXCLUSIVE")
     run = await fill(place)
     assert run.status is RunStatus.COMPLETE
-    assert place.metrics.store_trouble
+    assert place.metrics.database_outage
     assert place.figure("blofin_store_errors_total", operation="run") == 1
     locker.execute("ROLLBACK")
 
@@ -389,10 +389,10 @@ async def test_whatever_happens_the_store_ends_with_all_that_exists(
     ]
     exchange.script = [chance.choice(faults) for _ in range(25)]
     place = house(hours=24, tries=4)
-    history = place.watch.histories["BTC-USDT"]
-    window = place.watch.window()
+    history = place.tracker.histories["BTC-USDT"]
+    window = place.tracker.window()
     for _ in range(40):
-        await place.filler.fill(history, window, RunTrigger.PERIODIC)
+        await place.gap_filler.fill(history, window, RunTrigger.PERIODIC)
     stored = [time for (time,) in place.rows("SELECT open_time FROM candles ORDER BY 1")]
     assert stored == [time for time in times if time not in missing]
     assert history.held.count(window) == len(stored)

@@ -10,8 +10,8 @@ from blofin_agent.domain.time_range import TimeRange
 
 
 async def fill(place, symbol="BTC-USDT"):
-    history = place.watch.histories[symbol]
-    return await place.filler.fill(history, place.watch.window(), RunTrigger.START)
+    history = place.tracker.histories[symbol]
+    return await place.gap_filler.fill(history, place.tracker.window(), RunTrigger.START)
 
 
 async def test_an_empty_page_is_an_answer_only_when_it_comes_twice(house, exchange):
@@ -58,7 +58,11 @@ async def test_one_odd_refusal_is_asked_about_again(house, exchange):
         exchange.script = [RequestRejected(code, "odd")]
         place = house()
         run = await fill(place)
-        assert (run.requests, run.status, place.pager.limit) == (8, RunStatus.COMPLETE, 1_440)
+        assert (run.requests, run.status, place.page_fetcher.limit) == (
+            8,
+            RunStatus.COMPLETE,
+            1_440,
+        )
 
 
 async def test_a_bad_request_said_twice_may_mean_the_page_size(house, exchange):
@@ -66,7 +70,7 @@ async def test_a_bad_request_said_twice_may_mean_the_page_size(house, exchange):
     place = house(hours=5)
     exchange.script = [RequestRejected("400", "odd")] * 2
     run = await fill(place)
-    assert (run.requests, run.status, place.pager.limit) == (3, RunStatus.COMPLETE, 300)
+    assert (run.requests, run.status, place.page_fetcher.limit) == (3, RunStatus.COMPLETE, 300)
 
 
 async def test_a_short_history_does_not_shorten_the_pages_of_others(house, exchange, end):
@@ -74,7 +78,7 @@ async def test_a_short_history_does_not_shorten_the_pages_of_others(house, excha
     place = house(watched=["AAA-USDT", "BTC-USDT"])
     exchange.listed["AAA-USDT"] = end - 45 * MINUTE
     await fill(place, "AAA-USDT")
-    assert place.pager.size == 1_440
+    assert place.page_fetcher.size == 1_440
     assert (await fill(place)).requests == 7
 
 
@@ -84,10 +88,10 @@ async def test_a_hole_longer_than_a_page_is_proven_by_two_pages(house, exchange,
     place = house(hours=24)
     lost = TimeRange(end - 900 * MINUTE, end - 650 * MINUTE)
     exchange.holes["BTC-USDT"] = set(range(lost.start, lost.end, MINUTE))
-    history = place.watch.histories["BTC-USDT"]
+    history = place.tracker.histories["BTC-USDT"]
     for _ in range(3):
         await fill(place)
-    assert history.unavailable(place.watch.window()) == [lost]
+    assert history.unavailable(place.tracker.window()) == [lost]
     assert (await fill(place)).requests == 0
 
 
@@ -102,6 +106,6 @@ async def test_a_row_spoilt_by_chance_comes_in_the_same_run(house, exchange):
 
     for _ in range(8):
         place = house(hours=24)
-        place.watch.histories["BTC-USDT"].held = BarSet(Timeframe.M1)
+        place.tracker.histories["BTC-USDT"].held = BarSet(Timeframe.M1)
         exchange.script = [spoil] * 200
         assert (await fill(place)).status is RunStatus.COMPLETE

@@ -9,10 +9,10 @@ from blofin_agent.domain.page_plan import PageRequest
 
 
 async def fetch(place, page, tries=3):
-    history = place.watch.histories["BTC-USDT"]
+    history = place.tracker.histories["BTC-USDT"]
     run = BackfillRun("BTC-USDT", "1m", RunTrigger.START, place.wall())
-    window = place.watch.window()
-    return run, *await place.pager.fetch(history, page, page.after, window, run, tries)
+    window = place.tracker.window()
+    return run, *await place.page_fetcher.fetch(history, page, page.after, window, run, tries)
 
 
 async def test_a_page_comes_with_what_was_really_asked(house, end):
@@ -28,11 +28,11 @@ async def test_a_page_of_the_known_length_is_asked_for_in_full(house, exchange, 
     place = house()
     await fetch(place, PageRequest(end, 1_440))
     await fetch(place, PageRequest(end - 300 * MINUTE, 1_440))
-    assert place.pager.size == 300
+    assert place.page_fetcher.size == 300
     exchange.longest = 1_440
     await fetch(place, PageRequest(end, 300))
     assert exchange.limits() == [1_440] * 3
-    assert place.pager.size == 1_440
+    assert place.page_fetcher.size == 1_440
 
 
 async def test_a_short_page_is_a_short_one_only_once_older_rows_are_known(house, exchange, end):
@@ -40,20 +40,20 @@ async def test_a_short_page_is_a_short_one_only_once_older_rows_are_known(house,
     exchange.longest = 300
     place = house()
     await fetch(place, PageRequest(end, 1_440))
-    assert place.pager.size == 1_440
+    assert place.page_fetcher.size == 1_440
     await fetch(place, PageRequest(end - 300 * MINUTE, 1_440))
-    assert place.pager.size == 300
-    place.pager.forget_size()
-    assert place.pager.size == 1_440
+    assert place.page_fetcher.size == 300
+    place.page_fetcher.forget_size()
+    assert place.page_fetcher.size == 1_440
 
 
 async def test_a_short_page_teaches_nothing_when_nothing_older_is_wanted(house, exchange, end):
     """A new listing has few rows; pages are no shorter for it."""
     exchange.listed["BTC-USDT"] = end - 50 * MINUTE
     place = house()
-    place.watch.histories["BTC-USDT"].list_time = end - 50 * MINUTE
+    place.tracker.histories["BTC-USDT"].list_time = end - 50 * MINUTE
     await fetch(place, PageRequest(end, 1_440))
-    assert place.pager.size == 1_440
+    assert place.page_fetcher.size == 1_440
 
 
 async def test_a_spoilt_page_teaches_nothing(house, exchange, end):
@@ -61,7 +61,7 @@ async def test_a_spoilt_page_teaches_nothing(house, exchange, end):
     exchange.script = [lambda rows: [*rows[:10], "junk"]]
     place = house()
     await fetch(place, PageRequest(end, 1_440))
-    assert place.pager.size == 1_440
+    assert place.page_fetcher.size == 1_440
 
 
 async def test_an_endless_series_of_429s_ends(house, exchange, end):

@@ -12,9 +12,9 @@ def given_away(place, symbol="BTC-USDT", *, and_back=False):
     """Return what happens while a page is on its way: the symbol goes to another agent."""
 
     def give(rows):
-        history = place.watch.histories.pop(symbol)
+        history = place.tracker.histories.pop(symbol)
         if and_back:
-            place.watch.histories[symbol] = SymbolCoverage(symbol, history.bar, history.list_time)
+            place.tracker.histories[symbol] = SymbolCoverage(symbol, history.bar, history.list_time)
         return rows
 
     return give
@@ -26,8 +26,8 @@ async def test_no_page_is_asked_for_of_a_symbol_that_was_given_away(house, excha
     exchange.longest = 100
     place = house(hours=24)
     exchange.script = [None, None, given_away(place, and_back=and_back)]
-    history = place.watch.histories["BTC-USDT"]
-    run = await place.filler.fill(history, place.watch.window(), RunTrigger.START)
+    history = place.tracker.histories["BTC-USDT"]
+    run = await place.gap_filler.fill(history, place.tracker.window(), RunTrigger.START)
     assert run.requests == len(exchange.log) == 3
     assert place.rows("SELECT count(*) FROM candles") == [(run.rows_inserted,)]
     assert (run.status, run.note) == (RunStatus.PARTIAL, CANCELLED_NOTE)
@@ -48,8 +48,8 @@ async def test_nothing_is_counted_any_more_of_a_symbol_that_was_given_away(house
         raise RateLimited("slow down", 1.0)
 
     exchange.script = [give]
-    history = place.watch.histories["BTC-USDT"]
-    await place.filler.fill(history, place.watch.window(), RunTrigger.START)
+    history = place.tracker.histories["BTC-USDT"]
+    await place.gap_filler.fill(history, place.tracker.window(), RunTrigger.START)
     assert len(exchange.log) > 1
     left = [
         family.name
@@ -65,6 +65,6 @@ async def test_a_pass_comes_to_no_symbol_that_was_given_away_meanwhile(house, ex
     place = house(hours=1, watched=("BTC-USDT", "ETH-USDT", "SOL-USDT"))
     gone, back = given_away(place, "ETH-USDT"), given_away(place, "SOL-USDT", and_back=True)
     exchange.script = [lambda rows: back(gone(rows))]
-    done = await place.passes.once(place.watch.window(), RunTrigger.PERIODIC)
+    done = await place.passes.once(place.tracker.window(), RunTrigger.PERIODIC)
     assert [run.symbol for run in done.runs] == ["BTC-USDT"]
     assert len(exchange.log) == 1

@@ -17,8 +17,8 @@ RUNS = "SELECT status, requests, rows_inserted FROM gap_fill_runs WHERE trigger 
 
 
 def whole(place, hold, *, but=()):
-    for history in place.watch.all():
-        hold(history, place.watch.window(), but=but)
+    for history in place.tracker.all():
+        hold(history, place.tracker.window(), but=but)
 
 
 async def heal(place, seconds):
@@ -67,8 +67,8 @@ async def test_a_symbol_is_healed_at_most_once_a_minute(house, exchange, hold):
     times = [at for at, _, _ in exchange.log]
     assert all(later - earlier >= 37_500 for earlier, later in itertools.pairwise(times))
     assert len(times) <= 22
-    window = place.watch.window()
-    assert place.watch.histories["BTC-USDT"].count(window).missing <= 2
+    window = place.tracker.window()
+    assert place.tracker.histories["BTC-USDT"].count(window).missing <= 2
 
 
 @pytest.mark.parametrize("share", [1, 0.5])
@@ -81,7 +81,7 @@ async def test_healing_never_takes_more_than_half_of_the_budget(house, exchange,
     names = [f"S{number}-USDT" for number in range(round(200 * share))]
     place = house(watched=names)
     place.other(f"UPDATE suspension SET share = {share}, share_since = {place.wall()}")
-    await place.allowance.refresh()
+    await place.shared_budget.refresh()
     whole(place, hold, but=[end - 5 * MINUTE])
     await heal(place, 310)
     times = [at for at, _, _ in exchange.log]
@@ -99,12 +99,12 @@ async def test_a_pass_does_not_fall_into_step_with_healing(house, exchange, hold
     place = house(watched=[f"S{number}-USDT" for number in range(200)])
     whole(place, hold, but=[end - 600 * MINUTE])
     healer = place.healer()
-    place.filler.queued |= set(place.watch.histories)
+    place.gap_filler.queued |= set(place.tracker.histories)
     await trio.sleep(60)
     begun = trio.current_time()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(healer.run)
-        await place.passes.once(place.watch.window(), RunTrigger.START)
+        await place.passes.once(place.tracker.window(), RunTrigger.START)
         assert trio.current_time() - begun < 10
         nursery.cancel_scope.cancel()
     assert len(exchange.log) < 230
@@ -115,14 +115,14 @@ async def test_while_a_pass_is_to_come_only_what_is_newer_than_it_is_healed(
 ):
     """A queued symbol's old gaps are left to the pass; the minutes since are not."""
     place = house()
-    place.filler.queued.add("BTC-USDT")
+    place.gap_filler.queued.add("BTC-USDT")
     healer = place.healer()
     place.exchange.log.clear()
     with trio.move_on_after(3 * 60):
         await healer.run()
     asked = place.exchange.requests()
     assert asked
-    held = place.watch.histories["BTC-USDT"].held
+    held = place.tracker.histories["BTC-USDT"].held
     assert held.count(TimeRange(end - RECENT_WINDOW_MS, end - 2 * MINUTE)) == 0
     assert held.has(end)
 
@@ -132,8 +132,8 @@ async def test_a_hole_that_rest_does_not_give_is_tried_less_and_less_often(
 ):
     """From about a minute up to ten; new holes of the symbol would not wait for it."""
     place = house()
-    ahead = TimeRange(place.watch.window().start, end + 2 * RECENT_WINDOW_MS)
-    hold(place.watch.histories["BTC-USDT"], ahead, but=[end - 5 * MINUTE])
+    ahead = TimeRange(place.tracker.window().start, end + 2 * RECENT_WINDOW_MS)
+    hold(place.tracker.histories["BTC-USDT"], ahead, but=[end - 5 * MINUTE])
     exchange.script = [InvalidResponse("garbage")] * 100
     await heal(place, 50 * 60)
     times = [at for at, _, _ in exchange.log]
@@ -147,17 +147,17 @@ async def test_a_symbol_that_is_back_is_healed_at_once(house, exchange, hold, en
     """It stopped for half an hour; with its first live candle the hole is asked for again."""
     place = house()
     whole(place, hold)
-    history = place.watch.histories["BTC-USDT"]
+    history = place.tracker.histories["BTC-USDT"]
     exchange.holes["BTC-USDT"] = set(range(end, end + 90 * MINUTE, MINUTE))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(place.healer().run)
         await trio.sleep(30 * 60 + 20)
         exchange.holes.clear()
-        newest = place.watch.bar.floor(place.wall()) - MINUTE
+        newest = place.tracker.bar.floor(place.wall()) - MINUTE
         history.hold(newest + minute * MINUTE for minute in range(10))
-        assert history.count(place.watch.window()).missing >= 28
+        assert history.count(place.tracker.window()).missing >= 28
         await trio.sleep(60)
-        assert history.count(place.watch.window()).missing == 0
+        assert history.count(place.tracker.window()).missing == 0
         nursery.cancel_scope.cancel()
 
 
@@ -172,7 +172,7 @@ async def test_while_blofin_is_away_one_symbol_at_a_time_knocks(house, exchange,
     times = [at for at, _, _ in exchange.log[:30]]
     assert all(later - earlier >= 10_000 for earlier, later in itertools.pairwise(times))
     await heal(place, 300)
-    assert all(history.held.has(end - 5 * MINUTE) for history in place.watch.all())
+    assert all(history.held.has(end - 5 * MINUTE) for history in place.tracker.all())
 
 
 async def test_after_success_the_patience_is_the_first_again(house, exchange, hold):
@@ -189,8 +189,8 @@ async def test_a_symbol_under_way_in_a_pass_is_left_alone(house, exchange, hold,
     """Healing takes another symbol meanwhile."""
     place = house(watched=("BTC-USDT", "ETH-USDT"))
     whole(place, hold, but=[end - 5 * MINUTE])
-    place.filler._busy["BTC-USDT"] = trio.Lock()
-    async with place.filler._busy["BTC-USDT"]:
+    place.gap_filler._busy["BTC-USDT"] = trio.Lock()
+    async with place.gap_filler._busy["BTC-USDT"]:
         await heal(place, 10)
     assert {name for _, name, _ in exchange.log} == {"ETH-USDT"}
 

@@ -41,7 +41,7 @@ async def test_blocks_that_were_never_made_are_made_soon_after_a_start(house, no
     place.other(*insert(noon, noon + MINUTE, noon - DAY))
     await reconcile(place, 60)
     assert told(place) == {noon - DAY // 2: 2, noon - DAY - DAY // 2: 1}
-    assert place.watch.counts()[SYMBOL].present == 3
+    assert place.tracker.counts()[SYMBOL].present == 3
 
 
 async def test_a_block_that_claims_too_much_is_mended_and_memory_follows(house, noon, lines):
@@ -52,12 +52,12 @@ async def test_a_block_that_claims_too_much_is_mended_and_memory_follows(house, 
         f"INSERT INTO coverage_blocks VALUES ('1m', {noon - DAY // 2}, 'BTC-USDT', "
         f"x'{ALL.hex()}', x'')",
     )
-    await place.roster.load()
+    await place.universe.load()
     await place.reconciler.once()
-    assert place.watch.counts()[SYMBOL].present == BARS_PER_BLOCK
+    assert place.tracker.counts()[SYMBOL].present == BARS_PER_BLOCK
     await reconcile(place, 60)
     assert told(place) == {noon - DAY // 2: 1}
-    assert place.watch.counts()[SYMBOL].present == 1
+    assert place.tracker.counts()[SYMBOL].present == 1
     assert lines("warning") == [
         "BTC-USDT: 1439 candles vanished from the database; what is missing is fetched again"
     ]
@@ -67,14 +67,14 @@ async def test_a_block_that_claims_too_much_is_mended_and_memory_follows(house, 
 async def test_candles_replaced_in_one_stroke_are_seen(house, candle, noon):
     """SQLite tells no trigger what `INSERT OR REPLACE` takes away."""
     place = house()
-    place.writer.offer(SYMBOL, candle(noon))
+    place.writer.try_enqueue(SYMBOL, candle(noon))
     await place.writer.until_idle()
     place.other(
         insert(noon)[0]
         .replace("INSERT", "INSERT OR REPLACE")
         .replace(Source.LIVE.value, Source.FILL.value)
     )
-    history = place.watch.histories[SYMBOL]
+    history = place.tracker.histories[SYMBOL]
     assert history.live.has(noon)
     await reconcile(place, 60)
     assert history.held.has(noon)

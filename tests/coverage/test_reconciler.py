@@ -16,7 +16,7 @@ def insert(*times):
 
 
 def present(place):
-    return place.watch.counts()["BTC-USDT"].present
+    return place.tracker.counts()["BTC-USDT"].present
 
 
 async def test_rows_added_by_another_process_are_seen(house, end):
@@ -28,7 +28,7 @@ async def test_rows_added_by_another_process_are_seen(house, end):
     await place.reconciler.once()
     assert present(place) == 2
     sources = {source for (source,) in place.rows("SELECT DISTINCT source FROM candles")}
-    live = place.watch.histories["BTC-USDT"].live_share(place.watch.window())
+    live = place.tracker.histories["BTC-USDT"].live_share(place.tracker.window())
     assert live == (sources == {"blofin_ws"})
 
 
@@ -40,7 +40,7 @@ async def test_rows_deleted_by_another_process_are_seen(house, end, lines):
     place.other(f"DELETE FROM candles WHERE open_time = {end - 2 * MINUTE}")
     await place.reconciler.once()
     assert present(place) == 2
-    assert place.watch.histories["BTC-USDT"].missing(place.watch.window())[-1].start == (
+    assert place.tracker.histories["BTC-USDT"].missing(place.tracker.window())[-1].start == (
         end - 2 * MINUTE
     )
     assert lines("warning") == [
@@ -70,7 +70,7 @@ async def test_as_many_added_as_deleted_are_seen(house, end, lines):
     await place.reconciler.once()
     place.other(f"DELETE FROM candles WHERE open_time = {end - MINUTE}", *insert(end - HOUR))
     await place.reconciler.once()
-    held = place.watch.histories["BTC-USDT"].held
+    held = place.tracker.histories["BTC-USDT"].held
     assert held.has(end - HOUR)
     assert not held.has(end - MINUTE)
     assert "1 candle vanished" in lines("warning")[0]
@@ -83,18 +83,18 @@ async def test_what_another_process_repaired_is_no_longer_live(house, end):
     await place.reconciler.once()
     place.other(f"UPDATE candles SET source = 'historical_fill' WHERE open_time < {end - MINUTE}")
     await place.reconciler.once()
-    assert place.watch.histories["BTC-USDT"].live_share(place.watch.window()) == 0.5
+    assert place.tracker.histories["BTC-USDT"].live_share(place.tracker.window()) == 0.5
 
 
 async def test_no_portion_is_forgotten(house, end, monkeypatch):
     """The store is read some symbols at a time."""
     monkeypatch.setattr("blofin_agent.store.tables.coverage_blocks.MAX_BARS", 3_000)
     place = house(hours=1, watched=[f"S{number}-USDT" for number in range(7)])
-    for symbol in place.watch.histories:
+    for symbol in place.tracker.histories:
         (statement,) = insert(end - MINUTE)
         place.other(statement.replace("BTC-USDT", symbol))
     await place.reconciler.once()
-    assert [count.present for count in place.watch.counts().values()] == [1] * 7
+    assert [count.present for count in place.tracker.counts().values()] == [1] * 7
 
 
 async def test_proofs_of_another_process_are_seen(house, end):
@@ -106,12 +106,12 @@ async def test_proofs_of_another_process_are_seen(house, end):
         f" {end - 8 * MINUTE}, {end}, 1, {end + HOUR})"
     )
     await place.reconciler.once()
-    assert place.watch.counts()["BTC-USDT"].unavailable == 1
+    assert place.tracker.counts()["BTC-USDT"].unavailable == 1
 
 
 def learn(place, end):
     """Let a page show that a minute does not exist, as a pass does; save it in the background."""
-    history = place.watch.histories["BTC-USDT"]
+    history = place.tracker.histories["BTC-USDT"]
     assert history.learn(PageHoles([TimeRange(end - 9 * MINUTE, end - 8 * MINUTE)], []), end)
     return place.writer.save_proofs("BTC-USDT")
 
@@ -128,7 +128,7 @@ async def test_what_a_page_proves_while_proofs_are_read_is_kept(house, end, nurs
 
     monkeypatch.setattr(unavailable, "load_proofs", load_and_learn)
     await place.reconciler.once()
-    assert place.watch.counts()["BTC-USDT"].unavailable == 1
+    assert place.tracker.counts()["BTC-USDT"].unavailable == 1
     await place.writer.save_unsaved_proofs()
     assert place.rows("SELECT start FROM unavailable") == [(end - 9 * MINUTE,)]
 
@@ -141,7 +141,7 @@ async def test_what_a_page_proves_while_the_database_is_away_is_stored_later(loc
     locker.execute("ROLLBACK")
     place.other(*insert(end - MINUTE))
     await place.reconciler.once()
-    assert place.watch.counts()["BTC-USDT"].unavailable == 1
+    assert place.tracker.counts()["BTC-USDT"].unavailable == 1
     assert place.rows("SELECT start FROM unavailable") == [(end - 9 * MINUTE,)]
 
 
@@ -152,7 +152,7 @@ async def test_our_own_commits_are_not_read_again(house, candle, end):
     labels = {"operation": "reconcile"}
     name = "blofin_store_operation_duration_seconds_count"
     before = place.figure(name, **labels)
-    batch = await place.writer.put("BTC-USDT", [candle(end - MINUTE)])
+    batch = await place.writer.enqueue("BTC-USDT", [candle(end - MINUTE)])
     await batch.committed.wait()
     await place.reconciler.once()
     assert place.figure(name, **labels) == before + 1
@@ -166,7 +166,7 @@ async def test_what_left_the_window_is_forgotten(house, end):
     await place.reconciler.once()
     place.wall.ahead_ms = 10 * MINUTE
     await place.reconciler.once()
-    assert place.watch.histories["BTC-USDT"].held.oldest == end - MINUTE
+    assert place.tracker.histories["BTC-USDT"].held.oldest == end - MINUTE
 
 
 async def test_it_shows_that_the_process_lives(house):
@@ -189,9 +189,9 @@ async def test_a_store_that_is_away_is_met_again(locker, house, end):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(place.reconciler.run)
             await trio.sleep(INTERVAL_S + 1)
-            assert place.metrics.store_trouble
+            assert place.metrics.database_outage
             locker.execute("ROLLBACK")
-    assert not place.metrics.store_trouble
+    assert not place.metrics.database_outage
     assert place.figure("blofin_store_errors_total", operation="beat") == 2
     assert present(place) == 1
 

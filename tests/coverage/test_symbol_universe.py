@@ -18,10 +18,10 @@ def empty(house, **how):
 async def test_names_are_watched_before_blofin_was_asked(house):
     """With an empty store the setting alone decides; nothing is unknown yet."""
     place = empty(house, symbols=("BTC-USDT", "ETH-USDT"))
-    await place.roster.load()
-    assert list(place.watch.histories) == ["BTC-USDT", "ETH-USDT"]
-    assert place.roster.unknown == []
-    assert not place.roster.fresh
+    await place.universe.load()
+    assert list(place.tracker.histories) == ["BTC-USDT", "ETH-USDT"]
+    assert place.universe.unknown == []
+    assert not place.universe.fresh
     assert place.figure("blofin_feed_subscribed", symbol="ETH-USDT") == 0
 
 
@@ -29,28 +29,28 @@ async def test_a_refresh_learns_listing_times_and_stores_them(house, exchange, e
     """What BloFin lists is written down, and the expected bars follow."""
     exchange.listed = {"BTC-USDT": end - 90 * MINUTE, "ETH-USDT": None}
     place = empty(house)
-    await place.roster.load()
+    await place.universe.load()
     now = place.wall()
-    assert await place.roster.refresh() == []
-    assert place.watch.histories["BTC-USDT"].list_time == end - 90 * MINUTE
-    assert place.watch.counts()["BTC-USDT"].expected == 90
+    assert await place.universe.refresh() == []
+    assert place.tracker.histories["BTC-USDT"].list_time == end - 90 * MINUTE
+    assert place.tracker.counts()["BTC-USDT"].expected == 90
     assert place.rows(NAMES) == [
         ("BTC-USDT", end - 90 * MINUTE, "live", now),
         ("ETH-USDT", None, "live", now),
     ]
-    assert place.roster.fresh
+    assert place.universe.fresh
 
 
 async def test_patterns_and_all_follow_the_list(house, exchange, end, lines):
     """A new listing is watched, a delisted symbol and its series vanish."""
     place = empty(house, symbols=("*-USDT",))
-    await place.roster.load()
-    assert place.watch.histories == {}
+    await place.universe.load()
+    assert place.tracker.histories == {}
     exchange.listed = {"BTC-USDT": 1, "ETH-USDT": 1, "BTC-USDC": 1}
-    assert await place.roster.refresh() == ["BTC-USDT", "ETH-USDT"]
+    assert await place.universe.refresh() == ["BTC-USDT", "ETH-USDT"]
     exchange.listed = {"ETH-USDT": 1, "NEW-USDT": end}
-    assert await place.roster.refresh() == ["NEW-USDT"]
-    assert list(place.watch.histories) == ["ETH-USDT", "NEW-USDT"]
+    assert await place.universe.refresh() == ["NEW-USDT"]
+    assert list(place.tracker.histories) == ["ETH-USDT", "NEW-USDT"]
     assert place.figure("blofin_feed_subscribed", symbol="BTC-USDT") is None
     assert any("BTC-USDT is no longer watched" in line for line in lines("info"))
 
@@ -58,26 +58,26 @@ async def test_patterns_and_all_follow_the_list(house, exchange, end, lines):
 async def test_an_unknown_name_is_told_once_with_the_likeliest_one(house, exchange, lines):
     """It is still watched: BloFin may list it tomorrow. Then it is fresh again."""
     place = empty(house, symbols=("BTCUSDT",))
-    await place.roster.load()
-    await place.roster.refresh()
-    await place.roster.refresh()
+    await place.universe.load()
+    await place.universe.refresh()
+    await place.universe.refresh()
     assert lines("error") == [
         "BTCUSDT is not a BloFin instrument; did you mean BTC-USDT? (BLOFIN_SYMBOLS)"
     ]
-    assert place.roster.unknown == ["BTCUSDT"]
-    assert not place.roster.fresh
+    assert place.universe.unknown == ["BTCUSDT"]
+    assert not place.universe.fresh
     exchange.listed["BTCUSDT"] = 1
-    await place.roster.refresh()
-    assert place.roster.fresh
+    await place.universe.refresh()
+    assert place.universe.fresh
 
 
 async def test_an_empty_list_changes_nothing(house, exchange, lines):
     """It is a fault of BloFin's, no delisting of everything."""
     place = empty(house, symbols=("all",))
-    await place.roster.refresh()
+    await place.universe.refresh()
     exchange.script = [lambda _rows: []]
-    assert await place.roster.refresh() == []
-    assert list(place.watch.histories) == ["BTC-USDT"]
+    assert await place.universe.refresh() == []
+    assert list(place.tracker.histories) == ["BTC-USDT"]
     assert place.rows("SELECT count(*) FROM instruments") == [(1,)]
     assert "the last one known is kept" in lines("warning")[0]
 
@@ -97,13 +97,13 @@ async def test_what_is_stored_is_loaded(house, candle, end):
         f" {end - 8 * MINUTE}, {end}, 1, {end + HOUR})",
         f"INSERT INTO instruments VALUES ('BTC-USDT', {end - HOUR}, 'live', {place.wall() - 1})",
     )
-    await place.roster.load()
-    history = place.watch.histories["BTC-USDT"]
-    assert history.held.count(place.watch.window()) == 2
-    assert history.live_share(place.watch.window()) == 0.5
+    await place.universe.load()
+    history = place.tracker.histories["BTC-USDT"]
+    assert history.held.count(place.tracker.window()) == 2
+    assert history.live_share(place.tracker.window()) == 0.5
     assert history.held.newest == end
-    assert history.count(place.watch.window()) == (60, 2, 58, 1)
-    assert place.roster.fresh
+    assert history.count(place.tracker.window()) == (60, 2, 58, 1)
+    assert place.universe.fresh
     assert place.exchange.log == []
 
 
@@ -114,7 +114,7 @@ async def keep(place, seconds):
     with trio.move_on_after(seconds):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(
-                place.roster.run, lambda added, removed: told.append((added, removed)), asked
+                place.universe.run, lambda added, removed: told.append((added, removed)), asked
             )
             await asked.wait()
             await trio.sleep(seconds)
@@ -150,7 +150,7 @@ async def test_a_list_that_is_young_is_not_asked_for(house, exchange):
     """After a restart within the hour no request is spent."""
     place = empty(house)
     place.other(f"INSERT INTO instruments VALUES ('BTC-USDT', 1, 'live', {place.wall() - MINUTE})")
-    await place.roster.load()
+    await place.universe.load()
     assert await keep(place, 60) == []
     assert exchange.log == []
 
@@ -159,7 +159,7 @@ async def test_a_list_from_the_future_is_not_believed(house, exchange):
     """It was written by a clock gone wrong."""
     place = empty(house)
     place.other(f"INSERT INTO instruments VALUES ('BTC-USDT', 1, 'live', {place.wall() + HOUR})")
-    await place.roster.load()
+    await place.universe.load()
     await keep(place, 60)
     assert len(exchange.log) == 1
 
@@ -168,7 +168,7 @@ async def test_an_outage_holds_nothing_up(house, exchange):
     """`asked` is set all the same, and BloFin is asked again ever less soon."""
     exchange.script = [Unreachable("no route")] * 3
     place = empty(house)
-    await place.roster.load()
+    await place.universe.load()
     assert await keep(place, 120) == [([], [])]
     times = [at for at, _, _ in exchange.log]
     assert len(times) == 4
@@ -179,7 +179,7 @@ async def test_an_outage_holds_nothing_up(house, exchange):
 async def test_a_store_that_is_away_is_met_again(locker, house, exchange):
     """The refresh fails, is counted, and is tried again."""
     place = empty(house)
-    await place.roster.load()
+    await place.universe.load()
 
     def lock(rows):
         locker.execute("BEGIN EXCLUSIVE")
@@ -202,9 +202,9 @@ async def test_what_can_be_no_instrument_is_left_out_counted_and_told_once(house
     place = empty(house, symbols=("all",))
     spoil = [{"instId": "../../evil\n"}, {"instId": "BTC-USDT"}, None]
     exchange.script = [lambda rows: rows + spoil, lambda rows: rows + spoil]
-    await place.roster.refresh()
-    await place.roster.refresh()
-    assert list(place.watch.histories) == ["BTC-USDT"]
+    await place.universe.refresh()
+    await place.universe.refresh()
+    assert list(place.tracker.histories) == ["BTC-USDT"]
     figure = "blofin_rows_rejected_total"
     assert place.figure(figure, feed="instruments", reason="shape") == 4
     assert place.figure(figure, feed="instruments", reason="repeated") == 2
@@ -216,20 +216,20 @@ async def test_what_can_be_no_instrument_is_left_out_counted_and_told_once(house
 async def test_what_another_agent_was_told_is_read_and_not_asked_for_again(house, exchange, end):
     """The stored list counts when it is younger; what is ours of it is watched, and told of."""
     place = house(symbols=("*-USDT",), watched=())
-    roster = place.roster
-    roster.owned = frozenset()
-    await roster.refresh()
-    assert await roster.catch_up(place.wall()) is False
+    universe = place.universe
+    universe.owned = frozenset()
+    await universe.refresh()
+    assert await universe.catch_up(place.wall()) is False
     found = [Instrument(name, end - DAY, "live") for name in ("BTC-USDT", "NEW-USDT")]
     await trio.sleep(1)
     seen = place.wall()
     await place.store.write("instruments", lambda db: instruments.save_instruments(db, found, seen))
-    assert await roster.catch_up(seen)
-    assert set(roster.listed) == {"BTC-USDT", "NEW-USDT"}
-    assert roster.fresh
+    assert await universe.catch_up(seen)
+    assert set(universe.listed) == {"BTC-USDT", "NEW-USDT"}
+    assert universe.fresh
     told = []
-    await roster.keep(frozenset({"NEW-USDT"}), lambda *changes: told.append(changes))
-    await roster.keep(frozenset({"BTC-USDT"}), lambda *changes: told.append(changes))
+    await universe.keep(frozenset({"NEW-USDT"}), lambda *changes: told.append(changes))
+    await universe.keep(frozenset({"BTC-USDT"}), lambda *changes: told.append(changes))
     assert told == [(["NEW-USDT"], []), (["BTC-USDT"], ["NEW-USDT"])]
-    assert list(place.watch.histories) == ["BTC-USDT"]
+    assert list(place.tracker.histories) == ["BTC-USDT"]
     assert len([name for _, name, _ in exchange.log if name == "instruments"]) == 1

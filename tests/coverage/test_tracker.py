@@ -11,20 +11,20 @@ from blofin_agent.domain.unavailability import UnavailableRange
 from blofin_agent.store.tables import candles, instruments, unavailable
 
 
-def watch(now, hours=168):
+def tracker(now, hours=168):
     return CoverageTracker(Timeframe.M1, hours, 15_000, lambda: now)
 
 
 def test_the_window_ends_where_the_last_bar_has_settled(end):
     """A candle just closed is not called missing for 15 s; a week is 10,080 bars."""
-    assert watch(end + 15_000).window() == TimeRange(end - 7 * DAY, end)
-    assert watch(end + 14_999).window().end == end - MINUTE
-    assert watch(end).window().bars(Timeframe.M1) == 10_080
+    assert tracker(end + 15_000).window() == TimeRange(end - 7 * DAY, end)
+    assert tracker(end + 14_999).window().end == end - MINUTE
+    assert tracker(end).window().bars(Timeframe.M1) == 10_080
 
 
 def test_a_fixed_window_does_not_move_nor_reach_into_the_future(end):
     """A one-shot backfill between two times."""
-    one = watch(end + 15_000)
+    one = tracker(end + 15_000)
     one.fixed = TimeRange(end - 2 * HOUR, end - HOUR)
     assert one.window() == one.fixed
     one.fixed = TimeRange(end - HOUR, end + HOUR)
@@ -35,13 +35,13 @@ def test_a_fixed_window_does_not_move_nor_reach_into_the_future(end):
 
 def test_all_that_came_after_the_window_belongs_in_memory_too(end):
     """It will be in the window soon."""
-    one = watch(end + 15_000)
+    one = tracker(end + 15_000)
     assert one.loading() == TimeRange(end - 7 * DAY, end + 15_000 + DAY)
 
 
 def test_all_is_a_list_of_its_own(end):
     """Another thread may go over it while symbols come and go."""
-    one = watch(end)
+    one = tracker(end)
     one.histories["A"] = SymbolCoverage("A", Timeframe.M1)
     found = one.all()
     one.histories.clear()

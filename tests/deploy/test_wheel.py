@@ -68,8 +68,8 @@ def test_the_sdist_holds_whatever_the_repository_does(shipped):
         pytest.skip("not a clone")
     git = (shutil.which("git"), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     listed = shipping.run(*git, cwd=ROOT).split("\0")
-    with tarfile.open(shipped.sdist) as archive:
-        held = {str(Path(*Path(one.name).parts[1:])) for one in archive if one.isfile()}
+    with tarfile.open(shipped.sdist) as store_reader:
+        held = {str(Path(*Path(one.name).parts[1:])) for one in store_reader if one.isfile()}
     assert held == {name for name in listed if (ROOT / name).is_file()} | {"PKG-INFO"}
 
 
@@ -79,8 +79,8 @@ def test_the_wheel_holds_the_package_and_nothing_of_the_tests(shipped):
     files = {str(path.relative_to(shipped.tree)) for path in package.rglob("*") if path.is_file()}
     about = f"blofin_agent-{__version__}.dist-info/"
     papers = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
-    with zipfile.ZipFile(shipped.wheel) as archive:
-        assert set(archive.namelist()) == files | {about + paper for paper in papers}
+    with zipfile.ZipFile(shipped.wheel) as store_reader:
+        assert set(store_reader.namelist()) == files | {about + paper for paper in papers}
     assert {
         *("blofin_agent/py.typed", "blofin_agent/web/runbook.md"),
         *("blofin_agent/web/templates/page.html", "blofin_agent/web/static/style.css"),

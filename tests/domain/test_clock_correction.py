@@ -54,7 +54,7 @@ class World:
         view = self.known[process].look(entries, self.state, self.now)
         self.rows |= dict(view.moved)
         told = [self.enter(started) for _, started in view.lost]
-        self.known[process] = view.hindsight.entered(told, view.lost, self.now)
+        self.known[process] = view.clock_correction.entered(told, view.lost, self.now)
         self.state = view.suspension
         return view
 
@@ -250,7 +250,7 @@ def test_old_things_are_forgotten():
     world.ask()
     world.true += HORIZON_MS
     view = world.look(0)
-    assert (view.starts, view.lost, dict(view.hindsight.seen)) == ([], [], {})
+    assert (view.starts, view.lost, dict(view.clock_correction.seen)) == ([], [], {})
     world.ask()
     world.rows.clear()
     world.true += HORIZON_MS

@@ -37,7 +37,7 @@ class Watcher:
         elif isinstance(frame, Push):
             self.subscriptions.pushed(frame.symbol, now)
 
-    async def watch(self, url=URL, timing=None, per_message=2):
+    async def tracker(self, url=URL, timing=None, per_message=2):
         await session(
             url,
             "candle1m",
@@ -52,7 +52,7 @@ class Watcher:
         """Run a session until it is lost; return why and when."""
         begun = trio.current_time()
         with pytest.raises(FeedDisconnected) as caught:
-            await self.watch(**how)
+            await self.tracker(**how)
         return caught.value, trio.current_time() - begun
 
 
@@ -91,7 +91,7 @@ async def test_a_quiet_line_is_pinged_and_stays_while_it_answers(autojump_clock,
     """After 15 s without a message the text ping goes out; the pong begins the count anew."""
     watcher = Watcher("BTC-USDT")
     with trio.move_on_after(50):
-        await watcher.watch()
+        await watcher.tracker()
     assert peer.pings() == [15, 30, 45]
     assert watcher.frames.count(Pong()) == 3
 
@@ -109,7 +109,7 @@ async def test_a_busy_line_is_pinged_too(autojump_clock, peer):
     peer.script = [script]
     watcher = Watcher("BTC-USDT")
     with trio.move_on_after(100):
-        await watcher.watch()
+        await watcher.tracker()
     assert peer.pings() == [15, 30, 45, 60, 75, 90]
     assert len(peer.subscribed()) == 1
 
@@ -162,7 +162,7 @@ async def test_what_is_not_acknowledged_is_sent_again_alone(autojump_clock, peer
 
     peer.script = [deaf]
     with trio.move_on_after(45):
-        await Watcher().watch()
+        await Watcher().tracker()
     first, *again = peer.subscribed()[1:]
     assert first[0] < 1
     assert {tuple(symbols) for _, symbols in again} == {(symbol,) for symbol in SYMBOLS}
@@ -229,7 +229,7 @@ async def test_a_bug_of_the_handler_is_not_hidden(autojump_clock, peer):
 
     watcher.handle = broken
     with pytest.raises(BaseExceptionGroup) as caught:
-        await watcher.watch()
+        await watcher.tracker()
     assert caught.group_contains(ZeroDivisionError)
 
 
@@ -237,7 +237,7 @@ async def test_cancellation_ends_a_session_at_once(autojump_clock, peer):
     """Shutdown does not wait for a closing handshake."""
     begun = trio.current_time()
     with trio.move_on_after(7) as scope:
-        await Watcher().watch()
+        await Watcher().tracker()
     assert scope.cancelled_caught
     assert trio.current_time() - begun <= 9
 

@@ -253,7 +253,7 @@ async def test_those_behind_one_address_share_its_share(crew):
     assert len(alone.shows) >= 8
     # The load is that of the address: 475 requests in a minute are 237.5 in half of one.
     owned = [len(one.shows) for one in (alone, *together)]
-    told = [one.fleet.crew(30, LIMITS[0]) for one in (alone, *together)]
+    told = [one.fleet.fleet_status(30, LIMITS[0]) for one in (alone, *together)]
     pages = [(name, f"http://{name}") for name in "abcd"]
     assert told[0] == Told(4, owned[0], 0, owned[0] / 237.5, True, True, tuple(pages[1:]))
     assert told[1].load == 3 * owned[1] / 237.5

@@ -36,18 +36,20 @@ def shelf(house, end):
         ]
         with place.store.engine.begin() as connection:
             candles.insert(connection, Timeframe.M1, [CandleBatch("BTC-USDT", Source.LIVE, held)])
-        place.watch.histories["BTC-USDT"].held = BarSet.of(Timeframe.M1, {*times, *more} - set(but))
+        place.tracker.histories["BTC-USDT"].held = BarSet.of(
+            Timeframe.M1, {*times, *more} - set(but)
+        )
         return place
 
     return fill
 
 
 async def verify(place, *, repair=False, targets=None, sample=None, tell=None):
-    history, window = place.watch.histories["BTC-USDT"], place.watch.window()
+    history, window = place.tracker.histories["BTC-USDT"], place.tracker.window()
     told = Verification("BTC-USDT", "1m", place.wall(), *window, sample=sample)
     work = SymbolWork(history, window.end, SymbolVerification(told), tell or VerifyProgress())
     verifier = Verifier(
-        place.pager,
+        place.page_fetcher,
         place.store,
         place.writer,
         place.wall,
@@ -55,7 +57,7 @@ async def verify(place, *, repair=False, targets=None, sample=None, tell=None):
         repair=repair,
     )
     if targets is None:
-        targets = stored_ranges(history.held, window, place.pager.size)
+        targets = stored_ranges(history.held, window, place.page_fetcher.size)
     try:
         await verifier.verify(work, targets)
     finally:
@@ -124,7 +126,7 @@ async def test_a_repair_makes_the_store_as_blofin_has_it(shelf, end):
     """What is replaced is kept; what is missing is stored; it says so."""
     bad, gone = end - 30 * MINUTE, end - 20 * MINUTE
     place = shelf(changed={bad: (9.0,) * 7}, but=[gone])
-    place.watch.histories["BTC-USDT"].proofs = [
+    place.tracker.histories["BTC-USDT"].proofs = [
         UnavailableRange(TimeRange(gone, gone + MINUTE), end, 1, end + HOUR)
     ]
     await place.writer.save_proofs("BTC-USDT")
@@ -207,7 +209,7 @@ async def test_answers_that_disagree_are_believed_by_nobody(shelf, exchange, end
 async def test_what_blofin_does_not_have_is_told_and_kept(shelf, exchange, end, back):
     """Wherever it lies: what is asked for again has rows on both sides."""
     place = shelf(hours=2)
-    history = place.watch.histories["BTC-USDT"]
+    history = place.tracker.histories["BTC-USDT"]
     exchange.holes["BTC-USDT"] = {end - back * MINUTE}
     targets = [TimeRange(end - HOUR, end)]
     before = stored(place)

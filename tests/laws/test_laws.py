@@ -110,11 +110,11 @@ def resident():
 
 def is_whole(place):
     """Say whether everything that the exchange has of the window is counted as present."""
-    window = place.parts.watch.window()
+    window = place.parts.tracker.window()
     return all(
         count.present == len(place.truth(symbol, window.start, window.end))
         and not place.parts.writer._pending
-        for symbol, count in place.parts.watch.counts().items()
+        for symbol, count in place.parts.tracker.counts().items()
     )
 
 
@@ -122,7 +122,7 @@ def laws(place):
     """Hold what is stored and counted against the exchange."""
     for symbol in SYMBOLS:
         stored = place.stored(symbol)
-        window = place.parts.watch.window()
+        window = place.parts.tracker.window()
         own = place.simulator.market
         wrong = [
             time for time, row in stored.items() if own.candle(symbol, Timeframe.M1, time) != row
@@ -130,7 +130,7 @@ def laws(place):
         assert not wrong, (symbol, wrong)
         within = set(place.truth(symbol, window.start, window.end))
         assert within <= set(stored), (symbol, len(within - set(stored)))
-        count = place.parts.watch.counts()[symbol]
+        count = place.parts.tracker.counts()[symbol]
         assert count.present == sum(window.start <= time < window.end for time in stored)
         assert count.missing == count.expected - count.present
         assert place.figure("blofin_candles_present", symbol=symbol) == count.present

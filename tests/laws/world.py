@@ -94,7 +94,7 @@ async def world(
                 clock=wall,
             )
             nursery.start_soon(parts.writer.run)
-            board = SimpleNamespace(links=None)
-            nursery.start_soon(agent._produce, settings, store, parts, board, None, None)
+            snapshotter = SimpleNamespace(links=None)
+            nursery.start_soon(agent._produce, settings, store, parts, snapshotter, None, None)
             yield World(wall, simulator, store, parts)
             nursery.cancel_scope.cancel()

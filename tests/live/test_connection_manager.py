@@ -22,13 +22,13 @@ STORED = "SELECT symbol, open_time, source FROM candles ORDER BY symbol, open_ti
 def live(place, *symbols):
     ingest = ConnectionManager(
         "ws://blofin.test/ws",
-        place.watch,
+        place.tracker,
         place.writer,
         place.metrics,
-        place.throttle,
+        place.rate_limiter,
         place.trouble,
     )
-    ingest.add(symbols or place.watch.histories)
+    ingest.add(symbols or place.tracker.histories)
     return ingest
 
 
@@ -56,7 +56,7 @@ async def test_a_complete_candle_is_stored_and_counted(house, peer, wire, end):
     peer.script = [pushing(("BTC-USDT", [wire(end - MINUTE)]))]
     await run(live(place), 5)
     assert place.rows(STORED) == [("BTC-USDT", end - MINUTE, "blofin_ws")]
-    assert place.watch.counts()["BTC-USDT"].present == 1
+    assert place.tracker.counts()["BTC-USDT"].present == 1
     assert place.figure("blofin_feed_messages_total", kind="candle") == 1
     assert place.figure("blofin_feed_messages_total", kind="ack") == 1
     assert place.figure("blofin_feed_last_push_timestamp_seconds", symbol="BTC-USDT") > 1e9
@@ -125,7 +125,7 @@ async def test_pushes_of_other_symbols_and_channels_are_not_stored(house, peer, 
 async def test_a_candle_that_is_held_is_not_written_again(house, peer, wire, end, hold):
     """A repeated push costs no transaction."""
     place = house(hours=1)
-    hold(place.watch.histories["BTC-USDT"], place.watch.window())
+    hold(place.tracker.histories["BTC-USDT"], place.tracker.window())
     peer.script = [pushing(("BTC-USDT", [wire(end - MINUTE)]))]
     await run(live(place), 5)
     assert place.rows(STORED) == []
@@ -259,7 +259,7 @@ async def test_a_ban_of_rest_holds_for_the_websocket_too(house, peer, exchange):
     place = house(hours=1)
     exchange.script = [Banned("firewall", 100.0)]
     with pytest.raises(Banned):
-        await place.throttle.ask("instruments", exchange.instruments)
+        await place.rate_limiter.request("instruments", exchange.instruments)
     until = trio.current_time() + 100
     await run(live(place), 120)
     assert until <= peer.connects[0] <= until + 2
@@ -275,7 +275,7 @@ async def test_after_a_ban_one_connection_goes_alone(house, peer):
     await run(live(place), BAN_S + 2 * BAN_S)
     assert len(peer.connects) == 2
     assert BAN_S <= peer.connects[1] - peer.connects[0] <= BAN_S + 5
-    assert place.allowance.suspension.strikes == 2
+    assert place.shared_budget.suspension.strikes == 2
 
 
 async def test_a_connection_that_stands_ends_the_ban(house, peer):
@@ -288,14 +288,14 @@ async def test_a_connection_that_stands_ends_the_ban(house, peer):
     assert len(peer.connects) == 4
     apart = [later - earlier for earlier, later in itertools.pairwise(peer.connects[1:])]
     assert all(CONNECT_INTERVAL_S <= one <= 2 * CONNECT_INTERVAL_S for one in apart)
-    assert not place.allowance.suspension.strikes
+    assert not place.shared_budget.suspension.strikes
 
 
 async def test_rest_and_the_websocket_share_one_probe_after_a_ban(house, peer, exchange):
     """While a question is under way to see whether it is over, no connection is tried."""
     place = house(hours=1)
     with pytest.raises(Banned):
-        await place.throttle.ask("instruments", failing(Banned("firewall", 50.0)))
+        await place.rate_limiter.request("instruments", failing(Banned("firewall", 50.0)))
     begun = trio.current_time()
 
     async def slow():
@@ -304,7 +304,7 @@ async def test_rest_and_the_websocket_share_one_probe_after_a_ban(house, peer, e
 
     begun_probe = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(place.throttle.ask, "instruments", slow)
+        nursery.start_soon(place.rate_limiter.request, "instruments", slow)
         nursery.start_soon(live(place).run)
         await trio.sleep(80)
         nursery.cancel_scope.cancel()
@@ -328,10 +328,10 @@ async def test_a_connection_does_not_end_the_suspension_after_a_429(house, peer)
     """That is REST's alone: the connection proves nothing."""
     place = house(hours=1)
     with pytest.raises(RateLimited):
-        await place.throttle.ask("instruments", failing(RateLimited("too many", 50.0)))
+        await place.rate_limiter.request("instruments", failing(RateLimited("too many", 50.0)))
     await run(live(place), 70)
     assert len(peer.connects) == 1
-    assert place.allowance.suspension.strikes == 1
+    assert place.shared_budget.suspension.strikes == 1
 
 
 async def test_connections_are_opened_a_second_apart(house, peer):
@@ -381,7 +381,7 @@ async def test_symbols_that_come_later_join_a_connection_that_has_room(house, pe
         assert [symbols for _, symbols in peer.subscribed()] == [["BTC-USDT"], ["NEW-USDT"]]
         assert len(peer.connects) == 1
         ingest.drop("NEW-USDT")
-        del place.watch.histories["NEW-USDT"]
+        del place.tracker.histories["NEW-USDT"]
         place.metrics.remove_symbol("NEW-USDT")
         await trio.sleep(80)
         nursery.cancel_scope.cancel()
@@ -439,7 +439,7 @@ async def test_a_full_queue_drops_live_candles_and_healing_may_have_them(house, 
     peer.script = [pushing(("BTC-USDT", rows))]
     await run(live(place), 5)
     assert place.figure("blofin_writer_dropped_total") == 7
-    assert place.watch.counts()["BTC-USDT"].present == 0
+    assert place.tracker.counts()["BTC-USDT"].present == 0
 
 
 async def test_a_lost_line_shows_at_once(house, peer):
@@ -453,10 +453,10 @@ async def test_a_lost_line_shows_at_once(house, peer):
     peer.script = [once, FeedDisconnected("unreachable", "no route")]
     ingest = ConnectionManager(
         "ws://blofin.test/ws",
-        place.watch,
+        place.tracker,
         place.writer,
         place.metrics,
-        place.throttle,
+        place.rate_limiter,
         place.trouble,
         SessionTiming(connect_s=1),
     )

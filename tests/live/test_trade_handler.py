@@ -23,17 +23,17 @@ def trade(ts, trade_id="1"):
 
 
 def live(place, symbols=()):
-    ticks = TradeWriter(place.store, place.watch, place.writer, place.metrics, 7)
+    ticks = TradeWriter(place.store, place.tracker, place.writer, place.metrics, 7)
     ingest = ConnectionManager(
         "ws://blofin.test/ws",
-        place.watch,
+        place.tracker,
         place.writer,
         place.metrics,
-        place.throttle,
+        place.rate_limiter,
         place.trouble,
         ticks=ticks,
     )
-    ingest.add(symbols or place.watch.histories)
+    ingest.add(symbols or place.tracker.histories)
     return ingest, ticks
 
 
@@ -259,10 +259,10 @@ async def test_without_ticks_nothing_of_trades_is_subscribed_or_shown(house, pee
     place = house(hours=1)
     ingest = ConnectionManager(
         "ws://blofin.test/ws",
-        place.watch,
+        place.tracker,
         place.writer,
         place.metrics,
-        place.throttle,
+        place.rate_limiter,
         place.trouble,
     )
     ingest.add(["BTC-USDT"])

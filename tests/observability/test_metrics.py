@@ -108,18 +108,18 @@ COVERAGE = {
 
 
 @pytest.fixture
-def watch(end):
+def tracker(end):
     return CoverageTracker(Timeframe.M1, 1, 15_000, lambda: end + 15_000)
 
 
 @pytest.fixture
-def metrics(watch):
-    metrics = Metrics(watch, "1.2.3", "sqlite")
+def metrics(tracker):
+    metrics = Metrics(tracker, "1.2.3", "sqlite")
     metrics.verified = {}
     metrics.add_connection("1")
     metrics.count_ticks()
     for symbol in ("BTC-USDT", "ETH-USDT"):
-        watch.histories[symbol] = SymbolCoverage(symbol, Timeframe.M1)
+        tracker.histories[symbol] = SymbolCoverage(symbol, Timeframe.M1)
         metrics.add_symbol(symbol)
     return metrics
 
@@ -138,9 +138,9 @@ def values(family, label):
     return {one.labels[label] for one in family.samples}
 
 
-def test_every_family_of_the_contract_is_there_with_its_type_and_labels(metrics, watch):
+def test_every_family_of_the_contract_is_there_with_its_type_and_labels(metrics, tracker):
     """No other name begins with blofin_, and each has its own help."""
-    watch.loaded = True
+    tracker.loaded = True
     families = scrape(metrics)
     ours = {name for name, one in families.items() if one.name.startswith("blofin_")}
     assert ours == set(FAMILIES)
@@ -186,18 +186,18 @@ def test_a_connection_that_is_not_made_again_vanishes(metrics):
         assert values(families[name], "connection") == {"2"}
 
 
-def test_before_loading_nothing_is_said_of_coverage(metrics, watch):
+def test_before_loading_nothing_is_said_of_coverage(metrics, tracker):
     """Counts mean nothing yet; an absent series is no false alarm."""
     families = scrape(metrics)
     assert not COVERAGE & set(families)
-    watch.loaded = True
+    tracker.loaded = True
     assert set(scrape(metrics)) >= COVERAGE
 
 
-def test_coverage_is_computed_at_the_scrape(metrics, watch, end):
+def test_coverage_is_computed_at_the_scrape(metrics, tracker, end):
     """From memory, with the clock of that moment."""
-    watch.loaded = True
-    history = watch.histories["BTC-USDT"]
+    tracker.loaded = True
+    history = tracker.histories["BTC-USDT"]
     history.held = BarSet.of(Timeframe.M1, range(end - 30 * MINUTE, end, MINUTE))
     get = metrics.registry.get_sample_value
     btc = {"symbol": "BTC-USDT"}
@@ -207,27 +207,27 @@ def test_coverage_is_computed_at_the_scrape(metrics, watch, end):
     assert get("blofin_candles_missing", btc) == 30
     assert get("blofin_last_candle_timestamp_seconds", btc) == (end - MINUTE) / 1000
     assert get("blofin_last_candle_timestamp_seconds", {"symbol": "ETH-USDT"}) == 0
-    watch.clock = lambda: end + 15_000 + 15 * MINUTE
+    tracker.clock = lambda: end + 15_000 + 15 * MINUTE
     assert get("blofin_coverage_ratio", btc) == 0.5
-    watch.clock = lambda: end + 15_000 + 45 * MINUTE
+    tracker.clock = lambda: end + 15_000 + 45 * MINUTE
     assert get("blofin_coverage_ratio", btc) == 0.25
 
 
 @pytest.mark.parametrize(("missing", "state"), [(0, "good"), (1, "warn"), (2, "critical")])
-def test_health_is_that_of_the_worst(metrics, watch, end, missing, state):
+def test_health_is_that_of_the_worst(metrics, tracker, end, missing, state):
     """Exactly one state is 1: 59 of 60 is warn, 58 of 60 is critical."""
-    watch.loaded = True
-    for number, history in enumerate(watch.all()):
+    tracker.loaded = True
+    for number, history in enumerate(tracker.all()):
         first = end - (60 - missing * number) * MINUTE
         history.held = BarSet.of(Timeframe.M1, range(first, end, MINUTE))
     states = {one.labels["blofin_health"]: one.value for one in scrape(metrics)["health"].samples}
     assert states == {name: float(name == state) for name in ("good", "warn", "critical")}
 
 
-def test_a_symbol_taken_out_vanishes_everywhere(metrics, watch):
+def test_a_symbol_taken_out_vanishes_everywhere(metrics, tracker):
     """No series of it stays to alarm for ever."""
-    watch.loaded = True
-    del watch.histories["ETH-USDT"]
+    tracker.loaded = True
+    del tracker.histories["ETH-USDT"]
     metrics.remove_symbol("ETH-USDT")
     text = generate_latest(metrics.registry).decode()
     assert "ETH-USDT" not in text
@@ -236,9 +236,9 @@ def test_a_symbol_taken_out_vanishes_everywhere(metrics, watch):
     assert metrics.registry.get_sample_value("blofin_feed_subscribed", {"symbol": "ETH-USDT"}) == 0
 
 
-def test_budget_suspension_and_eta_are_asked_for_at_the_scrape(metrics, watch):
+def test_budget_suspension_and_eta_are_asked_for_at_the_scrape(metrics, tracker):
     """They belong to others, who tell when they are asked."""
-    watch.loaded = True
+    tracker.loaded = True
     get = metrics.registry.get_sample_value
     assert get("blofin_rate_budget_limit", {"window": "60s"}) == 475
     assert get("blofin_rate_budget_limit", {"window": "300s"}) == 1_425
@@ -258,7 +258,7 @@ def test_budget_suspension_and_eta_are_asked_for_at_the_scrape(metrics, watch):
     assert get("blofin_backfill_heal_eta_seconds") == 12.5
 
 
-def test_what_was_verified_is_told_once_it_was_read(metrics, watch):
+def test_what_was_verified_is_told_once_it_was_read(metrics, tracker):
     """Sums of the store, by symbol; before that nothing, or they would seem to rise from 0."""
     get = metrics.registry.get_sample_value
     btc = {"symbol": "BTC-USDT"}
@@ -292,13 +292,13 @@ def test_a_failed_transaction_is_counted_and_the_store_is_down(metrics):
     metrics.store_operation(
         TransactionResult("insert", 0.01, reading=False, problem=StoreUnavailable("gone"))
     )
-    assert (get("blofin_store_up"), bool(metrics.store_trouble)) == (0, True)
+    assert (get("blofin_store_up"), bool(metrics.database_outage)) == (0, True)
     assert get("blofin_store_errors_total", {"operation": "insert"}) == 1
     for operation, reading in (("load", True), ("beat", False)):
         metrics.store_operation(TransactionResult(operation, 0.01, reading, None))
-        assert (get("blofin_store_up"), bool(metrics.store_trouble)) == (0, True)
+        assert (get("blofin_store_up"), bool(metrics.database_outage)) == (0, True)
     metrics.store_operation(TransactionResult("insert", 0.01, reading=False, problem=None))
-    assert (get("blofin_store_up"), bool(metrics.store_trouble)) == (1, False)
+    assert (get("blofin_store_up"), bool(metrics.database_outage)) == (1, False)
     assert get("blofin_store_operation_duration_seconds_count", {"operation": "insert"}) == 2
 
 
@@ -309,30 +309,30 @@ def test_process_platform_and_gc_are_told_too(metrics):
     assert "process_resident_memory_bytes" in names
 
 
-def test_there_are_no_created_series_and_no_timestamps(metrics, watch):
+def test_there_are_no_created_series_and_no_timestamps(metrics, tracker):
     """Neither is of use, and both cost."""
-    watch.loaded = True
+    tracker.loaded = True
     text = openmetrics(metrics.registry).decode()
     assert "_created" not in text
     assert all(one.timestamp is None for family in strict(text) for one in family.samples)
 
 
-def test_500_symbols_parse(watch, end):
+def test_500_symbols_parse(tracker, end):
     """The strict parser takes them all."""
-    metrics = Metrics(watch, "1", "sqlite")
+    metrics = Metrics(tracker, "1", "sqlite")
     held = BarSet.of(Timeframe.M1, range(end - 60 * MINUTE, end, MINUTE))
     for number in range(500):
         symbol = f"S{number}-USDT"
-        watch.histories[symbol] = history = SymbolCoverage(symbol, Timeframe.M1)
+        tracker.histories[symbol] = history = SymbolCoverage(symbol, Timeframe.M1)
         history.held = held
         metrics.add_symbol(symbol)
-    watch.loaded = True
+    tracker.loaded = True
     assert len(scrape(metrics)["coverage_ratio"].samples) == 500
 
 
-def test_a_scrape_while_symbols_come_and_go_is_whole(metrics, watch):
+def test_a_scrape_while_symbols_come_and_go_is_whole(metrics, tracker):
     """It runs in another thread than the agent."""
-    watch.loaded = True
+    tracker.loaded = True
     problems = []
     done = threading.Event()
 
@@ -347,11 +347,11 @@ def test_a_scrape_while_symbols_come_and_go_is_whole(metrics, watch):
     thread.start()
     for number in range(300):
         symbol = f"S{number}-USDT"
-        watch.histories[symbol] = SymbolCoverage(symbol, Timeframe.M1)
+        tracker.histories[symbol] = SymbolCoverage(symbol, Timeframe.M1)
         metrics.add_symbol(symbol)
         if number >= 5:
             gone = f"S{number - 5}-USDT"
-            del watch.histories[gone]
+            del tracker.histories[gone]
             metrics.remove_symbol(gone)
     done.set()
     thread.join()
@@ -359,9 +359,9 @@ def test_a_scrape_while_symbols_come_and_go_is_whole(metrics, watch):
 
 
 @pytest.mark.debian
-def test_promtool_finds_nothing_to_say(metrics, watch, debian):
+def test_promtool_finds_nothing_to_say(metrics, tracker, debian):
     """`promtool check metrics` exits 0 without a word."""
-    watch.loaded = True
+    tracker.loaded = True
     done = subprocess.run(
         [debian("promtool"), "check", "metrics"],
         input=generate_latest(metrics.registry),

@@ -28,9 +28,9 @@ STORE_UP = ("blofin_store_up",)
 
 @pytest.fixture
 def metrics(end):
-    watch = CoverageTracker(Timeframe.M1, 1, 15_000, lambda: end + 15_000, loaded=True)
-    watch.histories["BTC-USDT"] = SymbolCoverage("BTC-USDT", Timeframe.M1)
-    metrics = Metrics(watch, "1.2.3", "sqlite")
+    tracker = CoverageTracker(Timeframe.M1, 1, 15_000, lambda: end + 15_000, loaded=True)
+    tracker.histories["BTC-USDT"] = SymbolCoverage("BTC-USDT", Timeframe.M1)
+    metrics = Metrics(tracker, "1.2.3", "sqlite")
     metrics.add_symbol("BTC-USDT")
     return metrics
 

@@ -59,28 +59,28 @@ async def test_requests_start_no_closer_than_the_setting_says(house):
     place = house(spacing_ms=250)
     question = asking(place)
     for _ in range(4):
-        assert await place.throttle.ask("candles", question) == "fine"
+        assert await place.rate_limiter.request("candles", question) == "fine"
     assert [at - place.asked[0] for at in place.asked] == [0, 250, 500, 750]
 
 
 async def crowd(place, question, size):
     """Let so many ask while somebody else has the turn, and wait for their answers."""
-    async with trio.open_nursery() as nursery, place.throttle._turn:
+    async with trio.open_nursery() as nursery, place.rate_limiter._turn:
         for _ in range(size):
-            nursery.start_soon(place.throttle.ask, "candles", question)
+            nursery.start_soon(place.rate_limiter.request, "candles", question)
         await wait_all_tasks_blocked()
 
 
 def let_go_together(place):
     """Count the transactions in which requests are let go, by how many each entered."""
-    entered, let_go = [], place.allowance.let_go
+    entered, let_go = [], place.shared_budget.admit
 
     async def counted(*args):
         grant = await let_go(*args)
         entered.append(grant.entered)
         return grant
 
-    place.allowance.let_go = counted
+    place.shared_budget.admit = counted
     return entered
 
 
@@ -88,7 +88,7 @@ async def test_those_who_wait_together_are_let_go_together(house):
     """One transaction of the ledger for all of them, each entered once, where answers are quick."""
     place = house()
     question, entered = asking(place), let_go_together(place)
-    await place.throttle.ask("candles", question)
+    await place.rate_limiter.request("candles", question)
     await crowd(place, question, 6)
     assert entered == [1, 6]
     assert len(place.asked) == 7
@@ -121,13 +121,13 @@ async def test_what_was_let_go_and_not_sent_is_not_sent_later(house):
     """Its time in the ledger is over: who asks then asks the ledger; the lost one still counts."""
     place = house()
     question, entered = asking(place), let_go_together(place)
-    grant = await place.allowance.let_go(["candles"] * 3, 0)
-    place.throttle._ahead = _Ahead(grant, 2, trio.current_time())
+    grant = await place.shared_budget.admit(["candles"] * 3, 0)
+    place.rate_limiter._ahead = _Ahead(grant, 2, trio.current_time())
     await trio.sleep(0.05)
-    await place.throttle.ask("candles", question)
+    await place.rate_limiter.request("candles", question)
     assert entered == [3]
     await trio.sleep(0.1)
-    await place.throttle.ask("candles", question)
+    await place.rate_limiter.request("candles", question)
     assert entered == [3, 1]
     assert place.rows("SELECT count(*) FROM request_ledger") == [(4,)]
 
@@ -140,16 +140,16 @@ async def test_a_429_holds_back_those_that_were_let_go_with_the_one_refused(hous
 
         async def one():
             try:
-                await place.throttle.ask("candles", question)
+                await place.rate_limiter.request("candles", question)
             except RateLimited:
                 # Nobody else was sent before the refusal was heard.
                 assert len(place.asked) == 1
 
-        async with place.throttle._turn:
+        async with place.rate_limiter._turn:
             nursery.start_soon(one)
             await wait_all_tasks_blocked()
-            grant = await place.allowance.let_go(["candles"] * 2, 0)
-            place.throttle._ahead = _Ahead(grant, grant.entered, trio.current_time())
+            grant = await place.shared_budget.admit(["candles"] * 2, 0)
+            place.rate_limiter._ahead = _Ahead(grant, grant.entered, trio.current_time())
         await trio.sleep(1)
         nursery.start_soon(one)
     assert [at - place.asked[0] for at in place.asked] == [0, 31_000]
@@ -169,7 +169,7 @@ async def test_no_more_than_two_are_under_way_at_once(house):
 
     async with trio.open_nursery() as nursery:
         for _ in range(7):
-            nursery.start_soon(place.throttle.ask, "candles", question)
+            nursery.start_soon(place.rate_limiter.request, "candles", question)
     assert most == MAX_CONCURRENT_REQUESTS == 2
 
 
@@ -182,7 +182,7 @@ async def test_many_at_once_are_asked_one_after_another_in_order(house):
         async def question():
             order.append((number, place.wall()))
 
-        await place.throttle.ask("candles", question)
+        await place.rate_limiter.request("candles", question)
 
     async with trio.open_nursery() as nursery:
         for number in range(5):
@@ -198,9 +198,9 @@ async def test_requests_of_others_on_the_store_count(house):
     first = place.wall() - 40_000
     busy(place, [first + 10 * number for number in range(475)])
     question = asking(place)
-    await place.throttle.ask("candles", question)
+    await place.rate_limiter.request("candles", question)
     assert place.asked == [first + 60_000 + SLACK_MS]
-    assert place.allowance.used() == {"60s": 475, "300s": 476}
+    assert place.shared_budget.used() == {"60s": 475, "300s": 476}
 
 
 async def test_no_window_ever_holds_more_than_its_limit(house):
@@ -211,7 +211,7 @@ async def test_no_window_ever_holds_more_than_its_limit(house):
     busy(place, others)
     question = asking(place)
     for _ in range(600):
-        await place.throttle.ask("candles", question)
+        await place.rate_limiter.request("candles", question)
     times = others + place.asked
     for limit in LIMITS:
         assert worst(times, limit.seconds) <= limit.requests
@@ -227,13 +227,13 @@ async def test_two_throttles_on_one_store_share_one_budget(house, exchange, line
     )
     question = asking(place)
 
-    async def many(throttle):
+    async def many(rate_limiter):
         for _ in range(350):
-            await throttle.ask("candles", question)
+            await rate_limiter.request("candles", question)
 
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(many, place.throttle)
+            nursery.start_soon(many, place.rate_limiter)
             nursery.start_soon(many, other)
     finally:
         other_store.close()
@@ -258,14 +258,14 @@ async def test_429_and_403_stop_every_request_until_they_are_over(
     question = asking(place, error)
     began = place.wall()
     with pytest.raises(type(error)):
-        await place.throttle.ask("candles", question)
+        await place.rate_limiter.request("candles", question)
     over = began + int(seconds * 1000) + CARE_MS
-    assert place.allowance.suspended_until() == over
+    assert place.shared_budget.suspended_until() == over
     assert place.figure("blofin_api_suspended_until_timestamp_seconds") == over / 1000
     assert "no request is sent until" in lines("warning")[0]
-    await place.throttle.ask("candles", question)
+    await place.rate_limiter.request("candles", question)
     assert place.asked == [began, over]
-    assert place.allowance.suspended_until() == 0
+    assert place.shared_budget.suspended_until() == 0
     assert lines("info") == ["BloFin answers again: the suspension is over"]
     assert place.figure("blofin_api_requests_total", endpoint="candles", outcome=kind) == 1
     assert place.figure("blofin_api_requests_total", endpoint="candles", outcome="ok") == 1
@@ -282,11 +282,11 @@ async def test_after_a_suspension_one_probe_goes_alone(house):
         await gate.wait()
 
     with pytest.raises(RateLimited):
-        await place.throttle.ask("candles", asking(place, RateLimited("too many", 10.0)))
+        await place.rate_limiter.request("candles", asking(place, RateLimited("too many", 10.0)))
     over = place.wall() + 10_000 + CARE_MS
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(place.throttle.ask, "candles", slow)
+            nursery.start_soon(place.rate_limiter.request, "candles", slow)
         await trio.sleep(40)
         assert asked == [over]
         gate.set()
@@ -298,20 +298,20 @@ async def test_a_suspension_survives_reopening_the_store(house, tmp_path, wall):
     """A new process on the same store knows when the suspension ends."""
     place = house()
     with pytest.raises(Banned):
-        await place.throttle.ask("candles", asking(place, Banned("firewall")))
+        await place.rate_limiter.request("candles", asking(place, Banned("firewall")))
     copy = shutil.copy(place.store.where, tmp_path / "copy.db")
     for tail in ("-wal", "-shm"):
         shutil.copy(place.store.where + tail, str(copy) + tail)
     again = open_store(f"sqlite:///{copy}")
     wall.limiters.append(again.limiter)
     try:
-        throttle = RateLimiter(place.exchange, again, place.metrics, wall, 0, place.trouble)
-        await throttle.allowance.refresh()
-        assert throttle.allowance.suspended_until() == place.allowance.suspended_until()
-        assert throttle.allowance.used() == {"60s": 1, "300s": 1}
+        rate_limiter = RateLimiter(place.exchange, again, place.metrics, wall, 0, place.trouble)
+        await rate_limiter.shared_budget.refresh()
+        assert rate_limiter.shared_budget.suspended_until() == place.shared_budget.suspended_until()
+        assert rate_limiter.shared_budget.used() == {"60s": 1, "300s": 1}
         question = asking(place)
-        await throttle.ask("candles", question)
-        assert place.asked == [place.allowance.suspension.until]
+        await rate_limiter.request("candles", question)
+        assert place.asked == [place.shared_budget.suspension.until]
     finally:
         again.close()
 
@@ -322,10 +322,10 @@ async def test_a_no_is_an_answer_too(house, error, lines):
     place = house()
     question = asking(place, RateLimited("too many", 5.0), error)
     with pytest.raises(RateLimited):
-        await place.throttle.ask("candles", question)
+        await place.rate_limiter.request("candles", question)
     with pytest.raises(type(error)):
-        await place.throttle.ask("candles", question)
-    assert not place.allowance.suspension.strikes
+        await place.rate_limiter.request("candles", question)
+    assert not place.shared_budget.suspension.strikes
     assert not place.trouble
 
 
@@ -338,8 +338,8 @@ async def test_an_outage_is_told_once_and_its_end_once(house, error, lines):
     question = asking(place, error, error, error)
     for _ in range(3):
         with pytest.raises(type(error)):
-            await place.throttle.ask("candles", question)
-    await place.throttle.ask("candles", question)
+            await place.rate_limiter.request("candles", question)
+    await place.rate_limiter.request("candles", question)
     assert lines("warning") == [f"{error}; it goes on"]
     assert lines("info") == ["it is back"]
     assert place.figure("blofin_api_requests_total", endpoint="candles", outcome=error.outcome) == 3
@@ -351,9 +351,9 @@ async def test_an_outage_does_not_end_a_suspension(house):
     question = asking(place, RateLimited("too many", 5.0), Unreachable("no route"))
     for error in (RateLimited, Unreachable):
         with pytest.raises(error):
-            await place.throttle.ask("candles", question)
-    assert place.allowance.suspension.strikes == 1
-    await place.throttle.ask("candles", question)
+            await place.rate_limiter.request("candles", question)
+    assert place.shared_budget.suspension.strikes == 1
+    await place.rate_limiter.request("candles", question)
     assert place.asked[2] - place.asked[1] == 60_000
 
 
@@ -363,7 +363,7 @@ async def test_without_the_store_nothing_is_sent(locker, house, lines):
     locker.execute("BEGIN EXCLUSIVE")
     question = asking(place)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(place.throttle.ask, "candles", question)
+        nursery.start_soon(place.rate_limiter.request, "candles", question)
         await trio.sleep(30)
         assert place.asked == []
         assert place.figure("blofin_store_up") == 0
@@ -385,13 +385,13 @@ async def test_a_suspension_holds_although_the_store_could_not_take_it(locker, h
 
     began = place.wall()
     with pytest.raises(RateLimited):
-        await place.throttle.ask("candles", refused_behind_a_lock)
+        await place.rate_limiter.request("candles", refused_behind_a_lock)
     locker.execute("ROLLBACK")
-    assert place.allowance.suspended_until() == began + 20_000 + CARE_MS
-    await place.allowance.refresh()
-    assert place.allowance.suspended_until() == began + 20_000 + CARE_MS
+    assert place.shared_budget.suspended_until() == began + 20_000 + CARE_MS
+    await place.shared_budget.refresh()
+    assert place.shared_budget.suspended_until() == began + 20_000 + CARE_MS
     question = asking(place)
-    await place.throttle.ask("candles", question)
+    await place.rate_limiter.request("candles", question)
     assert place.asked == [began + 20_000 + CARE_MS]
     assert place.rows("SELECT until, strikes FROM suspension") == [(0, 0)]
 
@@ -404,13 +404,13 @@ async def test_a_suspension_ends_although_the_store_is_away(locker, house):
         locker.execute("BEGIN EXCLUSIVE")
 
     with pytest.raises(RateLimited):
-        await place.throttle.ask("candles", asking(place, RateLimited("too many", 20.0)))
-    await place.throttle.ask("candles", answered_behind_a_lock)
-    assert not place.allowance.suspension.strikes
+        await place.rate_limiter.request("candles", asking(place, RateLimited("too many", 20.0)))
+    await place.rate_limiter.request("candles", answered_behind_a_lock)
+    assert not place.shared_budget.suspension.strikes
     locker.execute("ROLLBACK")
     before = place.wall()
     question = asking(place)
-    await place.throttle.ask("candles", question)
+    await place.rate_limiter.request("candles", question)
     assert place.asked == [before + 60_000]
 
 
@@ -418,7 +418,7 @@ async def test_an_unexpected_error_of_a_question_is_raised_as_it_is(house):
     """A bug is no outage: it goes to the top."""
     place = house()
     with pytest.raises(ZeroDivisionError):
-        await place.throttle.ask("candles", asking(place, ZeroDivisionError()))
+        await place.rate_limiter.request("candles", asking(place, ZeroDivisionError()))
 
 
 async def test_two_429s_at_once_are_one_suspension_and_one_line(house, lines):
@@ -431,13 +431,13 @@ async def test_two_429s_at_once_are_one_suspension_and_one_line(house, lines):
 
     async def one():
         with pytest.raises(RateLimited):
-            await place.throttle.ask("candles", slow)
+            await place.rate_limiter.request("candles", slow)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(one)
         nursery.start_soon(one)
-    assert place.allowance.suspension.strikes == 1
-    assert place.allowance.share() == 0.5
+    assert place.shared_budget.suspension.strikes == 1
+    assert place.shared_budget.share() == 0.5
     assert len([line for line in lines("warning") if "no request is sent" in line]) == 1
 
 
@@ -449,11 +449,13 @@ async def test_an_answer_to_an_older_request_does_not_end_a_suspension(house, li
         await trio.sleep(20)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(place.throttle.ask, "candles", slow)
+        nursery.start_soon(place.rate_limiter.request, "candles", slow)
         await trio.sleep(1)
         with pytest.raises(RateLimited):
-            await place.throttle.ask("candles", asking(place, RateLimited("too many", 60.0)))
-    assert place.allowance.suspended_until() == place.wall() + 41_000 + CARE_MS
+            await place.rate_limiter.request(
+                "candles", asking(place, RateLimited("too many", 60.0))
+            )
+    assert place.shared_budget.suspended_until() == place.wall() + 41_000 + CARE_MS
     assert lines("info") == []
 
 
@@ -468,9 +470,9 @@ async def test_the_spacing_counts_from_when_the_wire_was_reached(house, exchange
         exchange.last_sent = trio.current_time()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(place.throttle.ask, "candles", late)
+        nursery.start_soon(place.rate_limiter.request, "candles", late)
         await trio.sleep(2.1)
-        await place.throttle.ask("candles", asking(place))
+        await place.rate_limiter.request("candles", asking(place))
     assert place.asked[0] - asked[0] == 250
 
 
@@ -491,13 +493,13 @@ async def test_a_request_that_waits_for_the_wire_does_not_go_once_there_was_a_42
 
     async def second():
         await trio.sleep(1.05)
-        await place.throttle.ask("candles", asking(place))
+        await place.rate_limiter.request("candles", asking(place))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(second)
         with pytest.raises(RateLimited):
-            await place.throttle.ask("candles", refused)
-        over = place.allowance.suspended_until()
+            await place.rate_limiter.request("candles", refused)
+        over = place.shared_budget.suspended_until()
     assert over > asked[0] + 20_000
     assert place.asked == [over]
 
@@ -509,20 +511,20 @@ async def test_a_429_holds_before_the_database_has_taken_it(house):
     long_transaction = object()
 
     async def refused():
-        nursery.start_soon(place.throttle.ask, "candles", asking(place))
+        nursery.start_soon(place.rate_limiter.request, "candles", asking(place))
         await place.store.limiter.acquire_on_behalf_of(long_transaction)
         await wait_all_tasks_blocked()
         nursery.start_soon(release)
         raise RateLimited("too many", 20.0)
 
     async def release():
-        while not place.allowance.suspension.strikes:
+        while not place.shared_budget.suspension.strikes:
             await trio.lowlevel.checkpoint()
         place.store.limiter.release_on_behalf_of(long_transaction)
 
     async def ask():
         with pytest.raises(RateLimited):
-            await place.throttle.ask("candles", refused)
+            await place.rate_limiter.request("candles", refused)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
@@ -543,13 +545,13 @@ async def test_of_two_suspensions_that_the_store_could_not_take_the_longer_holds
 
     async def ask(error):
         with pytest.raises(type(error)):
-            await place.throttle.ask("candles", partial(question, error))
+            await place.rate_limiter.request("candles", partial(question, error))
 
     async with trio.open_nursery() as nursery:
         for error in (Banned("firewall", 100.0), RateLimited("too many", 5.0)):
             nursery.start_soon(ask, error)
     locker.execute("ROLLBACK")
-    await place.throttle.ask("candles", asking(place))
+    await place.rate_limiter.request("candles", asking(place))
     assert place.asked == [began + 101_000 + CARE_MS]
 
 
@@ -563,13 +565,13 @@ async def test_a_ban_stays_one_when_a_429_was_under_way(house):
 
     async def ask(question, error):
         with pytest.raises(error):
-            await place.throttle.ask("candles", question)
+            await place.rate_limiter.request("candles", question)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask, late, RateLimited)
         await trio.sleep(1)
         nursery.start_soon(ask, asking(place, Banned("firewall")), Banned)
-    assert place.allowance.suspension.banned
+    assert place.shared_budget.suspension.banned
 
 
 # -- others on the same address -------------------------------------------------------------------
@@ -580,21 +582,21 @@ async def test_a_429_within_our_limits_halves_them_and_they_come_back_slowly(hou
     place = house()
     question = asking(place, RateLimited("too many"))
     with pytest.raises(RateLimited):
-        await place.throttle.ask("candles", question)
+        await place.rate_limiter.request("candles", question)
     assert place.figure("blofin_rate_budget_share") == 0.5
     assert place.figure("blofin_rate_budget_limit", window="60s") == 237
     assert place.figure("blofin_rate_budget_limit", window="300s") == 712
     (told,) = [line for line in lines("warning") if "another program" in line]
     assert "at most 237 requests in 60 s and 712 in 300 s" in told
     for _ in range(300):
-        await place.throttle.ask("candles", question)
+        await place.rate_limiter.request("candles", question)
     assert worst(place.asked[1:], 60) == 237
     began = place.asked[1]
     await trio.sleep((began + 900_000 - place.wall()) / 1000 + 1)
     assert place.figure("blofin_rate_budget_share") == 0.6
     await trio.sleep(4 * 900)
     assert place.figure("blofin_rate_budget_limit", window="60s") == 475
-    await place.throttle.ask("candles", question)
+    await place.rate_limiter.request("candles", question)
     assert lines("info")[-1] == (
         "no 429 for long enough: the agent takes up to 475 requests in 60 s and 1425 in 300 s again"
     )
@@ -606,8 +608,8 @@ async def test_a_429_at_our_own_limit_does_not_lower_it(house, lines):
     place = house()
     busy(place, [place.wall() - 10_000 + number for number in range(474)])
     with pytest.raises(RateLimited):
-        await place.throttle.ask("candles", asking(place, RateLimited("too many", 5.0)))
-    assert place.allowance.share() == 1
+        await place.rate_limiter.request("candles", asking(place, RateLimited("too many", 5.0)))
+    assert place.shared_budget.share() == 1
     assert len(lines("warning")) == 1
 
 
@@ -615,20 +617,20 @@ async def test_a_ban_does_not_lower_the_limits(house):
     """It is the firewall's, and no matter of how many."""
     place = house()
     with pytest.raises(Banned):
-        await place.throttle.ask("candles", asking(place, Banned("firewall")))
-    assert place.allowance.share() == 1
+        await place.rate_limiter.request("candles", asking(place, Banned("firewall")))
+    assert place.shared_budget.share() == 1
 
 
 async def test_the_share_survives_a_restart_and_holds_for_every_process(house):
     """A process that starts says so, and keeps to it."""
     place = house()
     with pytest.raises(RateLimited):
-        await place.throttle.ask("candles", asking(place, RateLimited("too many", 5.0)))
+        await place.rate_limiter.request("candles", asking(place, RateLimited("too many", 5.0)))
     other = RateLimiter(place.exchange, place.store, place.metrics, place.wall, 0, place.trouble)
     question = asking(place)
     with structlog.testing.capture_logs() as entries:
         for _ in range(240):
-            await other.ask("candles", question)
+            await other.request("candles", question)
     assert worst(place.asked, 60) == 237
     assert len([one for one in entries if "another program" in one["event"]]) == 1
 
@@ -655,7 +657,7 @@ async def test_a_step_of_the_clock_neither_passes_a_limit_nor_stops_the_agent(ho
     for number in range(600):
         if number == 300:
             place.wall.ahead_ms += step
-        await place.throttle.ask("candles", question)
+        await place.rate_limiter.request("candles", question)
     assert worst(asked, 60) <= LIMITS[0].requests
     # At worst it asks the ledger five seconds later than it might have.
     assert asked[-1] - asked[0] <= 61_000 + 5_000
@@ -677,12 +679,12 @@ async def test_a_step_of_the_clock_does_not_change_when_a_suspension_ends(house,
         place.wall.ahead_ms += step
 
     with pytest.raises(RateLimited):
-        await place.throttle.ask("candles", question)
+        await place.rate_limiter.request("candles", question)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(set_clock)
-        await place.throttle.ask("candles", question)
+        await place.rate_limiter.request("candles", question)
     assert 100_000 <= asked[1] - asked[0] <= 100_000 + CARE_MS + 5_000
-    assert not place.allowance.suspension.strikes
+    assert not place.shared_budget.suspension.strikes
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -701,14 +703,14 @@ async def test_a_step_of_the_clock_while_the_probe_is_under_way_sends_no_second_
             await trio.sleep(10)
 
     with pytest.raises(RateLimited):
-        await place.throttle.ask("candles", slow)
+        await place.rate_limiter.request("candles", slow)
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(place.throttle.ask, "candles", slow)
+            nursery.start_soon(place.rate_limiter.request, "candles", slow)
     probe = asked[1]
     assert asked[2] - probe >= 15_000
     assert asked[-1] - probe <= 25_000
-    assert not place.allowance.suspension.strikes
+    assert not place.shared_budget.suspension.strikes
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -721,11 +723,11 @@ async def test_a_process_that_starts_after_a_step_is_told_what_the_others_know(h
         asked.append(true_time(place))
 
     for _ in range(475):
-        await place.throttle.ask("candles", question)
+        await place.rate_limiter.request("candles", question)
     place.wall.ahead_ms += step
     await place.reconciler.once()
     other = RateLimiter(place.exchange, place.store, place.metrics, place.wall, 0, place.trouble)
-    await other.ask("candles", question)
+    await other.request("candles", question)
     assert 60_000 <= asked[-1] - asked[0] <= 61_000 + 5_000
 
 
@@ -735,10 +737,10 @@ async def test_a_database_that_was_replaced_is_told_before_a_new_process_asks(ho
     place = house()
     question = asking(place)
     for _ in range(475):
-        await place.throttle.ask("candles", question)
+        await place.rate_limiter.request("candles", question)
     with pytest.raises(RateLimited):
-        await place.throttle.ask("candles", asking(place, RateLimited("too many", 30.0)))
-    until = place.allowance.suspended_until()
+        await place.rate_limiter.request("candles", asking(place, RateLimited("too many", 30.0)))
+    until = place.shared_budget.suspended_until()
     for tail in ("", "-wal", "-shm"):
         (tmp_path / f"blofin.db{tail}").unlink()
     await place.reconciler.once()
@@ -753,11 +755,11 @@ async def test_a_connection_waits_for_the_database_where_others_share_the_addres
     place = house()
     locker.execute("BEGIN IMMEDIATE")
     with trio.fail_after(1):
-        await place.allowance.take_turn(1.25)
-    place.allowance.neighbours = lambda: 2
+        await place.shared_budget.take_turn(1.25)
+    place.shared_budget.neighbours = lambda: 2
     with trio.move_on_after(600) as waiting:
-        await place.allowance.take_turn(1.25)
+        await place.shared_budget.take_turn(1.25)
     assert waiting.cancelled_caught
     locker.execute("ROLLBACK")
     with trio.fail_after(1):
-        await place.allowance.take_turn(1.25)
+        await place.shared_budget.take_turn(1.25)

@@ -39,9 +39,9 @@ async def signalled(stop):
 async def test_what_hangs_after_a_signal_is_cut_off_and_then_the_process_ends(happened, ended):
     """Aloud: that is no success."""
     stop = ShutdownState(lambda: happened.append("cut"), cut_s=0.1, stop_s=0.9)
-    assert not stop.came
+    assert not stop.requested
     await signalled(stop)
-    assert stop.came
+    assert stop.requested
     assert ended.wait(30)
     assert happened == ["cut", "exit 1"]
 

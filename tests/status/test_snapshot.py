@@ -20,13 +20,13 @@ from blofin_agent.store.tables import candles
 
 
 @pytest.fixture
-def board(house):
+def snapshotter(house):
     """A board over the agent's real parts; `board.place` is the house."""
     place = house(hours=1, watched=("BTC-USDT", "ETH-USDT"))
     made = StatusSnapshotter(
-        place.watch,
+        place.tracker,
         place.metrics,
-        place.allowance,
+        place.shared_budget,
         place.passes,
         place.trouble,
         list,
@@ -37,62 +37,62 @@ def board(house):
     return made
 
 
-def hold_all(board, hold, *, but=()):
-    for history in board.watch.all():
-        hold(history, board.watch.window(), but=but if history.symbol == "ETH-USDT" else ())
+def hold_all(snapshotter, hold, *, but=()):
+    for history in snapshotter.tracker.all():
+        hold(history, snapshotter.tracker.window(), but=but if history.symbol == "ETH-USDT" else ())
 
 
-async def test_what_is_being_done_follows_the_agent(board, hold, end):
+async def test_what_is_being_done_follows_the_agent(snapshotter, hold, end):
     """From nothing to do, over waiting and filling, to each thing that is in the way."""
-    place = board.place
+    place = snapshotter.place
 
-    def healing():
-        return board.overview().outlook.healing
+    def recovery():
+        return snapshotter.overview().outlook.recovery
 
-    hold_all(board, hold)
-    assert healing() is RecoveryState.NOTHING_TO_DO
-    hold_all(board, hold, but=(end - 5 * MINUTE,))
-    assert healing() is RecoveryState.WAITING
-    place.filler.queued.add("ETH-USDT")
-    assert healing() is RecoveryState.FILLING
+    hold_all(snapshotter, hold)
+    assert recovery() is RecoveryState.NOTHING_TO_DO
+    hold_all(snapshotter, hold, but=(end - 5 * MINUTE,))
+    assert recovery() is RecoveryState.WAITING
+    place.gap_filler.queued.add("ETH-USDT")
+    assert recovery() is RecoveryState.FILLING
     hole = TimeRange(end - 5 * MINUTE, end - 4 * MINUTE)
-    place.watch.histories["ETH-USDT"].proofs = [UnavailableRange(hole, end, 1, end + HOUR)]
-    assert healing() is RecoveryState.UNAVAILABLE
-    place.trouble.seen("timeout", "REST")
-    assert healing() is RecoveryState.EXCHANGE_AWAY
-    place.allowance.suspension = Suspension(place.wall() + 60_000, 1, 0, False, "429")
-    overview = board.overview()
-    assert overview.outlook.healing is RecoveryState.SUSPENDED
+    place.tracker.histories["ETH-USDT"].proofs = [UnavailableRange(hole, end, 1, end + HOUR)]
+    assert recovery() is RecoveryState.UNAVAILABLE
+    place.trouble.report("timeout", "REST")
+    assert recovery() is RecoveryState.EXCHANGE_AWAY
+    place.shared_budget.suspension = Suspension(place.wall() + 60_000, 1, 0, False, "429")
+    overview = snapshotter.overview()
+    assert overview.outlook.recovery is RecoveryState.SUSPENDED
     assert overview.suspended.reason == "429"
-    place.metrics.store_trouble.seen("locked", "insert")
-    assert healing() is RecoveryState.STORE_AWAY
-    assert board.overview().store_up is False
-    hold_all(board, hold)
-    assert healing() is RecoveryState.NOTHING_TO_DO
+    place.metrics.database_outage.report("locked", "insert")
+    assert recovery() is RecoveryState.STORE_AWAY
+    assert snapshotter.overview().store_up is False
+    hold_all(snapshotter, hold)
+    assert recovery() is RecoveryState.NOTHING_TO_DO
 
 
-async def test_a_lost_websocket_does_not_stop_the_filling(board, hold, end):
+async def test_a_lost_websocket_does_not_stop_the_filling(snapshotter, hold, end):
     """Only REST fills."""
-    hold_all(board, hold, but=(end - 5 * MINUTE,))
-    board.place.trouble.seen("closed", "websocket connection 1")
-    assert board.overview().outlook.healing is RecoveryState.WAITING
+    hold_all(snapshotter, hold, but=(end - 5 * MINUTE,))
+    snapshotter.place.trouble.report("closed", "websocket connection 1")
+    assert snapshotter.overview().outlook.recovery is RecoveryState.WAITING
 
 
-async def test_it_tells_when_the_next_pass_comes(board, nursery, hold, exchange):
+async def test_it_tells_when_the_next_pass_comes(snapshotter, nursery, hold, exchange):
     """None while one goes on; the last one's end, as /metrics has it."""
-    place = board.place
+    place = snapshotter.place
     exchange.listed["ETH-USDT"] = exchange.listed["BTC-USDT"]
     told = []
-    place.exchange.script.append(lambda rows: told.append(board.overview()) or rows)
+    place.exchange.script.append(lambda rows: told.append(snapshotter.overview()) or rows)
     began = place.wall()
     nursery.start_soon(place.passes.run, 1800)
     while not place.passes.next_at:  # noqa: ASYNC110 - what a person would see, seen as it is
         await trio.sleep(1)
-    after = board.overview()
+    after = snapshotter.overview()
     assert after.next_pass == pytest.approx(began + 1_800_000, abs=1_000)
     assert after.last_pass == place.figure("blofin_backfill_last_pass_timestamp_seconds")
     assert after.total.missing == 0
-    runs = [row.last_run for row in board.rows()]
+    runs = [row.last_run for row in snapshotter.rows()]
     assert [run.trigger for run in runs] == [RunTrigger.START, RunTrigger.START]
     assert [run.status for run in runs] == [RunStatus.COMPLETE, RunStatus.COMPLETE]
 
@@ -124,9 +124,9 @@ async def test_links_tell_the_state_of_each_connection(wall):
 async def test_the_archive_reads_what_the_store_has(house, candle, end):
     """Runs and candles of its bar, while the writer is at work; away is told in words."""
     place = house(hours=1)
-    archive = StoreReader(place.store.reader(), Timeframe.M1)
+    store_reader = StoreReader(place.store.reader(), Timeframe.M1)
     rows = [candle(end - ago * MINUTE) for ago in (3, 2, 1)]
-    batch = await place.writer.put("BTC-USDT", rows)
+    batch = await place.writer.enqueue("BTC-USDT", rows)
     await batch.committed.wait()
     other = partial(
         candles.insert,
@@ -134,15 +134,15 @@ async def test_the_archive_reads_what_the_store_has(house, candle, end):
         batches=[CandleBatch("BTC-USDT", Source.FILL, [candle(end)])],
     )
     await place.store.write("insert", other)
-    found = await archive.candles("BTC-USDT", TimeRange(end - 3 * MINUTE, end), 2)
+    found = await store_reader.candles("BTC-USDT", TimeRange(end - 3 * MINUTE, end), 2)
     assert [tuple(one[:-1]) for one in found] == [tuple(one) for one in rows[:2]]
     assert {one.source for one in found} == {"historical_fill"}
-    await place.filler.fill(
-        place.watch.histories["BTC-USDT"], place.watch.window(), RunTrigger.HEAL
+    await place.gap_filler.fill(
+        place.tracker.histories["BTC-USDT"], place.tracker.window(), RunTrigger.HEAL
     )
-    (run,) = await archive.runs(5)
-    assert replace(run, id=0) == place.watch.last_runs["BTC-USDT"]
-    assert await archive.runs(5, before=run.id) == []
+    (run,) = await store_reader.runs(5)
+    assert replace(run, id=0) == place.tracker.last_runs["BTC-USDT"]
+    assert await store_reader.runs(5, before=run.id) == []
     place.other("DROP TABLE gap_fill_runs")
     with pytest.raises(StoreReadError, match=r"^database .*gap_fill_runs"):
-        await archive.runs(5)
+        await store_reader.runs(5)

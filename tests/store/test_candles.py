@@ -91,12 +91,12 @@ def test_a_minute_of_500_symbols_takes_few_statements(store, candle, end):
     batches = [CandleBatch(name, Source.LIVE, [candle(end)]) for name in names]
     asked: list[str] = []
     with store.engine.begin() as connection:
-        if store.keeper:
+        if store.file_monitor:
             driver_of(connection).set_trace_callback(asked.append)
         else:
             sa.event.listen(connection, "before_cursor_execute", lambda *how: asked.append(how[2]))
         inserted = candles.insert(connection, Timeframe.M1, batches)
-        if store.keeper:
+        if store.file_monitor:
             driver_of(connection).set_trace_callback(None)
     assert inserted == [1] * 500
     assert len(asked) < 20

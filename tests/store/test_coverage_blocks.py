@@ -205,7 +205,7 @@ def test_blocks_as_they_are_read_are_what_the_rows_say(two, end, data, done):
     """After whatever was done, by however many; and none ever claims more than there is."""
     ours, theirs = two
     # A candle a week is a partition a candle, on PostgreSQL: that takes too long here.
-    weekly = [Timeframe.W1] if ours[0].keeper else []
+    weekly = [Timeframe.W1] if ours[0].file_monitor else []
     bar = data.draw(st.sampled_from([Timeframe.M1, Timeframe.H4, *weekly]))
     house = House(ours, theirs, bar, first(bar, end))
     for deeds_now in done:

@@ -168,12 +168,12 @@ async def test_a_full_disk_is_unavailable(store):
 )
 async def test_a_wrong_statement_is_a_bug_and_stays_one(store, statement, kind):
     """It is no outage to be waited out."""
-    if store.keeper and kind is sa.exc.DBAPIError:
+    if store.file_monitor and kind is sa.exc.DBAPIError:
         # SQLite calls it an error like any other.
         kind = StoreUnavailable
     with pytest.raises(kind) as caught:
         await store.write("insert", lambda db: db.exec_driver_sql(statement))
-    assert store.keeper or not isinstance(caught.value, StoreError)
+    assert store.file_monitor or not isinstance(caught.value, StoreError)
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path):

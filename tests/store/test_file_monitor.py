@@ -136,7 +136,7 @@ async def test_a_file_that_is_gone_is_waited_for_and_then_made_anew(store, path)
         with pytest.raises(StoreUnavailable, match="gone; if it does not come back within 10 s"):
             await store.write("beat", note("a"))
         assert not path.exists()
-    store.keeper._gone_since -= 10
+    store.file_monitor._gone_since -= 10
     await store.write("beat", note("a"))
     assert names(path) == ["a"]
 

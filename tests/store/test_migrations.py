@@ -38,7 +38,7 @@ def test_the_migrations_give_the_tables_of_the_schema(store):
             connection, opts={"compare_type": True, "compare_server_default": default}
         )
         found = [(what, index.name) for what, index in compare_metadata(context, metadata)]
-    tables = [] if store.keeper else ["gap_fill_runs", "replaced_candles", "verifications"]
+    tables = [] if store.file_monitor else ["gap_fill_runs", "replaced_candles", "verifications"]
     assert sorted(found) == [("remove_index", f"ix_{table}_id") for table in tables]
 
 
@@ -144,7 +144,7 @@ def test_the_version_before_is_upgraded_without_loss(sixth):
     assert all(before.values())
     with closing(open_store(sixth)) as store:
         kept(before, contents(sixth))
-        if store.keeper is None:
+        if store.file_monitor is None:
             there = store.read_here(partitions.found)
             weeks = {partitions.week_of(row["open_time"]) for row in before["candles"]}
             assert {one.start for one in there} == weeks
@@ -155,7 +155,7 @@ def test_after_an_upgrade_the_store_goes_on_where_it_was(sixth, sql):
     batch = [CandleBatch("A", Source.FILL, [Candle(T + n * MINUTE, *[1.0] * 7) for n in range(5)])]
     with closing(open_store(sixth)) as store, store.engine.begin() as connection:
         assert candles.insert(connection, Timeframe.M1, batch) == [3]
-        if store.keeper is None:
+        if store.file_monitor is None:
             # The rows above were written with their ids.
             connection.exec_driver_sql("SELECT setval('gap_fill_runs_id_seq', 8)")
         backfill_runs.record(connection, BackfillRun("A", "1m", RunTrigger.HEAL, 1))

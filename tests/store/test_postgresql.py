@@ -270,7 +270,7 @@ async def test_when_all_is_cut_off_nothing_is_waited_for_any_more(store):
         nursery.start_soon(hang, reader)
         await trio.sleep(0.3)
         assert ended == []
-        store.lines.cut_all()
+        store.lines.close_all()
     with pytest.raises(StoreUnavailable, match="after the signal to stop"):
         await store.write("beat", beat)
     assert time.monotonic() - begun < 15
@@ -281,7 +281,7 @@ async def test_when_all_is_cut_off_nothing_is_waited_for_any_more(store):
 async def test_once_all_is_cut_off_no_connection_is_used_any_more(store):
     """Though the server would answer: who ends has no time to find out, nor to be patient."""
     await store.write("beat", beat)
-    store.lines.cut_all()
+    store.lines.close_all()
     for one in (store, RetryingDatabase(store)):
         with pytest.raises(StoreUnavailable, match="after the signal to stop"):
             await one.write("beat", beat)
@@ -293,7 +293,7 @@ async def test_who_is_told_to_stop_meanwhile_tells_of_that_alone(store):
 
     def work(connection):
         trio.from_thread.run_sync(scope.cancel)
-        store.lines.cut_all()
+        store.lines.close_all()
         connection.exec_driver_sql("SELECT 1")
 
     with trio.CancelScope() as scope:
@@ -316,7 +316,7 @@ async def test_a_connection_that_is_on_its_way_when_all_is_cut_off_is_left_alone
 
 async def cut_soon(lines):
     await trio.sleep(0.3)
-    lines.cut_all()
+    lines.close_all()
 
 
 @pytest.mark.timing(transaction_s=0.3)

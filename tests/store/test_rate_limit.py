@@ -215,15 +215,15 @@ def test_a_new_database_is_told_of_the_budget(store, rows, tmp_path):
     """What was sent and what is suspended still counts; nothing is entered twice."""
     old = open_store(f"sqlite:///{tmp_path / 'old.db'}")
     let_go(old, T)
-    first = let_go(old, T + 10).view.hindsight
-    second = look(old, T + 20).hindsight
+    first = let_go(old, T + 10).view.clock_correction
+    second = look(old, T + 20).clock_correction
     old.close()
     state = Suspension(until=T + HOUR, strikes=2, reason="429", noted=T)
-    for hindsight in (first, second, first):
+    for clock_correction in (first, second, first):
         view = write(
             store,
             rate_limit.reconcile_budget,
-            LocalBudget(hindsight, state, elsewhere=True),
+            LocalBudget(clock_correction, state, elsewhere=True),
             at(T + 20),
         )
         assert view.starts == [T, T + 10]
@@ -246,20 +246,23 @@ def test_a_ledger_from_the_future_is_put_right(store, rows):
 
 def test_what_a_process_knows_better_is_written_down(store):
     """The clock was set forward: one that starts now counts what it would have thought old."""
-    hindsight = ClockCorrection()
+    clock_correction = ClockCorrection()
     for number in range(475):
         grant = write(
             store,
             rate_limit.admit,
             "x",
             0,
-            LocalBudget(hindsight),
+            LocalBudget(clock_correction),
             WallAndMonotonic(T + number, number),
         )
-        hindsight = grant.view.hindsight
+        clock_correction = grant.view.clock_correction
     assert let_go(store, T + DAY).entered
     write(
-        store, rate_limit.reconcile_budget, LocalBudget(hindsight), WallAndMonotonic(T + DAY, 1_000)
+        store,
+        rate_limit.reconcile_budget,
+        LocalBudget(clock_correction),
+        WallAndMonotonic(T + DAY, 1_000),
     )
     grant = let_go(store, T + DAY)
     assert (grant.entered, grant.at) == (False, T + DAY - 999 + 61_000)

@@ -152,7 +152,7 @@ def test_what_is_missing_is_stored_as_a_fill_does_it(store, rows, candle, end):
 
 def test_a_row_that_somebody_wrote_by_hand_can_be_repaired(store, rows, other, candle, end):
     """Even where a price is no number at all, or endless."""
-    none, endless = ("'x'", "9e999") if store.keeper else ("'NaN'", "'Infinity'")
+    none, endless = ("'x'", "9e999") if store.file_monitor else ("'NaN'", "'Infinity'")
     put(store, candle(end), candle(end + MINUTE))
     other(f"UPDATE candles SET open = {none} WHERE open_time = {end}")
     other(f"UPDATE candles SET high = {endless} WHERE open_time > {end}")
@@ -165,5 +165,5 @@ def test_a_row_that_somebody_wrote_by_hand_can_be_repaired(store, rows, other, c
         candle(end + MINUTE),
     ]
     (one, _), (_, high) = rows("SELECT open, high FROM replaced_candles ORDER BY id")
-    assert one == "x" if store.keeper else math.isnan(one)
+    assert one == "x" if store.file_monitor else math.isnan(one)
     assert high == math.inf

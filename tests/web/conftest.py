@@ -92,17 +92,17 @@ class Site:
     def __init__(self, end, access=None, bar=Timeframe.M1):
         self.end = end
         self.now = end + 15_000
-        self.watch = CoverageTracker(bar, 1, 15_000, lambda: self.now)
-        self.metrics = Metrics(self.watch, "1.2.3", "sqlite")
-        self.allowance, self.passes, self.archive = Allowance(), Passes(), Archive()
+        self.tracker = CoverageTracker(bar, 1, 15_000, lambda: self.now)
+        self.metrics = Metrics(self.tracker, "1.2.3", "sqlite")
+        self.shared_budget, self.passes, self.store_reader = Allowance(), Passes(), Archive()
         self.trouble = Outage("it goes on", "it is back")
         self.reasons = []
         for symbol in ("BTC-USDT", "ETH-USDT"):
             self.add(symbol)
-        self.board = StatusSnapshotter(
-            self.watch,
+        self.snapshotter = StatusSnapshotter(
+            self.tracker,
             self.metrics,
-            self.allowance,
+            self.shared_budget,
             self.passes,
             self.trouble,
             lambda: self.reasons,
@@ -111,31 +111,31 @@ class Site:
         )
         site = create_app(
             self.metrics.registry,
-            self.board,
-            self.archive,
+            self.snapshotter,
+            self.store_reader,
             access or AccessPolicy(names=("agent",)),
         )
         self.app, self.close = site.app, site.close
 
     def add(self, symbol):
-        history = self.watch.histories[symbol] = SymbolCoverage(symbol, self.watch.bar)
+        history = self.tracker.histories[symbol] = SymbolCoverage(symbol, self.tracker.bar)
         self.metrics.add_symbol(symbol)
         return history
 
     def hold(self, symbol, *, but=()):
         """Hold all minutes of the window's hour but those so many minutes before its end."""
         held = {self.end - ago * MINUTE for ago in range(1, 61) if ago not in but}
-        history = self.watch.histories[symbol]
+        history = self.tracker.histories[symbol]
         history.held = BarSet.of(history.bar, held)
-        self.watch.loaded = True
+        self.tracker.loaded = True
         return history
 
     def ran(self, symbol, status=RunStatus.COMPLETE, note="", **figures):
         """Let a run have ended now."""
         run = BackfillRun(symbol, "1m", RunTrigger.PERIODIC, self.now - 2_000, self.now, **figures)
-        run.status, run.note, run.id = status, note, len(self.archive.past) + 1
-        self.archive.past.append(run)
-        self.watch.last_runs[symbol] = run
+        run.status, run.note, run.id = status, note, len(self.store_reader.past) + 1
+        self.store_reader.past.append(run)
+        self.tracker.last_runs[symbol] = run
         return run
 
 

@@ -44,7 +44,7 @@ async def test_status_tells_how_everything_is(site, api, end):
     """Health and why, the sums, the budget, the feed; null where there is nothing."""
     site.hold("BTC-USDT")
     site.hold("ETH-USDT", but=(5,))
-    site.board.links = lambda: [ConnectionStatus("1", True, 2, 1, end, "closed by BloFin")]
+    site.snapshotter.links = lambda: [ConnectionStatus("1", True, 2, 1, end, "closed by BloFin")]
     site.passes.next_at = end + 60 * MINUTE
     told = await api("status")
     assert told["health"] == "warn"
@@ -77,7 +77,7 @@ async def test_status_tells_how_everything_is(site, api, end):
 
 async def test_status_tells_the_limits_in_force_and_why_they_are_less_than_usual(site, api):
     """After a 429 that others seem to have caused."""
-    site.allowance.suspension = Suspension(share=0.5)
+    site.shared_budget.suspension = Suspension(share=0.5)
     told = await api("status")
     assert [one["limit"] for one in told["budget"]] == [237, 712]
     assert told["budget_share"] == 0.5
@@ -89,8 +89,8 @@ async def test_status_tells_of_a_suspension_and_of_passes(site, api, end):
     """Until when and why; when the last pass ended, to the millisecond."""
     site.hold("BTC-USDT")
     site.hold("ETH-USDT", but=(5,))
-    site.allowance.until = end + 5 * MINUTE
-    site.allowance.suspension = Suspension(end + 5 * MINUTE, 1, 0, True, "BloFin says 403")
+    site.shared_budget.until = end + 5 * MINUTE
+    site.shared_budget.suspension = Suspension(end + 5 * MINUTE, 1, 0, True, "BloFin says 403")
     site.metrics.last_pass.set(end / 1000)
     site.metrics.last_success.set(end / 1000 - 60)
     site.reasons = ["the database cannot be used now"]
@@ -195,7 +195,7 @@ async def test_candles_are_paged_whole(site, api, end):
         )
         for ago in (9, 8, 6, 5, 4)
     ]
-    site.archive.stored["BTC-USDT"] = rows
+    site.store_reader.stored["BTC-USDT"] = rows
     whole, sizes = await follow(api, "candles?symbol=BTC-USDT&limit=2", "candles")
     assert whole == [row._asdict() for row in rows]
     assert sizes == [2, 2, 1]
@@ -203,7 +203,7 @@ async def test_candles_are_paged_whole(site, api, end):
     some, _ = await follow(api, f"candles?symbol=BTC-USDT&limit=1&{span}", "candles")
     assert some == whole[1:4]
     assert (await api("candles?symbol=ETH-USDT"))["candles"] == []
-    site.archive.stored["OLD-USDT"] = rows[:1]
+    site.store_reader.stored["OLD-USDT"] = rows[:1]
     assert len((await api("candles?symbol=OLD-USDT"))["candles"]) == 1
 
 
@@ -246,7 +246,7 @@ async def test_errors_are_problems(site, api, path, status, words):
 async def test_a_database_that_is_away_is_a_problem_that_passes(site, api, client_of):
     """503 with the reason and when to come again; what is in memory is told all the same."""
     site.hold("BTC-USDT")
-    site.archive.away = "database data/blofin.db: another program keeps it locked"
+    site.store_reader.away = "database data/blofin.db: another program keeps it locked"
     for path in ("runs", "candles?symbol=BTC-USDT"):
         assert "keeps it locked" in (await api(path, 503))["detail"]
     answer = await client_of(site.app).get("/api/v1/runs")
@@ -271,7 +271,7 @@ async def test_a_fault_of_our_own_is_a_problem_without_details(site, client_of, 
         raise ZeroDivisionError("secret")
 
     site.hold("BTC-USDT")
-    monkeypatch.setattr(site.board, "overview", broken)
+    monkeypatch.setattr(site.snapshotter, "overview", broken)
     http = client_of(site.app)
     with pytest.raises(ZeroDivisionError):
         await http.get("/api/v1/status")
@@ -317,7 +317,7 @@ async def test_the_document_describes_what_there_is(site, api, client_of):
 async def test_another_bar_is_named(make_site, client_of):
     """By its name at BloFin."""
     site = make_site(bar=Timeframe.M5)
-    site.watch.loaded = True
+    site.tracker.loaded = True
     told = (await client_of(site.app).get("/api/v1/coverage")).json()
     assert told["bar"] == "5m"
     assert told["symbols"][0]["expected"] == 12

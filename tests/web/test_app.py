@@ -25,7 +25,7 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
 async def test_metrics_in_text(site, http):
     """What a plain client gets, readable by the parser of that format."""
-    site.watch.loaded = True
+    site.tracker.loaded = True
     answer = await http.get("/metrics", headers={"Accept-Encoding": "identity"})
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
@@ -36,7 +36,7 @@ async def test_metrics_in_text(site, http):
 
 async def test_metrics_in_openmetrics(site, http):
     """What Prometheus asks for, read by the strict parser."""
-    site.watch.loaded = True
+    site.tracker.loaded = True
     answer = await http.get("/metrics", headers={"Accept": OPENMETRICS})
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
     assert answer.headers["Vary"] == "Accept, Accept-Encoding"
@@ -109,7 +109,7 @@ async def test_the_page_shows_the_figures_worst_first(site, http, end):
 async def test_bars_are_called_minutes_only_when_they_are(make_site, client_of):
     """An hour's bars are bars."""
     site = make_site(bar=Timeframe.M5)
-    site.watch.loaded = True
+    site.tracker.loaded = True
     text = (await client_of(site.app).get("/")).text
     assert "Missing bars" in text
     assert "12 5m bars missing" in text
@@ -118,8 +118,8 @@ async def test_bars_are_called_minutes_only_when_they_are(make_site, client_of):
 
 async def test_a_page_without_symbols_is_not_well(site, http):
     """Nothing watched is no good news; nor is it a broken page."""
-    site.watch.loaded = True
-    site.watch.histories.clear()
+    site.tracker.loaded = True
+    site.tracker.histories.clear()
     answer = await http.get("/")
     assert answer.status_code == 200
     assert cells(answer.text) == []
@@ -142,10 +142,10 @@ async def test_foreign_text_is_escaped(site, client_of, path):
     site.hold("BTC-USDT")
     site.add(trap)
     site.ran(trap, note=trap)
-    site.watch.last_runs["BTC-USDT"] = site.archive.past[-1]
-    site.archive.past.append(site.ran("BTC-USDT", note=trap))
+    site.tracker.last_runs["BTC-USDT"] = site.store_reader.past[-1]
+    site.store_reader.past.append(site.ran("BTC-USDT", note=trap))
     if path == "/events":
-        told = pages.row_html(site.board.row(trap))
+        told = pages.row_html(site.snapshotter.row(trap))
     elif path == "/symbols/":
         told = (await client_of(site.app).get("/symbols/BTC-USDT")).text
     else:
@@ -177,7 +177,7 @@ async def test_the_server_says_nothing_of_itself(http):
 
 async def test_many_clients_at_once_are_served(site, http):
     """The event loop is not held while a scrape renders."""
-    site.watch.loaded = True
+    site.tracker.loaded = True
     answers = []
 
     async def one(path):
@@ -214,16 +214,18 @@ async def test_a_suspension_is_told_with_its_countdown(site, http, end):
     """Why, until when, and how long it still takes; which connection is down, and why."""
     site.hold("BTC-USDT", but=(5,))
     site.hold("ETH-USDT")
-    site.allowance.until = site.now + 250_000
-    site.allowance.suspension = Suspension(site.allowance.until, 1, 0, True, "BloFin says 403")
-    site.board.links = lambda: [
+    site.shared_budget.until = site.now + 250_000
+    site.shared_budget.suspension = Suspension(
+        site.shared_budget.until, 1, 0, True, "BloFin says 403"
+    )
+    site.snapshotter.links = lambda: [
         ConnectionStatus("1", True, 1, 1, end),
         ConnectionStatus("2", False, 1, 0, end, "BloFin closed the connection"),
         ConnectionStatus("trades-1", True, 2, 2, end),
     ]
     text = (await http.get("/")).text
     assert "BloFin suspended this address</strong>: BloFin says 403" in text
-    assert f'<span data-until="{site.allowance.until}">4 min 10 s</span> left' in text
+    assert f'<span data-until="{site.shared_budget.until}">4 min 10 s</span> left' in text
     assert "nothing is asked for before 2026-09-21 14:17:25 UTC" in text
     assert '<details class="links" open>' in text
     assert "BloFin closed the connection" in text
@@ -235,7 +237,7 @@ async def test_fewer_requests_than_usual_are_told_with_the_reason(site, http):
     """The limit in force, and that somebody else seems to use the address."""
     site.hold("BTC-USDT")
     site.hold("ETH-USDT")
-    site.allowance.suspension = Suspension(share=0.5)
+    site.shared_budget.suspension = Suspension(share=0.5)
     text = (await http.get("/")).text
     assert "Fewer requests than usual</strong>: another program seems to use this address" in text
     assert "12 <small>of 237</small>" in text
@@ -270,7 +272,7 @@ async def test_a_symbols_page_lists_its_gaps_and_runs(site, http, end):
 async def test_a_database_that_is_away_costs_the_runs_only(site, http):
     """All else is from memory."""
     site.hold("BTC-USDT")
-    site.archive.away = "database x: locked"
+    site.store_reader.away = "database x: locked"
     for path in ("/", "/symbols/BTC-USDT", "/runs"):
         answer = await http.get(path)
         assert answer.status_code == 200

@@ -35,7 +35,7 @@ class Reader:
 async def live(site, wall, here):
     site.hold("BTC-USDT")
     site.hold("ETH-USDT", but=(5,))
-    return EventStream(site.board)
+    return EventStream(site.snapshotter)
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ async def test_all_of_it_comes_first_then_only_what_changed(site, read):
     assert set(first) == {"rows", "overview", "state"}
     assert list(first["rows"]["rows"]) == ["BTC-USDT", "ETH-USDT"]
     assert first["rows"]["all"] is True
-    assert first["rows"]["rows"]["ETH-USDT"] == pages.row_html(site.board.row("ETH-USDT"))
+    assert first["rows"]["rows"]["ETH-USDT"] == pages.row_html(site.snapshotter.row("ETH-USDT"))
     assert first["state"]["health"] == "warn"
-    assert first["state"]["window"] == list(site.watch.window())
+    assert first["state"]["window"] == list(site.tracker.window())
     assert "1 minute missing" in first["overview"]
     site.hold("ETH-USDT")
     changed = dict(await reader.hear())
@@ -94,7 +94,7 @@ async def test_symbols_come_and_go(site, read):
     reader = await read()
     await reader.hear()
     site.add("NEW-USDT")
-    del site.watch.histories["BTC-USDT"]
+    del site.tracker.histories["BTC-USDT"]
     rows = dict(await reader.hear())["rows"]
     assert list(rows["rows"]) == ["NEW-USDT"]
     assert rows["gone"] == ["BTC-USDT"]

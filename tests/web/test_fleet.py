@@ -15,7 +15,7 @@ async def http(site, client_of):
 
 
 def crew(site, **changes):
-    site.watch.crew = lambda: CREW._replace(**changes)
+    site.tracker.fleet_status = lambda: CREW._replace(**changes)
 
 
 async def page(http):
@@ -87,7 +87,7 @@ async def test_one_whose_lease_is_over_shows_no_coverage(site, http):
 
 async def test_one_to_which_no_symbol_falls_is_well(site, http):
     """It shows no health of its own, which nothing is the worst of."""
-    site.watch.histories.clear()
+    site.tracker.histories.clear()
     crew(site, owned=0)
     told = await status(http)
     assert (told["health"], told["symbols"]) == ("good", 0)

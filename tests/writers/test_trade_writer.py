@@ -17,7 +17,7 @@ def tick(number, ts=1_789_999_000_000):
 
 def keep(place, **how):
     return TradeWriter(
-        place.store, place.watch, place.writer, place.metrics, how.pop("retention_days", 7), **how
+        place.store, place.tracker, place.writer, place.metrics, how.pop("retention_days", 7), **how
     )
 
 
@@ -31,7 +31,7 @@ def commits(monkeypatch):
     """What each transaction was, in the order of their ends."""
     seen = []
 
-    def watch(place):
+    def tracker(place):
         counted = place.store.observer
 
         def observe(done):
@@ -41,7 +41,7 @@ def commits(monkeypatch):
         place.store.observer = observe
         return seen
 
-    return watch
+    return tracker
 
 
 async def test_what_is_offered_is_stored_once_and_counted_after_the_commit(house):
@@ -50,11 +50,11 @@ async def test_what_is_offered_is_stored_once_and_counted_after_the_commit(house
     ticks = keep(place)
     labels = {"symbol": "BTC-USDT"}
     assert place.figure("blofin_ticks_written_total", **labels) == 0
-    assert all(ticks.offer("BTC-USDT", tick(number)) for number in (1, 2, 2, 3))
+    assert all(ticks.try_enqueue("BTC-USDT", tick(number)) for number in (1, 2, 2, 3))
     assert place.figure("blofin_ticks_queue_length") == 4
     assert place.figure("blofin_ticks_written_total", **labels) == 0
     await run(ticks, 1.5)
-    ticks.offer("BTC-USDT", tick(3))
+    ticks.try_enqueue("BTC-USDT", tick(3))
     await run(ticks, 1.5)
     assert place.rows(COUNT) == [(3,)]
     assert place.figure("blofin_ticks_written_total", **labels) == 3
@@ -65,12 +65,12 @@ async def test_a_full_buffer_drops_and_counts_and_forgets_nothing_it_took(house)
     """`offer` never waits."""
     place = house()
     ticks = keep(place, capacity=3)
-    assert [ticks.offer("BTC-USDT", tick(n)) for n in range(5)] == [True] * 3 + [False] * 2
+    assert [ticks.try_enqueue("BTC-USDT", tick(n)) for n in range(5)] == [True] * 3 + [False] * 2
     assert place.figure("blofin_ticks_dropped_total") == 2
     assert place.figure("blofin_ticks_queue_length") == 3
     await ticks.drain()
     assert place.rows("SELECT trade_id FROM ticks ORDER BY 1") == [("0",), ("1",), ("2",)]
-    assert ticks.offer("BTC-USDT", tick(5))
+    assert ticks.try_enqueue("BTC-USDT", tick(5))
 
 
 async def test_a_flood_goes_in_small_transactions(house, commits, monkeypatch):
@@ -80,7 +80,7 @@ async def test_a_flood_goes_in_small_transactions(house, commits, monkeypatch):
     seen = commits(place)
     ticks = keep(place)
     for number in range(25):
-        ticks.offer("BTC-USDT", tick(number))
+        ticks.try_enqueue("BTC-USDT", tick(number))
     await ticks.drain()
     assert seen == ["ticks"] * 3
     assert place.rows(COUNT) == [(25,)]
@@ -91,8 +91,8 @@ async def test_no_tick_is_stored_while_a_candle_waits(house, commits, candle, en
     place = house(writing=False)
     seen = commits(place)
     ticks = keep(place)
-    place.writer.offer("BTC-USDT", candle(end - MINUTE))
-    ticks.offer("BTC-USDT", tick(1))
+    place.writer.try_enqueue("BTC-USDT", candle(end - MINUTE))
+    ticks.try_enqueue("BTC-USDT", tick(1))
     await run(ticks, 60)
     assert seen == []
     assert not place.writer.idle
@@ -113,7 +113,7 @@ async def test_a_candle_waits_for_one_small_transaction_at_most(
     seen = commits(place)
     ticks = keep(place)
     for number in range(200):
-        ticks.offer("BTC-USDT", tick(number))
+        ticks.try_enqueue("BTC-USDT", tick(number))
     place.other(*(f"INSERT INTO ticks VALUES ('A', '{n}', 1, 1, 1, 'buy', '')" for n in range(99)))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ticks.run)
@@ -122,7 +122,7 @@ async def test_a_candle_waits_for_one_small_transaction_at_most(
             while seen.count("ticks") == before:  # noqa: ASYNC110 - ends with a transaction
                 await trio.sleep(0.01)
             before = seen.count("ticks")
-            batch = await place.writer.put("BTC-USDT", [candle(end - number * MINUTE)])
+            batch = await place.writer.enqueue("BTC-USDT", [candle(end - number * MINUTE)])
             await batch.committed.wait()
             assert seen.count("ticks") <= before + 1
             before = seen.count("ticks")
@@ -137,13 +137,13 @@ async def test_storing_and_deleting_do_not_queue_up_before_a_candle(house, commi
     place = house()
     seen = commits(place)
     ticks = keep(place)
-    ticks.offer("BTC-USDT", tick(1))
+    ticks.try_enqueue("BTC-USDT", tick(1))
     async with trio.open_nursery() as nursery:
         await place.store.limiter.acquire_on_behalf_of("another")
         nursery.start_soon(ticks.drain)
         nursery.start_soon(ticks._forget)
         await wait_all_tasks_blocked()
-        place.writer.offer("BTC-USDT", candle(end - MINUTE))
+        place.writer.try_enqueue("BTC-USDT", candle(end - MINUTE))
         await wait_all_tasks_blocked()
         place.store.limiter.release_on_behalf_of("another")
     assert seen == ["ticks", "insert", "ticks"]
@@ -158,7 +158,7 @@ async def test_while_the_database_is_away_ticks_wait_and_then_are_dropped(locker
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ticks.run)
         for number in range(8):
-            ticks.offer("BTC-USDT", tick(number))
+            ticks.try_enqueue("BTC-USDT", tick(number))
             await trio.sleep(10)
         assert place.figure("blofin_ticks_queue_length") == 5
         assert place.figure("blofin_ticks_dropped_total") == 3
@@ -186,9 +186,9 @@ async def test_old_ticks_are_deleted_at_the_start_and_every_few_minutes(
     ticks = keep(place, retention_days=0.5)
     soon = now - DAY // 2 + (DELETE_AFTER_S + DELETE_INTERVAL_S / 2) * 1_000
     for number in range(25):
-        ticks.offer("BTC-USDT", tick(f"old{number}", now - DAY // 2 - 1_000))
-    ticks.offer("BTC-USDT", tick("soon", int(soon)))
-    ticks.offer("BTC-USDT", tick("young", now))
+        ticks.try_enqueue("BTC-USDT", tick(f"old{number}", now - DAY // 2 - 1_000))
+    ticks.try_enqueue("BTC-USDT", tick("soon", int(soon)))
+    ticks.try_enqueue("BTC-USDT", tick("young", now))
     await ticks.drain()
     seen.clear()
     async with trio.open_nursery() as nursery:
@@ -197,7 +197,7 @@ async def test_old_ticks_are_deleted_at_the_start_and_every_few_minutes(
         assert seen == ["ticks"] * 3
         assert place.rows("SELECT trade_id FROM ticks ORDER BY 1") == [("soon",), ("young",)]
         await trio.sleep(DELETE_INTERVAL_S / 2)
-        ticks.offer("BTC-USDT", tick("younger", place.wall()))
+        ticks.try_enqueue("BTC-USDT", tick("younger", place.wall()))
         await trio.sleep(DELETE_INTERVAL_S / 2)
         assert place.rows("SELECT trade_id FROM ticks ORDER BY 1") == [("young",), ("younger",)]
         nursery.cancel_scope.cancel()
@@ -228,8 +228,8 @@ async def test_a_drain_comes_after_the_candles(house, commits, candle, end):
     seen = commits(place)
     ticks = keep(place)
     for number in range(1, 6):
-        place.writer.offer("BTC-USDT", candle(end - number * MINUTE))
-        ticks.offer("BTC-USDT", tick(number))
+        place.writer.try_enqueue("BTC-USDT", candle(end - number * MINUTE))
+        ticks.try_enqueue("BTC-USDT", tick(number))
     await place.writer.close()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ticks.drain)
@@ -244,7 +244,7 @@ async def test_a_cancelled_run_keeps_no_tick_that_is_stored(house):
         place = house()
         ticks = keep(place)
         for number in range(50):
-            ticks.offer("BTC-USDT", tick(f"{deadline} {number}"))
+            ticks.try_enqueue("BTC-USDT", tick(f"{deadline} {number}"))
         await run(ticks, deadline)
         left = place.figure("blofin_ticks_queue_length")
         written = place.figure("blofin_ticks_written_total", symbol="BTC-USDT")
@@ -255,8 +255,8 @@ async def test_ticks_of_a_symbol_taken_out_meanwhile_are_stored_but_not_counted(
     """Its series have vanished and must not come back."""
     place = house()
     ticks = keep(place)
-    ticks.offer("BTC-USDT", tick(1))
-    del place.watch.histories["BTC-USDT"]
+    ticks.try_enqueue("BTC-USDT", tick(1))
+    del place.tracker.histories["BTC-USDT"]
     place.metrics.remove_symbol("BTC-USDT")
     await ticks.drain()
     assert place.rows(COUNT) == [(1,)]
@@ -266,9 +266,9 @@ async def test_ticks_of_a_symbol_taken_out_meanwhile_are_stored_but_not_counted(
 async def test_a_page_that_never_found_room_holds_no_tick_up(house, candle, end):
     """Whoever gave up waiting for the writer is not waited for."""
     place = house(writing=False, capacity=1)
-    place.writer.offer("BTC-USDT", candle(end - MINUTE))
+    place.writer.try_enqueue("BTC-USDT", candle(end - MINUTE))
     with trio.move_on_after(1):
-        await place.writer.put("BTC-USDT", [candle(end - 2 * MINUTE)])
+        await place.writer.enqueue("BTC-USDT", [candle(end - 2 * MINUTE)])
     await place.writer.close()
     await place.writer.run()
     assert place.writer.idle

@@ -62,8 +62,8 @@ async def backfill(
     """
     freeze_garbage_collector()
     parts = _assemble(order, store, client)
-    begun, stop = trio.current_time(), ShutdownState(store.lines.cut_all)
-    window = parts.watch.window()
+    begun, stop = trio.current_time(), ShutdownState(store.lines.close_all)
+    window = parts.tracker.window()
     runs: list[BackfillRun] = []
     problem: Exception | None = None
     succeeded = False
@@ -81,20 +81,20 @@ async def backfill(
         async with run_until_signal(stop):
             try:
                 await _prepare(order, parts)
-                window = parts.watch.window()
+                window = parts.tracker.window()
                 tell.needs(needs(parts, window))
                 progress = _progress(parts, window, tell, runs)
                 done = await parts.passes.once(window, RunTrigger.ONESHOT, progress=progress)
                 succeeded = done.succeeded
             except (BackfillError, UnknownSymbolError, StoreUnavailable) as error:
                 problem = error
-        if stop.came:
+        if stop.requested:
             nursery.cancel_scope.deadline = trio.current_time() + DRAIN_TIMEOUT_S
         await parts.writer.close()
     seconds = trio.current_time() - begun
     if not succeeded:
         # One that did not even come to its pass was made all the same.
-        parts.metrics.last_pass.set(parts.watch.clock() / 1000)
+        parts.metrics.last_pass.set(parts.tracker.clock() / 1000)
         parts.metrics.pass_duration.set(seconds)
     unpublished = []
     if not isinstance(problem, UnknownSymbolError):
@@ -104,15 +104,15 @@ async def backfill(
     stop.done()
     if problem is not None:
         raise problem
-    counts = {one.symbol: one.count(window) for one in parts.watch.all()}
-    return BackfillReport(window, runs, counts, seconds, stop.came, published=not unpublished)
+    counts = {one.symbol: one.count(window) for one in parts.tracker.all()}
+    return BackfillReport(window, runs, counts, seconds, stop.requested, published=not unpublished)
 
 
 def _progress(
     parts: Services, window: TimeRange, tell: BackfillCallbacks, runs: list[BackfillRun]
 ) -> Callable[[SymbolCoverage], ProgressCallbacks]:
     """Collect the runs, and tell when pages turn out shorter or longer than thought."""
-    size = parts.filler.pager.size
+    size = parts.gap_filler.page_fetcher.size
 
     def progress(history: SymbolCoverage) -> ProgressCallbacks:
         told = tell.progress(history)
@@ -120,8 +120,8 @@ def _progress(
         def fetched(run: BackfillRun, page: PageRequest, answer: CandlePage) -> None:
             nonlocal size
             told.fetched(run, page, answer)
-            if parts.filler.pager.size != size:
-                size = parts.filler.pager.size
+            if parts.gap_filler.page_fetcher.size != size:
+                size = parts.gap_filler.page_fetcher.size
                 tell.left(sum(need.pages for need in needs(parts, window)))
 
         def finished(run: BackfillRun) -> None:
@@ -139,25 +139,25 @@ async def plan(
     """Return what each symbol needs, and the least time (s) that the limits allow for it all."""
     parts = _assemble(order, store, client)
     await _prepare(order, parts)
-    needed = needs(parts, parts.watch.window())
-    allowance = parts.throttle.allowance
-    await allowance.refresh()
-    now = parts.watch.clock()
+    needed = needs(parts, parts.tracker.window())
+    shared_budget = parts.rate_limiter.shared_budget
+    await shared_budget.refresh()
+    now = parts.tracker.clock()
     spacing_ms = order.settings.backfill_request_sleep_ms
     pages = sum(need.pages for need in needed)
     return needed, rate_limit.least_seconds(
-        pages, allowance.starts, now, spacing_ms, allowance.limits()
+        pages, shared_budget.starts, now, spacing_ms, shared_budget.limits()
     )
 
 
 def needs(parts: Services, window: TimeRange) -> list[SymbolNeed]:
     """Return what each symbol needs, the least complete first."""
-    now = parts.watch.clock()
-    counts = {history.symbol: history.count(window) for history in parts.watch.all()}
+    now = parts.tracker.clock()
+    counts = {history.symbol: history.count(window) for history in parts.tracker.all()}
     found = []
     for symbol, count in worst_first(counts):
-        history = parts.watch.histories[symbol]
-        pages = parts.filler.pages(history.gaps(window, now), window.end)
+        history = parts.tracker.histories[symbol]
+        pages = parts.gap_filler.pages(history.gaps(window, now), window.end)
         found.append(SymbolNeed(symbol, count, history.missing(window), pages))
     return found
 
@@ -171,50 +171,54 @@ def _assemble(order: BackfillRequest, store: Database, client: httpx.AsyncClient
         what_next="trying again for a little while",
         store_patience_s=store.timing.command_s,
     )
-    parts.roster.aloud = not order.named
+    parts.universe.aloud = not order.named
     if order.since is not None or order.until is not None:
-        parts.watch.fixed = fixed_symbols(parts.watch, order.since, order.until)
+        parts.tracker.fixed = fixed_symbols(parts.tracker, order.since, order.until)
     return parts
 
 
 async def _prepare(order: BackfillRequest, parts: Services) -> None:
     """Read the store, and know when the symbols were listed."""
-    await parts.roster.load()
-    parts.watch.loaded = True
-    wanted, window, now = order.settings.blofin_symbols, parts.watch.window(), parts.watch.clock()
-    whole = not any(history.gaps(window, now) for history in parts.watch.all())
+    await parts.universe.load()
+    parts.tracker.loaded = True
+    wanted, window, now = (
+        order.settings.blofin_symbols,
+        parts.tracker.window(),
+        parts.tracker.clock(),
+    )
+    whole = not any(history.gaps(window, now) for history in parts.tracker.all())
     # When nothing is missing and no pattern may mean a new listing, there is nothing to ask.
-    if not parts.roster.fresh and (needs_listing(wanted) or not whole):
+    if not parts.universe.fresh and (needs_listing(wanted) or not whole):
         await _list(parts, wanted)
-    if order.named and parts.roster.unknown:
-        listed = parts.roster.listed
+    if order.named and parts.universe.unknown:
+        listed = parts.universe.listed
         raise UnknownSymbolError(
-            "\n".join(unknown_symbols_text(one, listed) for one in parts.roster.unknown)
+            "\n".join(unknown_symbols_text(one, listed) for one in parts.universe.unknown)
         )
-    if not parts.watch.histories:
+    if not parts.tracker.histories:
         raise BackfillError(
             f"no BloFin instrument is meant by {', '.join(order.settings.blofin_symbols)} "
             "(BLOFIN_SYMBOLS)"
         )
 
 
-def fixed_symbols(watch: CoverageTracker, since: int | None, until: int | None) -> TimeRange:
+def fixed_symbols(tracker: CoverageTracker, since: int | None, until: int | None) -> TimeRange:
     """Return the window between two times (ms), where None is what the settings give."""
-    moving = watch.window()
-    end = moving.end if until is None else min(moving.end, watch.bar.floor(until))
+    moving = tracker.window()
+    end = moving.end if until is None else min(moving.end, tracker.bar.floor(until))
     start = end - (moving.end - moving.start) if since is None else since
     # A bar that opens before the start is not asked for.
-    return TimeRange(watch.bar.floor(start + watch.bar.ms - 1), end)
+    return TimeRange(tracker.bar.floor(start + tracker.bar.ms - 1), end)
 
 
 async def _list(parts: Services, wanted: Sequence[str]) -> None:
     backoff = Backoff()
     for attempt in range(1, MAX_LISTING_TRIES + 1):
         try:
-            await parts.roster.refresh()
+            await parts.universe.refresh()
         except ExchangeError as error:
             if attempt == MAX_LISTING_TRIES:
-                if parts.trouble or (needs_listing(wanted) and not parts.watch.histories):
+                if parts.trouble or (needs_listing(wanted) and not parts.tracker.histories):
                     raise BackfillError(f"{error}. What was stored before is untouched") from None
                 return
             await trio.sleep(backoff.next())

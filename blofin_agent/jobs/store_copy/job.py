@@ -47,7 +47,7 @@ class CopyRequest:
     def cut(self) -> None:
         """End what hangs in one of them. May be called in any thread."""
         for one in (self.source, self.target):
-            one.store.lines.cut_all()
+            one.store.lines.close_all()
 
 
 async def copy(order: CopyRequest, tell: CopyCallbacks) -> CopyReport:
@@ -68,7 +68,7 @@ async def copy(order: CopyRequest, tell: CopyCallbacks) -> CopyReport:
         raise CopyError(f"{problem}; what was copied is kept: run it again to go on")
     if problem is not None:
         raise problem
-    report.seconds, report.stopped = trio.current_time() - begun, stop.came
+    report.seconds, report.stopped = trio.current_time() - begun, stop.requested
     return report
 
 

@@ -62,11 +62,11 @@ async def verify(
         what_next="trying again for a little while",
         store_patience_s=store.timing.command_s,
     )
-    parts.roster.aloud = not order.named
+    parts.universe.aloud = not order.named
     if order.since is not None or order.until is not None:
-        parts.watch.fixed = fixed_symbols(parts.watch, order.since, order.until)
-    begun, stop = trio.current_time(), ShutdownState(store.lines.cut_all)
-    window = parts.watch.window()
+        parts.tracker.fixed = fixed_symbols(parts.tracker, order.since, order.until)
+    begun, stop = trio.current_time(), ShutdownState(store.lines.close_all)
+    window = parts.tracker.window()
     report = VerifyReport(window, order.sample, None if order.sample is None else order.seed, 0.0)
     problem: Exception | None = None
     away = False
@@ -77,7 +77,7 @@ async def verify(
         except (VerifyError, UnknownSymbolError, StoreUnavailable) as error:
             problem = error
     if problem is None:
-        totals = partial(verifications.totals, bar=parts.watch.bar)
+        totals = partial(verifications.totals, bar=parts.tracker.bar)
         parts.metrics.verified = await store.read("load", totals)
         unpublished = await publish_verified(parts.metrics, order.targets)
         for text in unpublished:
@@ -88,7 +88,7 @@ async def verify(
     return replace(
         report,
         seconds=trio.current_time() - begun,
-        stopped=stop.came,
+        stopped=stop.requested,
         away=away,
         published=not unpublished,
     )
@@ -96,22 +96,22 @@ async def verify(
 
 async def _stored(order: VerifyRequest, parts: Services, window: TimeRange) -> list[SymbolCoverage]:
     """Return the symbols of which something is stored in the window."""
-    await parts.roster.load()
-    parts.watch.loaded = True
-    histories = [one for one in parts.watch.all() if one.held.count(window)]
+    await parts.universe.load()
+    parts.tracker.loaded = True
+    histories = [one for one in parts.tracker.all() if one.held.count(window)]
     there = {history.symbol for history in histories}
-    unknown = [symbol for symbol in parts.roster.unknown if symbol not in there]
+    unknown = [symbol for symbol in parts.universe.unknown if symbol not in there]
     if order.named and unknown:
         raise UnknownSymbolError(
-            "\n".join(unknown_symbols_text(one, parts.roster.listed) for one in unknown)
+            "\n".join(unknown_symbols_text(one, parts.universe.listed) for one in unknown)
         )
-    if not parts.watch.histories:
+    if not parts.tracker.histories:
         raise VerifyError(
             "nothing stored to verify: no symbol is known yet; `blofin-agent backfill` reads "
             "BloFin's list of them"
         )
     if not histories:
-        symbols, bar = order.settings.blofin_symbols, parts.watch.bar.value
+        symbols, bar = order.settings.blofin_symbols, parts.tracker.bar.value
         raise VerifyError(
             f"nothing stored to verify: there is no {bar} candle of {', '.join(symbols)} from "
             f"{range_text(window)}; `blofin-agent backfill` fetches them"
@@ -141,19 +141,19 @@ async def _each(
     tell: VerifyCallbacks,
 ) -> bool:
     """Verify one symbol after the other; return whether BloFin was away."""
-    window, pager = report.window, parts.filler.pager
-    bar, clock = parts.watch.bar, parts.watch.clock
-    newest = bar.floor(clock() - parts.watch.settle_ms)
-    chosen = {one.symbol: _targets(order, one, window, pager.size) for one in histories}
+    window, page_fetcher = report.window, parts.gap_filler.page_fetcher
+    bar, clock = parts.tracker.bar, parts.tracker.clock
+    newest = bar.floor(clock() - parts.tracker.settle_ms)
+    chosen = {one.symbol: _targets(order, one, window, page_fetcher.size) for one in histories}
     tell.begun(
         window,
         {
-            symbol: len(page_plan.plan(spans, bar, pager.size, newest))
+            symbol: len(page_plan.plan(spans, bar, page_fetcher.size, newest))
             for symbol, spans in chosen.items()
         },
     )
     verifier = Verifier(
-        pager,
+        page_fetcher,
         store,
         parts.writer,
         clock,

@@ -59,7 +59,7 @@ class Verifier:
 
     def __init__(
         self,
-        pager: PageFetcher,
+        page_fetcher: PageFetcher,
         store: Database,
         writer: CandleWriter,
         clock: Callable[[], int],
@@ -67,7 +67,7 @@ class Verifier:
         tries: int,
         repair: bool,
     ) -> None:
-        self.pager = pager
+        self.page_fetcher = page_fetcher
         self._store = RetryingDatabase(store)
         self._writer = writer
         self._clock = clock
@@ -122,10 +122,10 @@ class Verifier:
             left = widen(targets, rows_around * bar.ms, work.newest)
         # A row more than is asked about may come at either end, to see what lies between.
         window = TimeRange(left[0].start - bar.ms, max(left[-1].end, work.newest))
-        while page := page_plan.next_page(left, bar, self.pager.size, work.newest):
-            pages = page_plan.plan(left, bar, self.pager.size, work.newest)
+        while page := page_plan.next_page(left, bar, self.page_fetcher.size, work.newest):
+            pages = page_plan.plan(left, bar, self.page_fetcher.size, work.newest)
             tell.planned(history.symbol, len(left if sampled else pages))
-            page, answer = await self.pager.fetch(
+            page, answer = await self.page_fetcher.fetch(
                 history, page, left[-1].end, window, told, self._tries
             )
             tell.fetched(history.symbol, page, answer)

@@ -71,7 +71,7 @@ class ConnectionDeadlines:
             raise ConnectionsClosed
         return made.result()
 
-    def cut_all(self) -> None:
+    def close_all(self) -> None:
         """Cut off what is under way; from now on nothing is begun. May be called in any thread."""
         with self._lock:
             if not self.are_cut:

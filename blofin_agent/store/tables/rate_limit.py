@@ -39,7 +39,7 @@ _LOCK = _LOAD.with_for_update()
 class LocalBudget(NamedTuple):
     """What a process knows of the budget by itself."""
 
-    hindsight: ClockCorrection = ClockCorrection()
+    clock_correction: ClockCorrection = ClockCorrection()
     suspension: Suspension | None = None
     """One that the store was not told yet."""
     elsewhere: bool = False
@@ -73,10 +73,12 @@ def _look(
     connection: sa.Connection, state: Suspension, known: LocalBudget, now: WallAndMonotonic
 ) -> CorrectedLedger:
     entries = _entries(connection, known.egress)
-    hindsight = known.hindsight.elsewhere(entries) if known.elsewhere else known.hindsight
+    clock_correction = (
+        known.clock_correction.elsewhere(entries) if known.elsewhere else known.clock_correction
+    )
     if known.suspension is not None:
         state = rate_limit.merge_suspensions(state, known.suspension)
-    return hindsight.look(entries, state, now)
+    return clock_correction.look(entries, state, now)
 
 
 def reconcile_budget(
@@ -93,8 +95,8 @@ def reconcile_budget(
             LedgerEntry(_enter(connection, "before", at, known.egress), at)
             for at in sorted(started for _, started in view.lost)
         ]
-        hindsight = view.hindsight.entered(told, view.lost, now)
-        view = view._replace(lost=[], hindsight=hindsight)
+        clock_correction = view.clock_correction.entered(told, view.lost, now)
+        view = view._replace(lost=[], clock_correction=clock_correction)
     _save(connection, known.egress, before, view.suspension)
     return view
 
@@ -127,8 +129,8 @@ def admit(
     if view.old:
         _forget(connection, now)
     _save(connection, known.egress, view.suspension, state)
-    hindsight = view.hindsight.entered(entries, [], now)
-    view = view._replace(starts=starts, suspension=state, hindsight=hindsight)
+    clock_correction = view.clock_correction.entered(entries, [], now)
+    view = view._replace(starts=starts, suspension=state, clock_correction=clock_correction)
     return Admission(len(entries), now.wall, view)
 
 

@@ -15,7 +15,7 @@ def crew_on(tmp_path, ended):
     def make(url, dsn, *, symbols=SYMBOLS, hours=6, options=("--no-limits",), **env):
         crews.append(Crew(tmp_path, url, dsn, env, ended, hours))
         crews[-1].trade(symbols, options)
-        crews[-1].watch()
+        crews[-1].tracker()
         return crews[-1]
 
     yield make

@@ -214,18 +214,18 @@ class Crew:
 
     # -- somebody looks ----------------------------------------------------------------------------
 
-    def watch(self):
+    def tracker(self):
         """Look at all who live, and at the newest rows, until `close`."""
         self._stop = threading.Event()
         for look in (self._look_at_agents, self._look_at_rows):
-            threading.Thread(target=self._watch, args=[look], daemon=True).start()
+            threading.Thread(target=self._tracker, args=[look], daemon=True).start()
 
     def close(self):
         self._stop.set()
         for cable in self.cables:
             cable.close()
 
-    def _watch(self, look):
+    def _tracker(self, look):
         while not self._stop.wait(LOOK_S):
             with contextlib.suppress(psycopg.Error):
                 look()
