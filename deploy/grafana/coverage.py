@@ -37,7 +37,7 @@ def build() -> dashboard.Dashboard:
             ("Is there a problem, and since when?", _is_it_bad()),
             ("Which symbols are affected?", [symbol_table(), _coverage_over_time(), _gaps()]),
             ("What is the cause?", [_why(), suspended().height(8)]),
-            ("Are the gaps being filled, and until when?", _healing()),
+            ("When will the gaps be filled?", _healing()),
             ("Fleet: which agent owns which symbols?", fleet()),
         ],
     )
