@@ -175,20 +175,20 @@ def _why() -> Panel:
 
 
 def _gaps() -> Panel:
-    whole = f"max by (symbol) ({_MISSING}) == bool 0"
+    complete = f"max by (symbol) ({_MISSING}) == bool 0"
     some = f"max by (symbol) ({_MISSING}) > bool 0"
-    proven = f"max by (symbol) ({_MISSING} - {_UNAVAILABLE}) == bool 0"
+    confirmed = f"max by (symbol) ({_MISSING} - {_UNAVAILABLE}) == bool 0"
     return states(
         "Gaps",
         "State of each symbol over time. complete: nothing is missing. unavailable only: all "
         "missing candles are confirmed unavailable at BloFin. gaps: the agent is filling them. "
-        "Nothing is drawn while the agent did not run.",
+        "Nothing is drawn for times when the agent was not running.",
         {
             "0": ("gaps", "red"),
             "1": ("unavailable only", "yellow"),
             "2": ("complete", "green"),
         },
-        (f"2 * ({whole}) + ({proven}) * ({some})", "{{symbol}}"),
+        (f"2 * ({complete}) + ({confirmed}) * ({some})", "{{symbol}}"),
         height=9,
     )
 

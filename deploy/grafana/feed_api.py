@@ -54,8 +54,8 @@ def _glance() -> list[Panel]:
         ),
         number(
             "Symbols not subscribed",
-            "BloFin rejected the subscription or has not acknowledged it. The candles are fetched "
-            "by REST meanwhile.",
+            "Number of symbols whose subscription BloFin rejected or has not acknowledged. Their "
+            "candles are fetched by REST meanwhile.",
             "short",
             how_many(symbols("feed_subscribed"), "== 0"),
             ((None, "green"), (1, "orange")),
@@ -107,7 +107,7 @@ def _requests() -> list[Panel]:
         ),
         lines(
             "429 responses",
-            "BloFin returned 429 (too many requests) although the agent stays within the limits: "
+            "Responses with 429 (too many requests). The agent stays within BloFin's limits, so "
             "another program uses the same IP address. All requests wait until the suspension "
             "ends. Then the agent sends fewer requests for a while.",
             "short",

@@ -28,8 +28,8 @@ def fleet() -> list[Panel]:
         ).span(8),
         number(
             "Unassigned symbols",
-            "They are configured, but no running agent records them. This is normal for some "
-            "seconds after an agent stopped. If it lasts, run: blofin-agent fleet.",
+            "Configured symbols that no running agent records. This is normal for some seconds "
+            "after an agent stopped. If it lasts, run: blofin-agent fleet.",
             "short",
             _ORPHANED,
             ((None, "green"), (1, "red")),

@@ -38,8 +38,8 @@ def backfill() -> list[Panel]:
         ),
         lines(
             "Pages in last pass, 20 highest symbols",
-            "Which symbols need requests. A symbol that is always at the top has gaps that cannot "
-            "be filled.",
+            "Requests per symbol. A symbol that is always at the top has gaps that do not get "
+            "filled.",
             "short",
             (
                 highest(f"max by (symbol) ({symbols('backfill_last_pass_requests')})"),
@@ -64,8 +64,8 @@ def itself() -> list[Panel]:
         ),
         lines(
             "Live candles dropped",
-            "The write queue was full. The dropped candles are ordinary gaps and are refetched by "
-            "REST.",
+            "Live candles that were dropped because the write queue was full. They are ordinary "
+            "gaps and are refetched by REST.",
             "short",
             (f"sum by (instance) ({increase(agent('writer_dropped_total'))})", "{{instance}}"),
         ),
@@ -78,7 +78,8 @@ def itself() -> list[Panel]:
         ),
         lines(
             "Failed transactions",
-            "Each failed transaction is retried. The log shows the cause.",
+            "Failed database transactions, by operation. Each one is retried. The log shows the "
+            "cause.",
             "short",
             (f"sum by (operation) ({errors})", "{{operation}}"),
         ),

@@ -45,9 +45,9 @@ def judge(report: str, complaints: str) -> tuple[list[str], int]:
     ]
     if unknown or not packages:
         shown = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")  # noqa: PLR2004
-        whole = f"{len(unknown)} of {len(packages)} packages ({shown})"
-        told = f"audit failed: the vulnerability service does not know {whole}"
-        return [*lines, told, OTHER], 2
+        count = f"{len(unknown)} of {len(packages)} packages ({shown})"
+        failure = f"audit failed: the vulnerability service does not know {count}"
+        return [*lines, failure, OTHER], 2
     if lines:
         return [*lines, f"audit: {len(lines)} known vulnerabilities in {len(packages)} packages"], 1
     return [f"audit: no known vulnerabilities in {len(packages)} packages"], 0
