@@ -1,4 +1,4 @@
-"""Write the dashboards. From the repository's root: python -m deploy.grafana."""
+"""Write the dashboard files. From the repository root: python -m deploy.grafana."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent / "dashboards"
 
 
 def texts() -> dict[str, str]:
-    """Return each dashboard's JSON by its file name."""
+    """Return the JSON of each dashboard by file name."""
     return {
         f"{module.UID.removeprefix('blofin-')}.json": text(module.build().build())
         for module in (coverage, feed_api)
@@ -19,9 +19,9 @@ def texts() -> dict[str, str]:
 
 
 def text(dashboard: Dashboard) -> str:
-    """Return a dashboard's JSON, with its links where they are seen.
+    """Return the JSON of a dashboard, with visible links.
 
-    The library always puts them into a menu, which Grafana 13 keeps folded.
+    The library puts all links into a menu, which Grafana 13 keeps closed.
     """
     for link in dashboard.links or ():
         link.placement = None  # type: ignore[assignment] # left out of the JSON
@@ -29,7 +29,7 @@ def text(dashboard: Dashboard) -> str:
 
 
 def main() -> None:
-    """Write them all."""
+    """Write all dashboard files."""
     for name, written in texts().items():
         (FOLDER / name).write_text(written)
 

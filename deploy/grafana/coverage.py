@@ -1,4 +1,4 @@
-"""The dashboard of coverage, in the order in which somebody who was woken up asks."""
+"""Build the coverage dashboard. Its rows follow the questions of an on-call engineer."""
 
 from grafana_foundation_sdk.builders import dashboard
 
@@ -21,9 +21,9 @@ _ALLOWED = f"min({agent('api_suspended_until_timestamp_seconds')} <= bool time()
 _CANDLE_FEED = agent("feed_connected", 'connection!~"trades-.+"')
 _STORING = f"min({agent('store_up')})"
 _REQUESTS = rate(agent("api_requests_total"))
-# What its limits refuse stands under Limit.
+# Rate-limited and banned requests are shown under Rate limit.
 _FAILED = rate(agent("api_requests_total", 'outcome!~"ok|refused|rate_limited|banned"'))
-_FINE = {"0": ("trouble", "red"), "1": ("fine", "green")}
+_FINE = {"0": ("problem", "red"), "1": ("OK", "green")}
 
 
 def build() -> dashboard.Dashboard:
@@ -31,13 +31,14 @@ def build() -> dashboard.Dashboard:
     return assemble(
         UID,
         "BloFin: coverage",
-        "How complete the candle history is, per symbol; why it is not; and when it will be.",
+        "How complete the candle history of each symbol is, why candles are missing, and when the "
+        "gaps will be filled.",
         [
-            ("Is it bad, and since when?", _is_it_bad()),
-            ("Which symbols?", [symbol_table(), _coverage_over_time(), _gaps()]),
-            ("Why?", [_why(), suspended().height(8)]),
-            ("Will it heal by itself, and when?", _healing()),
-            ("Fleet: who keeps which symbols?", fleet()),
+            ("Is there a problem, and since when?", _is_it_bad()),
+            ("Which symbols are affected?", [symbol_table(), _coverage_over_time(), _gaps()]),
+            ("What is the cause?", [_why(), suspended().height(8)]),
+            ("When will the gaps be filled?", _healing()),
+            ("Fleet: which agent owns which symbols?", fleet()),
         ],
     )
 
@@ -49,7 +50,7 @@ def _is_it_bad() -> list[Panel]:
     return [
         number(
             "Health",
-            f"That of the worst symbol: GOOD from {good}, WARN from {warn}, CRITICAL below.",
+            f"Health of the worst symbol: GOOD from {good}, WARN from {warn}, CRITICAL below.",
             "short",
             f"clamp_max(max({agent('health', state.format('warn'))}) "
             f"+ 2 * max({agent('health', state.format('critical'))}), 2)",
@@ -61,16 +62,17 @@ def _is_it_bad() -> list[Panel]:
         ),
         number(
             "Worst symbol",
-            "The least complete symbol and its coverage: candles held over candles expected.",
+            "The symbol with the lowest coverage. Coverage is stored candles divided by expected "
+            "candles.",
             "percentunit",
             f"bottomk(1, {_EACH})",
             COVERAGE,
             legend="{{symbol}}",
         ),
         number(
-            "Not good for",
-            f"How long ago all symbols were last at {good} or better; if never in the time shown, "
-            "since when there are figures. 0: they are now.",
+            "Not GOOD for",
+            f"Time since all symbols were last at {good} or better. If they never were in the time "
+            "shown: time since the first data. 0: all symbols are GOOD now.",
             "s",
             f"clamp_min(time() - (max_over_time(timestamp({_WORST} >= {GOOD_COVERAGE})"
             f"[$__range:$__interval]) or min_over_time(timestamp({_WORST})"
@@ -78,73 +80,75 @@ def _is_it_bad() -> list[Panel]:
             ZERO_IS_GOOD,
         ),
         number(
-            "Heals by itself",
-            "NO NEED: nothing is missing that BloFin has. YES: the agent fetches it. NOT NOW: a "
-            "suspension, failing requests or the database is in the way (see why, below); when "
-            "that ends the agent goes on by itself.",
+            "Gaps being filled",
+            "NOT NEEDED: all candles that BloFin has are stored. YES: the agent is fetching the "
+            "missing candles. BLOCKED: by a suspension, failing requests or the database (see the "
+            "causes below). The agent continues automatically when that ends.",
             "short",
             f"(sum({_MISSING}) - sum({_UNAVAILABLE}) > bool 0) * (2 - {_ALLOWED} * {_STORING} * "
             f"(sum({_FAILED}) <= bool 0.5 * sum({_REQUESTS})))",
             names={
-                "0": ("NO NEED", "green"),
+                "0": ("NOT NEEDED", "green"),
                 "1": ("YES", "blue"),
-                "2": ("NOT NOW", "red"),
+                "2": ("BLOCKED", "red"),
             },
         ),
         number(
-            "Heals in at least",
-            "Pages still to fetch over pages allowed a second. The agent does it by itself. A "
-            "suspension or an outage of BloFin comes on top.",
+            "Time to fill gaps",
+            "Minimum time: pages still to fetch divided by pages allowed per second. A suspension "
+            "or a BloFin outage adds to it.",
             "s",
             f"max({agent('backfill_heal_eta_seconds')})",
             ZERO_IS_GOOD,
         ),
         number(
             "Agents down",
-            "Agents that ran within a day and that Prometheus does not reach now; the other panels "
-            "show nothing of them. See on their machine whether they run, and their last log.",
+            "Agents that ran within the last day and that Prometheus cannot reach now. The other "
+            "panels do not show them. On their host, check whether they run and read their log.",
             "short",
             how_many(_UP, "== 0"),
             ((None, "green"), (1, "red")),
         ).no_value("no agent"),
         number(
             f"Symbols below {good}",
-            "How many symbols are not GOOD. The table below has them on top.",
+            "Number of symbols that are not GOOD. The table below lists them first.",
             "short",
             how_many(_EACH, f"< {GOOD_COVERAGE}"),
             ((None, "green"), (1, "orange")),
         ),
         number(
             f"Symbols below {warn}",
-            "How many symbols are CRITICAL. The table below has them on top.",
+            "Number of symbols that are CRITICAL. The table below lists them first.",
             "short",
             how_many(_EACH, f"< {WARN_COVERAGE}"),
             ((None, "green"), (1, "red")),
         ),
         number(
             "Missing minutes",
-            "Candles that should be there and are not, of all symbols; with 1m bars, minutes.",
+            "Expected candles that are not stored, over all symbols. With 1m bars, one candle is "
+            "one minute.",
             "short",
             f"sum({_MISSING})",
         ),
         number(
-            "Of these unavailable",
-            "The part that BloFin was proven not to have: nobody can fetch it. It is asked for "
-            "again now and then.",
+            "Confirmed unavailable",
+            "Missing candles that are confirmed unavailable at BloFin. Nobody can fetch them. The "
+            "agent rechecks them periodically.",
             "short",
             f"sum({_UNAVAILABLE})",
         ),
         number(
-            "Oldest newest candle",
-            "How long ago the newest candle of the worst symbol opened. With 1m bars up to some 80 "
-            "seconds are normal; more means that nothing new arrives.",
+            "Age of newest candle",
+            "Time since the newest candle opened, for the symbol where it is oldest. With 1m bars, "
+            "up to about 80 seconds is normal. If it is more, no new candles arrive.",
             "s",
             f"max(time() - ({symbols('last_candle_timestamp_seconds')} > 0))",
         ),
         number(
-            "Last good backfill",
-            "How long ago the last pass ended in which no symbol failed; without one, how long the "
-            "agent runs. More than two periods: look at the requests by outcome.",
+            "Last successful pass",
+            "Time since the last backfill pass without a failed symbol ended. If there was none: "
+            "time since the agent started. If it is more than two periods, check the requests by "
+            "outcome.",
             "s",
             f"max(time() - (({agent('backfill_last_success_timestamp_seconds')} > 0) "
             f"or on (job, instance) {of_agents(named('process_start_time_seconds'))}))",
@@ -154,45 +158,46 @@ def _is_it_bad() -> list[Panel]:
 
 def _why() -> Panel:
     return states(
-        "What is in the way",
-        "Feed: a websocket connection for candles is down. Subscriptions: a symbol is not "
-        "acknowledged. Limit: BloFin has suspended the address. Exchange: more than 5 % of the "
-        "requests fail, by the network or at BloFin. Store: our database takes nothing. Agent: it "
-        "cannot be reached. The runbook has what to do.",
+        "Possible causes",
+        "Feed: a websocket connection for candles is down. Subscriptions: BloFin has not "
+        "acknowledged a symbol. Rate limit: BloFin has suspended the IP address. Exchange: more "
+        "than 5 % of the requests fail, because of the network or BloFin. Database: it accepts no "
+        "transactions. Agent: it is unreachable. The runbook describes what to do.",
         _FINE,
         (f"min({_CANDLE_FEED})", "Feed"),
         (f"min({symbols('feed_subscribed')})", "Subscriptions"),
-        (_ALLOWED, "Limit"),
+        (_ALLOWED, "Rate limit"),
         (f"sum({_FAILED}) <= bool 0.05 * sum({_REQUESTS})", "Exchange"),
-        (_STORING, "Store"),
+        (_STORING, "Database"),
         (f"min({_UP})", "Agent"),
         span=20,
     )
 
 
 def _gaps() -> Panel:
-    whole = f"max by (symbol) ({_MISSING}) == bool 0"
+    complete = f"max by (symbol) ({_MISSING}) == bool 0"
     some = f"max by (symbol) ({_MISSING}) > bool 0"
-    proven = f"max by (symbol) ({_MISSING} - {_UNAVAILABLE}) == bool 0"
+    confirmed = f"max by (symbol) ({_MISSING} - {_UNAVAILABLE}) == bool 0"
     return states(
         "Gaps",
-        "Each symbol over time: whole, with gaps that BloFin was proven not to fill, or with gaps "
-        "that the agent is after. Where nothing is drawn, the agent did not run.",
+        "State of each symbol over time. complete: nothing is missing. unavailable only: all "
+        "missing candles are confirmed unavailable at BloFin. gaps: the agent is filling them. "
+        "Nothing is drawn for times when the agent was not running.",
         {
             "0": ("gaps", "red"),
             "1": ("unavailable only", "yellow"),
-            "2": ("whole", "green"),
+            "2": ("complete", "green"),
         },
-        (f"2 * ({whole}) + ({proven}) * ({some})", "{{symbol}}"),
+        (f"2 * ({complete}) + ({confirmed}) * ({some})", "{{symbol}}"),
         height=9,
     )
 
 
 def _coverage_over_time() -> Panel:
     return lines(
-        "Coverage over time, the 20 worst",
-        "A line that falls: something is not arriving. A line that stays low: see what is in the "
-        "way. The coloured lines are the bounds of WARN and CRITICAL.",
+        "Coverage over time, 20 worst symbols",
+        "A falling line: new candles do not arrive. A line that stays low: see the possible "
+        "causes. The colored lines are the thresholds of WARN and CRITICAL.",
         "percentunit",
         (lowest(_EACH), "{{symbol}}"),
         span=24,
@@ -207,30 +212,31 @@ def _healing() -> list[Panel]:
     return [
         lines(
             "Missing minutes over time",
-            "It should sink after each gap. What stays at the height of the second line is "
-            "unavailable at BloFin.",
+            "The first line should drop after each gap. It cannot drop below the second line: "
+            "those candles are confirmed unavailable at BloFin.",
             "short",
             (f"sum({_MISSING})", "missing"),
-            (f"sum({_UNAVAILABLE})", "of these unavailable"),
+            (f"sum({_UNAVAILABLE})", "confirmed unavailable"),
         ),
         lines(
-            "Time to heal",
-            "The least time that the pages still to fetch need. It should sink second by second "
-            "while the agent is at work.",
+            "Time to fill gaps over time",
+            "Minimum time that the pages still to fetch need. It should drop steadily while the "
+            "agent fills gaps.",
             "s",
             (f"max by (instance) ({agent('backfill_heal_eta_seconds')})", "{{instance}}"),
         ),
         lines(
-            "Candles stored a minute",
-            "By source: blofin_ws are live ones, historical_fill came by REST. With 1m bars one "
-            "live candle a symbol is normal; if they end, look at the feed.",
+            "Candles stored per minute",
+            "By source: blofin_ws are live candles, historical_fill are candles fetched by REST. "
+            "With 1m bars, one live candle per symbol is normal. If there are none, check the "
+            "feed.",
             "short",
             (f"60 * sum by (source) ({written})", "{{source}}"),
         ),
         lines(
-            "Pages asked for, and 429s among them",
-            "Requests that fill gaps. A complete store costs none. 429: BloFin's limit was "
-            "reached, probably by another program behind the same address.",
+            "Backfill requests and 429s",
+            "Requests that fill gaps. If nothing is missing, the agent sends none. 429: BloFin's "
+            "rate limit was reached, probably by another program on the same IP address.",
             "short",
             (f"sum({pages})", "pages"),
             (f"sum({limited})", "429"),

@@ -1,4 +1,4 @@
-"""The dashboard of what brings the candles in: the feed, BloFin's REST interface, and ourselves."""
+"""Build the dashboard of the websocket feed, BloFin's REST API and the agent's internals."""
 
 from grafana_foundation_sdk.builders import dashboard
 
@@ -21,14 +21,14 @@ def build() -> dashboard.Dashboard:
     return assemble(
         UID,
         "BloFin: feed and API",
-        "What brings the candles in: the websocket feed, the REST interface with its limits, the "
-        "backfill, and the agent's own queue and database.",
+        "What delivers the candles: the websocket feed, the REST API with its rate limits, the "
+        "backfill, and the agent's write queue and database.",
         [
-            ("At a glance", _glance()),
-            ("Requests and limits", _requests()),
+            ("Overview", _glance()),
+            ("Requests and rate limits", _requests()),
             ("Feed", _feed()),
             ("Backfill", backfill()),
-            ("The agent itself", itself()),
+            ("Agent internals", itself()),
         ],
     )
 
@@ -37,8 +37,8 @@ def _glance() -> list[Panel]:
     return [
         number(
             "Failing requests",
-            "The share of requests that failed lately; refusals are answers. Above 1 % look at the "
-            "requests by outcome.",
+            "Share of requests that failed recently. Refused requests do not count as failed. "
+            "Above 1 %, check the requests by outcome.",
             "percentunit",
             _SHARE,
             ((None, "green"), (0.01, "orange"), (0.1, "red")),
@@ -46,31 +46,32 @@ def _glance() -> list[Panel]:
         suspended(),
         number(
             "Connections down",
-            "Websocket connections that do not stand; each carries up to 100 symbols, whose "
-            "candles come by REST meanwhile.",
+            "Number of websocket connections that are down. Each serves up to 100 symbols, whose "
+            "candles are fetched by REST meanwhile.",
             "short",
             how_many(agent("feed_connected"), "== 0"),
             ((None, "green"), (1, "red")),
         ),
         number(
             "Symbols not subscribed",
-            "Refused by BloFin, or not acknowledged. Their candles come by REST meanwhile.",
+            "Number of symbols whose subscription BloFin rejected or has not acknowledged. Their "
+            "candles are fetched by REST meanwhile.",
             "short",
             how_many(symbols("feed_subscribed"), "== 0"),
             ((None, "green"), (1, "orange")),
         ),
         number(
-            "Oldest push",
-            "How long ago the symbol that is silent the longest was heard of. A traded symbol is "
-            "heard of every second or so.",
+            "Age of last push",
+            "Time since the last websocket push, for the symbol where it is longest. A traded "
+            "symbol gets a push about every second.",
             "s",
             f"max(time() - ({_PUSHED}))",
             ((None, "green"), (120, "orange"), (600, "red")),
         ),
         number(
             "Database",
-            "Whether the database takes transactions. When not, the agent waits and tries again; "
-            "its log says what is wrong.",
+            "Whether the database accepts transactions. If it does not, the agent retries and its "
+            "log shows the cause.",
             "short",
             f"min({agent('store_up')})",
             names={"0": ("DOWN", "red"), "1": ("UP", "green")},
@@ -84,54 +85,59 @@ def _requests() -> list[Panel]:
         lines(
             "Requests by outcome",
             "unreachable and timeout: the network. server_error and invalid: BloFin. rate_limited "
-            "and banned: its limits. refused: a symbol or a value it does not take.",
+            "and banned: BloFin's rate limits. refused: BloFin rejected a symbol or a value.",
             "reqps",
             (f"sum by (outcome) ({rate(_REQUESTS)})", "{{outcome}}"),
         ),
         lines(
             "Failing requests over time",
-            "The share of requests that failed. The alert allows one in a hundred over days.",
+            "Share of requests that failed. The alert allows 1 % over several days.",
             "percentunit",
             (_SHARE, "failing"),
         ),
         lines(
             "Budget used",
-            "Requests in each window over what the agent allows itself, 95 % of BloFin's limit or "
-            "less after a 429, summed over all processes on the store that use the address; of "
-            "several addresses that of the worst. At 100 % requests wait.",
+            "Requests in each window divided by the agent's limit. The limit is 95 % of BloFin's "
+            "limit, or less after a 429. All processes on the database that use the same IP "
+            "address count. With several addresses, the highest value is shown. At 100 % requests "
+            "wait.",
             "percentunit",
             (f"max by (window) ({used} / ({limit} > 0))", "{{window}}"),
             span=8,
         ),
         lines(
-            "Answers 429",
-            "BloFin says too many requests although the agent keeps to the limits: another program "
-            "uses the same address. All requests then wait for the suspension's end, and for a "
-            "while fewer go than usual.",
+            "429 responses",
+            "Responses with 429 (too many requests). The agent stays within BloFin's limits, so "
+            "another program uses the same IP address. All requests wait until the suspension "
+            "ends. Then the agent sends fewer requests for a while.",
             "short",
             (f"sum by (endpoint) ({increase(_LIMITED)})", "{{endpoint}}"),
             span=8,
         ),
         lines(
-            "Suspension left",
-            "How long BloFin's suspension of the address still lasted: where it stands at zero, "
-            "there was none. The agent waits by itself and sends nothing meanwhile.",
+            "Remaining suspension over time",
+            "Remaining time of BloFin's suspension of the IP address. Zero: not suspended. The "
+            "agent waits automatically and sends no requests meanwhile.",
             "s",
             (f"max by (instance) ({LEFT})", "{{instance}}"),
             span=8,
         ),
         spread(
-            "Latency",
-            "From a request's start to its answer's last byte: the brighter, the more requests.",
+            "Request latency, distribution",
+            "Time from the start of a request to the last byte of its response. Brighter cells: "
+            "more requests.",
             "api_request_duration_seconds",
         ),
         lines(
-            "Latency, median and 99 %",
-            "Half of the requests are faster than the first, all but one in a hundred than the "
-            "second. Nothing is drawn while there are no requests.",
+            "Request latency, median and 99th percentile",
+            "50 % of the requests are faster than the median, 99 % are faster than the 99th "
+            "percentile. Nothing is drawn while the agent sends no requests.",
             "s",
             (quantile(0.5, "api_request_duration_seconds", "endpoint"), "median {{endpoint}}"),
-            (quantile(0.99, "api_request_duration_seconds", "endpoint"), "99 % {{endpoint}}"),
+            (
+                quantile(0.99, "api_request_duration_seconds", "endpoint"),
+                "99th percentile {{endpoint}}",
+            ),
         ),
     ]
 
@@ -142,7 +148,8 @@ def _feed() -> list[Panel]:
     return [
         states(
             "Connections",
-            "Each websocket connection over time. What a lost one misses is fetched by REST.",
+            "State of each websocket connection over time. Candles that a lost connection misses "
+            "are fetched by REST.",
             {"0": ("down", "red"), "1": ("up", "green")},
             (
                 f"min by (instance, connection) ({agent('feed_connected')})",
@@ -152,42 +159,42 @@ def _feed() -> list[Panel]:
         ),
         lines(
             "Disconnects by reason",
-            "stale: no pushes. silent: no pong. closed, rejected: BloFin. unreachable, timeout: "
-            "the network. A few a day are normal.",
+            "stale: no pushes. silent: no pong. closed, rejected: by BloFin. unreachable, timeout: "
+            "the network. A few per day are normal.",
             "short",
             (f"sum by (reason) ({lost})", "{{reason}}"),
         ),
         lines(
-            "Messages by kind, a second",
-            "About one candle message a second and symbol is normal. invalid: not in BloFin's "
-            "grammar; the log has an example.",
+            "Messages per second, by kind",
+            "About one candle message per second and symbol is normal. invalid: the message does "
+            "not follow BloFin's protocol; the log has an example.",
             "short",
             (f"sum by (kind) ({rate(agent('feed_messages_total'))})", "{{kind}}"),
         ),
         lines(
-            "Age of the last push, the 20 oldest",
-            "A line that climbs: the symbol went silent. After two minutes its connection is made "
-            "anew, and REST fetches what is missing.",
+            "Age of last push over time, 20 oldest symbols",
+            "A rising line: the symbol gets no pushes. After two minutes the agent reconnects and "
+            "fetches the missing candles by REST.",
             "s",
             (highest(f"max by (symbol) (time() - ({_PUSHED}))"), "{{symbol}}"),
         ),
         lines(
-            "Candle delay, median and 99 %",
-            "From a live candle's close to its commit in the database.",
+            "Candle delay, median and 99th percentile",
+            "Time from the close of a live candle to its commit in the database.",
             "s",
             (quantile(0.5, "candle_delay_seconds"), "median"),
-            (quantile(0.99, "candle_delay_seconds"), "99 %"),
+            (quantile(0.99, "candle_delay_seconds"), "99th percentile"),
         ),
         lines(
-            "Rows not stored, by reason",
-            "Rows from BloFin that were no sound candle. They cost no other row; the log has an "
-            "example. open: a candle that was not complete yet.",
+            "Rejected rows, by reason",
+            "Rows from BloFin that are not valid candles. Other rows are stored normally. The log "
+            "has an example. open: the candle was not complete yet.",
             "short",
             (f"sum by (feed, reason) ({rejected})", "{{feed}} {{reason}}"),
         ),
         spread(
-            "Candle delay, spread",
-            "From a live candle's close to its commit: the brighter, the more candles.",
+            "Candle delay, distribution",
+            "Time from the close of a live candle to its commit. Brighter cells: more candles.",
             "candle_delay_seconds",
         ),
     ]

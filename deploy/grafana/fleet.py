@@ -1,4 +1,7 @@
-"""Fleet: agents on PostgreSQL that share the symbols. Others have no such figures."""
+"""Build the row of the fleet: agents on PostgreSQL that share the symbols.
+
+Other agents have no fleet metrics.
+"""
 
 from deploy.grafana.panels import Color, Panel, lines, number
 from deploy.grafana.promql import agent
@@ -8,58 +11,58 @@ NO_FLEET = "no fleet"
 _LOAD: tuple[Color, ...] = ((None, "green"), (0.8, "orange"), (1, "red"))
 _AGENTS = f"min({agent('fleet_agents')} > 0)"
 _ORPHANED = f"max({agent('fleet_symbols_orphaned')})"
-# What one that is cut off kept is others' by now.
+# Other agents own the symbols of a disconnected agent by now.
 _OWNED = f"{agent('fleet_symbols_owned')} and on (job, instance) {agent('store_up')} == 1"
 _NEEDED = agent("fleet_budget_load_ratio")
 
 
 def fleet() -> list[Panel]:
-    """Return the row."""
+    """Return the panels of the row."""
     panels: list[Panel] = [
         number(
             "Agents that share the symbols",
-            "Those on one database that live, as the one sees it that sees the fewest. An agent on "
-            "SQLite shares with nobody: it has no fleet.",
+            "Running agents on one database, as reported by the agent that sees the fewest. An "
+            "agent on SQLite has no fleet: it does not share its symbols.",
             "short",
             _AGENTS,
         ).span(8),
         number(
-            "Symbols that nobody keeps",
-            "An agent is set to watch them, and none that lives records them. For some seconds "
-            "after an agent ended that is normal; then see who lives: blofin-agent fleet.",
+            "Unassigned symbols",
+            "Configured symbols that no running agent records. This is normal for some seconds "
+            "after an agent stopped. If it lasts, run: blofin-agent fleet.",
             "short",
             _ORPHANED,
             ((None, "green"), (1, "red")),
         ).span(8),
         number(
             "Budget needed",
-            "A page for each symbol in each periodic pass, over what BloFin's limits allow, of the "
-            "address that is worst off. Above 100 % gaps heal late after a loss of the feed: add "
-            "an address.",
+            "One page per symbol in each periodic pass, divided by the requests that BloFin's "
+            "limits allow. The IP address with the highest value is shown. Above 100 %, gaps are "
+            "filled late after a feed outage: add an agent on another IP address.",
             "percentunit",
             f"max({_NEEDED})",
             _LOAD,
         ).span(8),
         lines(
             "Symbols by agent",
-            "How many each keeps. A line that ends: the agent ended, or is cut off from the "
-            "database; within a minute the others have its symbols.",
+            "Number of symbols that each agent owns. A line ends when its agent stops or cannot "
+            "use the database. The other agents take over its symbols within a minute.",
             "short",
             (f"max by (instance) ({_OWNED})", "{{instance}}"),
             span=8,
         ),
         lines(
-            "Agents, and symbols that nobody keeps",
-            "The second line should stand at zero, save for some seconds when an agent ends.",
+            "Agents and unassigned symbols",
+            "The second line should be zero, except for some seconds after an agent stopped.",
             "short",
             (_AGENTS, "agents"),
-            (_ORPHANED, "symbols that nobody keeps"),
+            (_ORPHANED, "unassigned symbols"),
             span=8,
         ),
         lines(
             "Budget needed, by agent",
-            "Agents behind one address need about the same, as they share its limits. It doubles "
-            "while the agent takes half of the limits after a 429.",
+            "Agents on one IP address have about the same value, because they share its limits. "
+            "The value doubles while the agent uses half of the limits after a 429.",
             "percentunit",
             (f"max by (instance) ({_NEEDED})", "{{instance}}"),
             span=8,

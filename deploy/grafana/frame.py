@@ -1,4 +1,4 @@
-"""Frame: what every dashboard has around its panels: variables, annotations, links, rows."""
+"""Build what all dashboards have in common: variables, annotations, links and rows."""
 
 from collections.abc import Sequence
 
@@ -17,8 +17,8 @@ def _variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
         .label(label)
         .datasource(SOURCE)
         .query(query)
-        .multi(True)  # noqa: FBT003 - as the library has it
-        .include_all(True)  # noqa: FBT003 - as the library has it
+        .multi(True)  # noqa: FBT003 - the library's signature
+        .include_all(True)  # noqa: FBT003 - the library's signature
         .all_value(".+")
         .current(dm.VariableOption(selected=True, text=["All"], value=["$__all"]))
         .refresh(dm.VariableRefresh.ON_TIME_RANGE_CHANGED)
@@ -29,9 +29,9 @@ def _variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
 def assemble(
     uid: str, title: str, description: str, rows: Sequence[tuple[str, Sequence[Panel]]]
 ) -> dashboard.Dashboard:
-    """Return a dashboard: variables, annotations and links, then rows of panels."""
+    """Return a dashboard with its variables, annotations, links and rows of panels."""
     chosen = 'job=~"$job",instance=~"$instance"'
-    # Alerts of a fleet have no instance, and most have no symbol.
+    # Alerts about a fleet have no instance. Most alerts have no symbol.
     or_none = 'job=~"$job",instance=~"$instance|",symbol=~"$symbol|"'
     made = (
         dashboard.Dashboard(title)
@@ -61,7 +61,7 @@ def assemble(
             dashboard.AnnotationQuery()
             .name("Alerts firing")
             .datasource(SOURCE)
-            .enable(True)  # noqa: FBT003 - as the library has it
+            .enable(True)  # noqa: FBT003 - the library's signature
             .icon_color("red")
             .expr(f'ALERTS{{alertname=~"Blofin.+",alertstate="firing",{or_none}}}')
             .title_format("{{alertname}}")
@@ -72,15 +72,15 @@ def assemble(
             dashboard.DashboardLink("BloFin")
             .type(dm.DashboardLinkType.DASHBOARDS)
             .tags([TAG])
-            .as_dropdown(True)  # noqa: FBT003 - as the library has it
-            .keep_time(True)  # noqa: FBT003 - as the library has it
-            .include_vars(True)  # noqa: FBT003 - as the library has it
+            .as_dropdown(True)  # noqa: FBT003 - the library's signature
+            .keep_time(True)  # noqa: FBT003 - the library's signature
+            .include_vars(True)  # noqa: FBT003 - the library's signature
         )
         .link(
             dashboard.DashboardLink("Runbook")
             .type(dm.DashboardLinkType.LINK)
             .url(RUNBOOK)
-            .target_blank(True)  # noqa: FBT003 - as the library has it
+            .target_blank(True)  # noqa: FBT003 - the library's signature
         )
     )
     identifier = 0

@@ -1,4 +1,4 @@
-"""Panels: the few kinds there are, so that all of them look alike."""
+"""Build panels. Each kind has one function, so that all panels look alike."""
 
 from collections.abc import Iterable
 
@@ -21,10 +21,10 @@ from deploy.grafana.promql import agent, increase
 
 Panel = stat.Panel | timeseries.Panel | table.Panel | statetimeline.Panel | heatmap.Panel
 Color = tuple[float | None, str]
-"""From this value on (None: from the least) this colour."""
+"""A threshold and the color from there on. None: from the lowest value."""
 
 FIGURE_POINTS = 1_440
-"""Where a figure looks back, so finely: a day by minutes. $__interval follows from it."""
+"""Points of a stat panel that looks back: one a minute for a day. It sets $__interval."""
 
 SOURCE = cm.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -38,7 +38,7 @@ PLAIN: tuple[Color, ...] = ((None, "blue"),)
 
 
 LEFT = f"clamp_min({agent('api_suspended_until_timestamp_seconds')} - time(), 0)"
-"""How long a suspension still lasts."""
+"""Remaining time of a suspension, in seconds."""
 
 
 def number(
@@ -50,9 +50,9 @@ def number(
     names: dict[str, tuple[str, str]] | None = None,
     legend: str = "",
 ) -> stat.Panel:
-    """Return one figure.
+    """Return a stat panel.
 
-    `names`: what stands for a value, and its colour. `legend`: the name that the figure shows.
+    `names`: text and color for a value. `legend`: name that the panel shows beside the value.
     """
     text = cm.BigValueTextMode.VALUE_AND_NAME if legend else cm.BigValueTextMode.VALUE
     panel = (
@@ -73,16 +73,16 @@ def number(
         .with_target(_query(0, expr, legend or title).instant())
     )
     if unit == "percentunit":
-        panel = panel.decimals(2)  # what is just below a bound must not be rounded up to it
+        panel = panel.decimals(2)  # a value just below a threshold must not be rounded up to it
     return panel.mappings([_mapping(names)]) if names else panel
 
 
 def suspended() -> stat.Panel:
-    """Return how long a suspension still lasts: both dashboards have it."""
+    """Return the panel of the remaining suspension. Both dashboards use it."""
     return number(
-        "Suspended for",
-        "How long BloFin's suspension of the address still lasts. The agent waits by itself; "
-        "send nothing by hand meanwhile.",
+        "Remaining suspension",
+        "Remaining time of BloFin's suspension of the IP address. The agent waits automatically. "
+        "Do not send requests by hand meanwhile.",
         "s",
         f"max({LEFT})",
         ZERO_IS_GOOD,
@@ -97,7 +97,7 @@ def lines(
     span: int = 12,
     colors: Iterable[Color] = (),
 ) -> timeseries.Panel:
-    """Return series over time. `targets`: expressions with their legends."""
+    """Return a panel of lines over time. `targets`: expressions with their legends."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -132,7 +132,7 @@ def states(
     height: int = 8,
     span: int = 24,
 ) -> statetimeline.Panel:
-    """Return rows of states over time, twenty to a page."""
+    """Return a timeline of states with 20 rows per page."""
     panel = (
         statetimeline.Panel()
         .title(title)
@@ -141,7 +141,7 @@ def states(
         .height(height)
         .span(span)
         .unit("short")
-        .merge_values(True)  # noqa: FBT003 - as the library has it
+        .merge_values(True)  # noqa: FBT003 - the library's signature
         .show_value(cm.VisibilityMode.NEVER)
         .per_page(20)
         .row_height(0.8)
@@ -156,7 +156,7 @@ def states(
 
 
 def spread(title: str, description: str, histogram: str) -> heatmap.Panel:
-    """Return how a histogram of ours, in seconds, is spread over time."""
+    """Return a heatmap of one of the agent's histograms, in seconds, over time."""
     expr = f"sum by (le) ({increase(agent(f'{histogram}_bucket'))})"
     return (
         heatmap.Panel()
@@ -166,7 +166,7 @@ def spread(title: str, description: str, histogram: str) -> heatmap.Panel:
         .height(8)
         .span(12)
         .unit("short")
-        .calculate(False)  # noqa: FBT003 - as the library has it
+        .calculate(False)  # noqa: FBT003 - the library's signature
         .no_value("no data")
         .y_axis(heatmap.YAxisConfig().unit("s"))
         .with_target(_query(0, expr, "{{le}}").range().format(PromQueryFormat.HEATMAP))
@@ -184,7 +184,7 @@ def _query(position: int, expr: str, legend: str) -> Dataquery:
 
 
 def instant(position: int, expr: str) -> Dataquery:
-    """Return a query for a table's column."""
+    """Return a query for a table column."""
     return _query(position, expr, "").instant().format(PromQueryFormat.TABLE)
 
 
@@ -205,7 +205,7 @@ def _mapping(names: dict[str, tuple[str, str]]) -> dm.ValueMap:
 def _legend() -> cb.VizLegendOptions:
     return (
         cb.VizLegendOptions()
-        .show_legend(True)  # noqa: FBT003 - as the library has it
+        .show_legend(True)  # noqa: FBT003 - the library's signature
         .display_mode(cm.LegendDisplayMode.LIST)
         .placement(cm.LegendPlacement.BOTTOM)
     )

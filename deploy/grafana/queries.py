@@ -1,4 +1,4 @@
-"""Queries: everything that the dashboards ask Prometheus, for tests and for drawing."""
+"""Read all queries of the committed dashboards, for the tests and the drawings."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class Query(NamedTuple):
 def queries() -> Iterator[Query]:
     """Return every expression of the committed dashboards.
 
-    That of a variable is the selector inside its `label_values`.
+    For a variable, it is the selector inside `label_values`.
     """
     for path in sorted(FOLDER.glob("*.json")):
         dashboard = json.loads(path.read_text())
@@ -38,7 +38,7 @@ def queries() -> Iterator[Query]:
 
 
 def substitute(expr: str, interval: str = "1m", range_s: int = 3_600) -> str:
-    """Return an expression as Grafana would send it with every variable set to All."""
+    """Return an expression as Grafana sends it with every variable set to All."""
     for variable, value in (
         ("$__rate_interval", interval),
         ("$__interval_ms", "15000"),

@@ -1,4 +1,4 @@
-"""The table of symbols, the worst first: one row a symbol, one query a column."""
+"""Build the table of symbols, worst first: one row per symbol, one query per column."""
 
 from collections.abc import Iterable
 
@@ -18,33 +18,33 @@ _COLUMNS = (
     ("Newest candle", f"time() - ({symbols('last_candle_timestamp_seconds')} > 0)", "s"),
     ("Last push", f"time() - ({symbols('feed_last_push_timestamp_seconds')} > 0)", "s"),
     ("Subscribed", symbols("feed_subscribed"), "bool_yes_no"),
-    ("Pages, last pass", symbols("backfill_last_pass_requests"), "short"),
-    ("429s, last pass", symbols("backfill_last_pass_rate_limited"), "short"),
+    ("Pages in last pass", symbols("backfill_last_pass_requests"), "short"),
+    ("429s in last pass", symbols("backfill_last_pass_rate_limited"), "short"),
 )
 
 _COLORS: dict[str, tuple[Color, ...]] = {
     _COVERAGE: COVERAGE,
     "Subscribed": ((None, "red"), (1, "green")),
-    "429s, last pass": ((None, "green"), (1, "orange")),
+    "429s in last pass": ((None, "green"), (1, "orange")),
 }
 
 
 def symbol_table() -> table.Panel:
-    """Return the panel."""
+    """Return the table panel."""
     panel = (
         table.Panel()
         .title("Symbols, worst first")
         .description(
-            "Click a symbol for its feed and its requests. Newest candle and last push are ages. "
-            "Where agents share the symbols, each stands once, under the agent that keeps it. A "
-            "column can be filtered at its head."
+            "Click a symbol to open its feed and its requests. Newest candle and last push are "
+            "ages. If agents share the symbols, each symbol has one row, with the agent that owns "
+            "it. To filter a column, use its header."
         )
         .datasource(SOURCE)
         .height(10)
         .span(24)
         .unit("short")
         .no_value("-")
-        .filterable(True)  # noqa: FBT003 - as the library has it
+        .filterable(True)  # noqa: FBT003 - the library's signature
         .sort_by([cb.TableSortByFieldState().display_name(_COVERAGE).desc(False)])  # noqa: FBT003
         .with_transformation(dm.DataTransformerConfig(id_val="merge", options={}))
         .with_transformation(
@@ -75,7 +75,7 @@ def symbol_table() -> table.Panel:
 
 
 def _of_those_who_keep_it(expr: str) -> str:
-    """Return the column without what an agent still tells of symbols that others took over."""
+    """Return the column without outdated values of symbols that other agents took over."""
     by = "(job, instance, symbol)"
     return f"max by {by} ({expr}) and on {by} {symbols('coverage_ratio')}"
 

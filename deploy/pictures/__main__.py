@@ -1,4 +1,4 @@
-"""Draw the dashboards: python -m deploy.pictures PROMETHEUS-URL [MINUTES], into docs/pictures."""
+"""Draw the dashboards to docs/pictures: python -m deploy.pictures PROMETHEUS-URL [MINUTES]."""
 
 import sys
 import time
@@ -12,9 +12,9 @@ PICTURES = Path(__file__).parent.parent.parent / "docs" / "pictures"
 
 
 def main() -> None:
-    """Draw what Prometheus saw in the last minutes."""
+    """Draw the dashboards from the last MINUTES minutes in Prometheus (default: 15)."""
     url = sys.argv[1]
-    minutes = float(sys.argv[2]) if len(sys.argv) > 2 else 15.0  # noqa: PLR2004 - the second word
+    minutes = float(sys.argv[2]) if len(sys.argv) > 2 else 15.0  # noqa: PLR2004 - the second argument
     now = time.time()
     shown = Shown(Prometheus(url), now - minutes * 60, now)
     PICTURES.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Charts: each kind of panel, drawn from its queries' answers."""
+"""Draw each kind of panel from the results of its queries."""
 
 import math
 import re
@@ -21,7 +21,7 @@ _STEPS_S = (60, 120, 300, 600, 1_800, 3_600, 14_400)
 
 @dataclass(frozen=True)
 class Answers:
-    """A panel, each of its targets with the series that came, and the time shown (unix, s)."""
+    """A panel, its targets with their series, and the time range (Unix time, s)."""
 
     panel: dict[str, Any]
     found: list[tuple[dict[str, Any], list[Series]]]
@@ -30,12 +30,12 @@ class Answers:
 
     @property
     def unit(self) -> str:
-        """Grafana's name of the panel's unit."""
+        """Grafana's name of the unit of the panel."""
         unit: str = self.panel["fieldConfig"]["defaults"]["unit"]
         return unit
 
     def named(self) -> Iterator[tuple[str, Series]]:
-        """Return every series with its legend."""
+        """Yield every series with its legend."""
         for target, series in self.found:
             for one in series:
                 labels = one.labels
@@ -47,7 +47,7 @@ class Answers:
                 yield legend.strip(), one
 
     def mapped(self, value: float) -> tuple[str, str] | None:
-        """Return the text and colour that stand for a value, None without such."""
+        """Return the text and color that are mapped to a value, or None."""
         for mapping in self.panel["fieldConfig"]["defaults"].get("mappings", ()):
             if found := mapping["options"].get(f"{value:g}"):
                 return found["text"], NAMED[found["color"]]
@@ -55,13 +55,13 @@ class Answers:
 
 
 def color_at(steps: list[dict[str, Any]], value: float) -> str:
-    """Return the colour of the threshold that a value has reached."""
+    """Return the color of the highest threshold that a value reaches."""
     reached = [step for step in steps if step["value"] is None or value >= step["value"]]
     return NAMED[reached[-1]["color"]]
 
 
 def number(axes: Axes, answers: Answers) -> None:
-    """Draw one figure on its colour."""
+    """Draw one number on its background color."""
     axes.set_xticks([])
     axes.set_yticks([])
     series = [one for _, one in answers.named()]
@@ -76,7 +76,7 @@ def number(axes: Axes, answers: Answers) -> None:
 
 
 def lines(axes: Axes, answers: Answers) -> None:
-    """Draw series over time, with the bounds if the panel shows them."""
+    """Draw lines over time, with the thresholds if the panel shows them."""
     _time(axes, answers)
     custom = answers.panel["fieldConfig"]["defaults"].get("custom", {})
     bounded = custom.get("thresholdsStyle", {}).get("mode") == "line"
@@ -110,7 +110,7 @@ def lines(axes: Axes, answers: Answers) -> None:
 
 
 def states(axes: Axes, answers: Answers) -> None:
-    """Draw a row of coloured stretches for each series."""
+    """Draw a row of colored bars for each series."""
     _time(axes, answers)
     named = list(answers.named())[::-1]
     for row, (_, series) in enumerate(named):
@@ -123,7 +123,7 @@ def states(axes: Axes, answers: Answers) -> None:
 
 
 def table(axes: Axes, answers: Answers) -> None:
-    """Draw the rows, the least first by the first column."""
+    """Draw the rows, sorted by the first column in ascending order."""
     axes.set_axis_off()
     columns, rows = _columns(answers)
     cells = axes.table(
@@ -163,7 +163,7 @@ def _columns(answers: Answers) -> tuple[list[str], list[list[tuple[str, str]]]]:
 
 
 def heatmap(axes: Axes, answers: Answers) -> None:
-    """Draw how the buckets filled over time."""
+    """Draw the buckets of a histogram over time."""
     _time(axes, answers)
     buckets = sorted(
         (float(one.labels["le"]), dict(one.points)) for _, one in answers.named() if one.points

@@ -1,4 +1,4 @@
-"""Draw: a dashboard's panels from its own queries, laid out as in Grafana. No Grafana is needed."""
+"""Draw the panels of a dashboard from its own queries, laid out as in Grafana, without Grafana."""
 
 import json
 import math
@@ -20,7 +20,7 @@ Panel = dict[str, Any]
 
 COLUMNS = 24
 CELL = (0.6, 0.36)
-"""Inches of one cell of Grafana's grid."""
+"""Width and height of one cell of Grafana's grid, in inches."""
 POINTS = 300
 
 _DRAW: dict[str, Callable[[Axes, charts.Answers], None]] = {
@@ -34,14 +34,14 @@ _DRAW: dict[str, Callable[[Axes, charts.Answers], None]] = {
 
 @dataclass(frozen=True)
 class Shown:
-    """What is drawn: whose data, and between which moments (unix times in s)."""
+    """The data source and the time range of a drawing (Unix times in s)."""
 
     prometheus: Prometheus
     start: float
     end: float
 
     def answers(self, panel: Panel) -> charts.Answers:
-        """Ask a panel's queries."""
+        """Run the queries of a panel and return their results."""
         step = max(1.0, (self.end - self.start) / POINTS)
         now = panel["type"] in ("stat", "table")
         found: list[tuple[Panel, list[Series]]] = []
@@ -59,7 +59,7 @@ class Shown:
 
 
 def sheet(path: Path, shown: Shown) -> Figure:
-    """Return a whole dashboard, drawn."""
+    """Draw a complete dashboard and return the figure."""
     mpl.rcParams.update({"font.size": 8, "font.family": "DejaVu Sans", "text.color": TEXT})
     dashboard = json.loads(path.read_text())
     height = max(one["gridPos"]["y"] + one["gridPos"]["h"] for one in dashboard["panels"])

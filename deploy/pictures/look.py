@@ -1,4 +1,4 @@
-"""Look: Grafana's dark colours, by the names that our dashboards use."""
+"""Define the colors of Grafana's dark theme, by the names that the dashboards use."""
 
 BACK, CARD, TEXT, FAINT = "#111217", "#181b1f", "#d8d9da", "#7d828a"
 NAMED = {

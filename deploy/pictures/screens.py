@@ -1,7 +1,8 @@
-"""Takes the README's pictures of the page and of the commands, as a person sees them.
+"""Take the README's screenshots of the page and of the commands.
 
-python -m deploy.pictures.screens PAGE EXCHANGE FOLDER: PAGE is where a `make demo` serves, EXCHANGE
-its simulator, FOLDER where it was started. Wants Debian's chromium.
+Usage: python -m deploy.pictures.screens PAGE EXCHANGE FOLDER. PAGE is the URL of the page of a
+running `make demo`, EXCHANGE the URL of its simulator, and FOLDER the folder in which it was
+started. Requires Debian's chromium.
 """
 
 import fcntl
@@ -35,7 +36,7 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Take them all."""
+    """Take all screenshots."""
     page, exchange, folder = sys.argv[1:]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
@@ -49,7 +50,7 @@ def main() -> None:
 
 
 def _last_gap(page: str) -> int:
-    """Return when the last gap of the symbol that was stopped begins (ms)."""
+    """Return the start time of the last gap of the stopped symbol, in ms."""
     gaps = httpx.get(f"{page}/api/v1/gaps", params={"symbol": STOPPED}).json()["gaps"]
     return int(gaps[-1]["start"])
 
@@ -79,14 +80,14 @@ def _take(shown: Page, url: str, name: str) -> None:
 
 
 def _terminal(browser: Browser, folder: Path, exchange: str) -> None:
-    """Run the commands in a terminal of their own, and draw what they printed."""
+    """Run the commands in a pseudo-terminal and draw their output."""
     console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w"))  # noqa: SIM115
     for command in COMMANDS:
         console.print(Text(f"$ blofin-agent {command}", style="bold"))
         console.print(Text.from_ansi(_run(command, folder, exchange)))
         console.print()
     svg = console.export_svg(title="blofin-agent", font_aspect_ratio=0.6)
-    # The fonts of this machine will do; none is fetched.
+    # Use the fonts of this machine; do not download any.
     svg = svg[: svg.index("@font-face")] + svg[svg.rindex("font-weight: 700;") + 24 :]
     shown = browser.new_page(viewport={"width": 1400, "height": 900})
     shown.set_content(f"<body style='margin:0;width:1400px'>{svg}</body>")
@@ -104,7 +105,7 @@ def _run(command: str, folder: Path, exchange: str) -> str:
         "BLOFIN_REST_URL": exchange,
         "TERM": "xterm-256color",
     }
-    # Bars come and go on standard error: a pipe gets plain lines instead.
+    # Standard error is a pipe, so that progress bars become plain lines.
     process = subprocess.Popen(  # noqa: S603 - our own program
         [program, *command.split()], cwd=folder, env=env, stdout=theirs, stderr=subprocess.PIPE
     )

@@ -1,4 +1,4 @@
-"""Units: a panel's numbers as Grafana would write them, as far as our dashboards need it."""
+"""Format numbers as Grafana does, for the units that the dashboards use."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ _STEPS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms
 
 
 def seconds(value: float) -> str:
-    """Write a duration in its largest fitting unit."""
+    """Format a duration in the largest unit that fits."""
     if value == 0:
         return "0 s"
     size, unit = next((step for step in _STEPS if abs(value) >= step[0]), _STEPS[-1])
@@ -16,7 +16,7 @@ def seconds(value: float) -> str:
 
 
 def size(value: float) -> str:
-    """Write bytes."""
+    """Format a number of bytes."""
     for unit in ("B", "KiB", "MiB"):
         if abs(value) < KIBI:
             return f"{value:.3g} {unit}"
@@ -38,5 +38,5 @@ _WRITERS: dict[str, Callable[[float], str]] = {
 
 
 def write(value: float, unit: str) -> str:
-    """Write a value in a unit of Grafana's; one that is not known as a plain number."""
+    """Format a value in one of Grafana's units. An unknown unit gives a plain number."""
     return "-" if math.isnan(value) else _WRITERS.get(unit, _plain)(value)

@@ -1,8 +1,8 @@
-"""Writes the SBOM (CycloneDX 1.6, JSON) of a built wheel: `python -m deploy.release.sbom dist`.
+"""Write the SBOM (CycloneDX 1.6, JSON) of a built wheel: `python -m deploy.release.sbom dist`.
 
-The wheel is installed with the pinned packages into an environment of its own, and what is found
-there is listed: name, version, licence, and what needs what. So it tells of what runs, not of what
-was asked for. SOURCE_DATE_EPOCH, if set, is the time it bears.
+Installs the wheel and the pinned packages into a clean environment and lists what is installed
+there: names, versions, licences and dependencies. So the SBOM describes what runs, not what was
+requested. If SOURCE_DATE_EPOCH is set, it is the timestamp of the SBOM.
 """
 
 import json
@@ -17,7 +17,7 @@ NAME = "blofin-agent"
 
 
 def main(folder: Path) -> Path:
-    """Describe the one wheel in `folder`, beside it, and return where."""
+    """Write the SBOM of the only wheel in `folder` to `folder`, and return its path."""
     (wheel,) = folder.glob("*.whl")
     with tempfile.TemporaryDirectory() as place:
         environment = Path(place, "environment")
@@ -32,17 +32,17 @@ def main(folder: Path) -> Path:
 
 
 def install(wheel: Path, environment: Path) -> None:
-    """Make a clean environment of the pinned packages and the wheel, without pip."""
+    """Create a clean environment with the pinned packages and the wheel, without pip."""
     _run("venv", "--without-pip", environment)
     pip = ("pip", "--python", environment, "install", "--quiet", "--no-deps")
     _run(*pip, "--require-hashes", "--only-binary=:all:", "--requirement", LOCK)
-    # By its name, so that no path of this machine is written down.
+    # Install by name, so that the SBOM contains no path of this machine.
     _run(*pip, "--no-index", "--find-links", wheel.parent.resolve(), NAME)
     _run("pip", "--python", environment, "check")
 
 
 def around(found: dict[str, Any]) -> dict[str, Any]:
-    """Make the agent what the list is about, and the rest its components."""
+    """Make the agent the subject of the SBOM and the other packages its components."""
     (agent,) = [one for one in found["components"] if one["name"] == NAME]
     rest = [one for one in found["components"] if one is not agent]
     metadata = found["metadata"] | {"component": agent | {"type": "application"}}
@@ -50,7 +50,7 @@ def around(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(*module_and_arguments: str | Path) -> str:
-    """Run a module of this Python, and return what it printed; its complaints are shown."""
+    """Run a module of this Python and return its standard output. Errors go to standard error."""
     command = [sys.executable, "-m", *map(str, module_and_arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
@@ -59,4 +59,4 @@ if __name__ == "__main__":
     try:
         print(f"SBOM: {main(Path(sys.argv[1]))}")
     except subprocess.CalledProcessError as error:
-        sys.exit(f"no SBOM was written: `{' '.join(error.cmd[1:4])}` failed, see above")
+        sys.exit(f"No SBOM written: `{' '.join(error.cmd[1:4])}` failed, see above")

@@ -23,16 +23,16 @@ def judged(*packages, complaints="No known vulnerabilities found"):
 
 
 def test_all_is_well_when_every_package_was_answered_for():
-    assert judged(HELD) == ("audit: nothing is known against any of 1 packages", 0)
+    assert judged(HELD) == ("audit: no known vulnerabilities in 1 packages", 0)
 
 
 def test_a_known_vulnerability_fails():
     """It is named with its package, its version and what mends it."""
     said, code = judged(HELD | {"vulns": [KNOWN, KNOWN | {"id": "B", "fix_versions": []}]})
     assert code == 1
-    assert "httpx 0.28.1: PYSEC-2026-1, mended in 0.28.2\n" in said
-    assert "httpx 0.28.1: B, not mended yet\n" in said
-    assert said.endswith("audit: 2 known in 1 packages")
+    assert "httpx 0.28.1: PYSEC-2026-1, fixed in 0.28.2\n" in said
+    assert "httpx 0.28.1: B, no fix yet\n" in said
+    assert said.endswith("audit: 2 known vulnerabilities in 1 packages")
 
 
 def test_a_package_that_the_service_does_not_know_is_not_well():
@@ -40,7 +40,7 @@ def test_a_package_that_the_service_does_not_know_is_not_well():
     said, code = judged(HELD | {"vulns": [KNOWN]}, UNHEARD)
     assert code == 2
     assert "PYSEC-2026-1" in said
-    assert "audit: not done, the vulnerability service does not know 1 of 2 packages (trio)" in said
+    assert "audit failed: the vulnerability service does not know 1 of 2 packages (trio)" in said
 
 
 def test_nothing_audited_is_not_well():
@@ -53,8 +53,8 @@ def test_a_service_that_cannot_be_asked_is_said_in_a_line(report, complaints):
     """With the last words of the one that tried, and not its traceback."""
     (said, advice), code = judge(report, complaints)
     assert code == 2
-    assert said.startswith("audit: not done, the vulnerability service could not be asked: ")
-    assert said.endswith("ConnectionError: no route" if complaints else "it said nothing")
+    assert said.startswith("audit failed: cannot query the vulnerability service: ")
+    assert said.endswith("ConnectionError: no route" if complaints else "pip-audit printed nothing")
     assert "SERVICE=osv" in advice
 
 
@@ -112,7 +112,7 @@ def test_every_pinned_package_is_asked_for(shipped):
         done = audit(shipped, url)
     assert done.returncode == 0, done.stderr
     assert dict(asked) == lock.installed(lock.RUNTIME) | lock.installed(lock.BUILD)
-    assert done.stdout == f"audit: nothing is known against any of {len(asked)} packages\n"
+    assert done.stdout == f"audit: no known vulnerabilities in {len(asked)} packages\n"
 
 
 def test_what_the_service_knows_is_told(shipped):
@@ -121,7 +121,7 @@ def test_what_the_service_knows_is_told(shipped):
         done = audit(shipped, url)
     assert done.returncode == 1
     assert "hatchling" in done.stderr
-    assert "PYSEC-2026-1, mended in 99.0\n" in done.stderr
+    assert "PYSEC-2026-1, fixed in 99.0\n" in done.stderr
 
 
 def test_a_service_that_is_away_is_not_taken_for_good_news(shipped):
@@ -132,4 +132,4 @@ def test_a_service_that_is_away_is_not_taken_for_good_news(shipped):
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 2
-    assert "could not be asked" in done.stderr
+    assert "cannot query the vulnerability service" in done.stderr

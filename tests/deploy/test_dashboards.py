@@ -135,27 +135,27 @@ def of_agents(name, **values):
 @pytest.mark.parametrize(
     ("title", "series", "value"),
     [
-        ("Not good for", symbol("A", "1+0x29 0.9+0x29") | symbol("B", "1+0x59"), 29 * 60),
-        ("Not good for", symbol("A", "_x49 0.9+0x10"), 10 * 60 - 15),
-        ("Not good for", symbol("A", "0.9+0x29 1+0x29"), 0),
-        ("Not good for", {}, None),
+        ("Not GOOD for", symbol("A", "1+0x29 0.9+0x29") | symbol("B", "1+0x59"), 29 * 60),
+        ("Not GOOD for", symbol("A", "_x49 0.9+0x10"), 10 * 60 - 15),
+        ("Not GOOD for", symbol("A", "0.9+0x29 1+0x29"), 0),
+        ("Not GOOD for", {}, None),
         ("Agents down", RUNS | {f"up{OTHER}": "0+0x59"}, 0),
         ("Agents down", GONE, 1),
         ("Agents down", {f"up{OTHER}": "0+0x59"}, None),
         ("Symbols below 99.5 %", symbol("A", "0.99+0x59") | symbol("B", "1+0x59"), 1),
         ("Symbols below 97 %", symbol("A", "0.99+0x59") | symbol("B", "1+0x59"), 0),
-        ("Heals by itself", LACKS | dict.fromkeys([*LACKS][:1], "2+0x59"), 0),
-        ("Heals by itself", LACKS, 1),
-        ("Heals by itself", LACKS | dict.fromkeys([*LACKS][2:3], "9999+0x59"), 2),
-        ("Heals by itself", LACKS | dict.fromkeys([*LACKS][3:4], "0+0x59"), 2),
-        ("Heals by itself", LACKS | dict.fromkeys([*LACKS][5:], "0+10x59"), 2),
+        ("Gaps being filled", LACKS | dict.fromkeys([*LACKS][:1], "2+0x59"), 0),
+        ("Gaps being filled", LACKS, 1),
+        ("Gaps being filled", LACKS | dict.fromkeys([*LACKS][2:3], "9999+0x59"), 2),
+        ("Gaps being filled", LACKS | dict.fromkeys([*LACKS][3:4], "0+0x59"), 2),
+        ("Gaps being filled", LACKS | dict.fromkeys([*LACKS][5:], "0+10x59"), 2),
         # While it passes from one agent to another, both may tell of it.
         ("Symbols below 97 %", symbol("A", "0.9+0x59") | symbol("A", "0.9+0x59", "b:1"), 1),
         # One may be cut off, one not have joined yet.
         ("Agents that share the symbols", of_agents("fleet_agents", a="3+0x59", b="2+0x59"), 2),
         ("Agents that share the symbols", of_agents("fleet_agents", a="3+0x59", b="0+0x59"), 3),
         (
-            "Symbols that nobody keeps",
+            "Unassigned symbols",
             of_agents("fleet_symbols_orphaned", a="0+0x59", b="2+0x59"),
             2,
         ),
@@ -165,7 +165,7 @@ def of_agents(name, **values):
             1.5,
         ),
         (
-            "Last good backfill",
+            "Last successful pass",
             RUNS
             | {f"process_start_time_seconds{MINE}": "60+0x59"}
             | {f"process_start_time_seconds{OTHER}": "0+0x59"}
