@@ -60,8 +60,8 @@ async def run(
         store,
         client,
         tries=MAX_PAGE_TRIES,
-        what_next="the agent keeps trying, and the page and /metrics stay up; without a route to "
-        "BloFin, `make demo` shows the agent at work",
+        what_next="keep retrying; the page and /metrics stay up. Without a route to BloFin, "
+        "`make demo` shows the agent at work",
     )
     snapshotter = StatusSnapshotter(
         parts.tracker,
@@ -82,6 +82,7 @@ async def run(
     site = await trio.to_thread.run_sync(
         create_app, parts.metrics.registry, snapshotter, store_reader, access(settings, bound)
     )
+    name = f"{socket.gethostname()}:{bound.getsockname()[1]}"
     fleet = _fleet(settings, store, parts, bound)
     stop, stopped = ShutdownState(store.lines.close_all), trio.Event()
     async with trio.open_nursery() as servers:
@@ -90,6 +91,15 @@ async def run(
             servers.start_soon(parts.writer.run)
             producers.start_soon(_produce, settings, store, parts, snapshotter, ticks, fleet)
             announce()
+            log.info(
+                "agent started",
+                version=__version__,
+                agent=name,
+                database=store.where,
+                configured_symbols=",".join(settings.blofin_symbols),
+                bar=settings.backfill_timeframe.value,
+                lookback_hours=settings.backfill_lookback_hours,
+            )
             await trio.sleep_forever()
         servers.cancel_scope.deadline = trio.current_time() + DRAIN_TIMEOUT_S
         await parts.writer.close()
@@ -100,7 +110,7 @@ async def run(
         site.close()
         stopped.set()
     stop.done()
-    log.info("stopped; every candle counted is stored")
+    log.info("agent stopped", note="all counted candles are saved")
 
 
 def _fleet(

@@ -63,7 +63,7 @@ def build_services(
     metrics = Metrics(tracker, __version__, store.engine.dialect.name, away)
     metrics.interval.set(settings.backfill_interval_minutes * 60)
     store.observer = metrics.store_operation
-    trouble = Outage(what_next, "all is well again between the agent and BloFin")
+    trouble = Outage("BloFin connection problem", "BloFin connection restored", what_next)
     spacing_ms = settings.backfill_request_sleep_ms
     rate_limiter = RateLimiter(
         RestClient(client, clock),

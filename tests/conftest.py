@@ -4,6 +4,7 @@ The clock is trio's MockClock, moved on to the next deadline whenever every task
 worker thread is at work. So the real store, in its threads, runs in exact virtual time.
 """
 
+import io
 import json
 import shutil
 import sqlite3
@@ -36,6 +37,7 @@ from blofin_agent.domain.page_plan import PageRequest
 from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.exchange import websocket_session
+from blofin_agent.observability import log_setup
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.observability.outage import Outage
 from blofin_agent.protocol.instruments import parse_instruments
@@ -189,10 +191,22 @@ def logs_as_they_were() -> Iterator[None]:
 
 
 @pytest.fixture
-def lines() -> Iterator[Callable[[str], list[str]]]:
-    """Return a function that gives the log's lines of a level."""
+def events() -> Iterator[Callable[[str], list[dict]]]:
+    """Return a function that gives the log's events of a level, with their fields as written."""
+
+    def of_level(level: str) -> list[dict]:
+        found = [dict(one) for one in entries if one["log_level"] == level]
+        return [log_setup._in_one_line(None, "", one | {"log_level": None}) for one in found]
+
     with structlog.testing.capture_logs() as entries:
-        yield lambda level: [one["event"] for one in entries if one["log_level"] == level]
+        yield of_level
+
+
+@pytest.fixture
+def lines(events) -> Callable[[str], list[str]]:
+    """Return a function that gives the log's lines of a level for a person, without the time."""
+    write = log_setup._console(io.StringIO())
+    return lambda level: [write(None, level, one) for one in events(level)]
 
 
 # -- a BloFin in memory ---------------------------------------------------------------------------
@@ -304,7 +318,7 @@ class House:
         self.tracker = CoverageTracker(Timeframe.M1, self.hours, 15_000, self.wall)
         self.metrics = Metrics(self.tracker, "1.2.3", "sqlite")
         self.store.observer = self.metrics.store_operation
-        self.trouble = Outage("it goes on", "it is back")
+        self.trouble = Outage("it is away", "it is back", "it goes on")
         self.rate_limiter = RateLimiter(
             self.exchange, self.store, self.metrics, self.wall, self.spacing_ms, self.trouble
         )

@@ -25,7 +25,6 @@ from blofin_agent.observability.log_limit import LogLimiter
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.ratelimit.limiter import RateLimiter
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.runtime.format import plural
 
 log = structlog.get_logger()
 
@@ -128,7 +127,9 @@ class PageFetcher:
                 if met.most < self.limit:
                     self.limit, self.size = met.most, min(self.size, met.most)
                     log.warning(
-                        f"BloFin refuses longer pages: {self.limit} rows a page from now on"
+                        "page size rejected by BloFin",
+                        page_rows=self.limit,
+                        action="request no longer pages from now on",
                     )
                 tally.rows_fetched += answer.rows
                 self._count_bad(history.symbol, answer)
@@ -164,8 +165,13 @@ class PageFetcher:
         self._metrics.rows_rejected.labels("rest", RejectReason.DOUBTFUL.value).inc(len(dropped))
         if dropped and self._log_limiter.allow(RejectReason.DOUBTFUL):
             log.warning(
-                f"{symbol}: {plural(len(dropped), 'row')} of a page not stored (the price leaps, "
-                f"and a second answer does not say the same), for example {tuple(min(dropped))}"
+                "rows rejected",
+                symbol=symbol,
+                feed="rest",
+                reason=RejectReason.DOUBTFUL.value,
+                count=len(dropped),
+                example=str(tuple(min(dropped))),
+                cause="price jump not confirmed by a second request",
             )
         return believed
 
@@ -220,7 +226,14 @@ class PageFetcher:
                 await trio.sleep(backoff.next())
         else:
             met.failures += 1
-            log.debug(f"{symbol}: {error} (try {met.failures} of {tries})")
+            log.debug(
+                "request failed",
+                symbol=symbol,
+                endpoint="candles",
+                error=str(error),
+                attempt=met.failures,
+                max_attempts=tries,
+            )
             if met.failures >= tries:
                 raise error
             await trio.sleep(backoff.next())
@@ -258,6 +271,10 @@ class PageFetcher:
         loud = [row for row in answer.bad if row.reason is not RejectReason.OPEN]
         if loud and self._log_limiter.allow(loud[0].reason):
             log.warning(
-                f"{symbol}: {plural(len(loud), 'row')} of a page not stored "
-                f"({loud[0].reason.value}), for example {loud[0].text}"
+                "rows rejected",
+                symbol=symbol,
+                feed="rest",
+                reason=loud[0].reason.value,
+                count=len(loud),
+                example=loud[0].text,
             )

@@ -14,7 +14,7 @@ from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.runtime.format import duration_text, percent, plural
+from blofin_agent.runtime.format import floor_ratio, percent
 from blofin_agent.store.errors import StoreUnavailable
 
 log = structlog.get_logger()
@@ -231,21 +231,36 @@ async def _not_told(_done: BackfillPass) -> None:
 
 
 def _tell_pass(result: BackfillPass, seconds: float) -> None:
-    requests = sum(run.requests for run in result.runs)
-    rows = sum(run.rows_inserted for run in result.runs)
     log.info(
-        f"pass over {plural(len(result.runs), 'symbol')} done in {duration_text(seconds)}: "
-        f"{plural(requests, 'request')}, {plural(rows, 'candle')} inserted"
+        "backfill pass finished",
+        symbols=len(result.runs),
+        failed=len(result.unsettled),
+        requests=sum(run.requests for run in result.runs),
+        stored=sum(run.rows_inserted for run in result.runs),
+        missing=sum(run.missing_after for run in result.runs),
+        duration_s=round(seconds, 3),
     )
 
 
 def _tell(run: BackfillRun) -> None:
     """Log what is worth a line: a run that did something, or could not."""
     if run.status is RunStatus.FAILED:
-        log.warning(f"{run.symbol}: {run.note}; it is tried again in a minute or so")
+        log.warning(
+            "backfill run failed",
+            symbol=run.symbol,
+            error=run.note,
+            stored=run.rows_inserted,
+            requests=run.requests,
+            coverage=floor_ratio(run.coverage_after),
+            action="retry in about a minute",
+        )
     elif run.requests:
-        note = f"; {run.note}" if run.note else ""
         log.info(
-            f"{run.symbol}: inserted {plural(run.rows_inserted, 'candle')} in "
-            f"{plural(run.requests, 'request')}, coverage now {percent(run.coverage_after)}{note}"
+            "backfill run finished",
+            symbol=run.symbol,
+            stored=run.rows_inserted,
+            requests=run.requests,
+            coverage=floor_ratio(run.coverage_after),
+            missing=run.missing_after,
+            note=run.note or None,
         )

@@ -61,7 +61,12 @@ class CoverageBlockAuditor:
             try:
                 await self._compare(symbol, these[at : at + MAX_BLOCKS_PER_STEP])
             except StoreUnavailable as error:
-                log.debug(f"{symbol}: its blocks of coverage could not be audited: {error}")
+                log.debug(
+                    "coverage block check failed",
+                    symbol=symbol,
+                    error=str(error),
+                    retry_after_s=RETRY_DELAY_S,
+                )
                 self.ask()
                 await trio.sleep(RETRY_DELAY_S)
             else:

@@ -19,7 +19,6 @@ from blofin_agent.domain.symbol_coverage import SymbolCoverage
 from blofin_agent.domain.time_range import TimeRange
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.ratelimit.limiter import RateLimiter
-from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import (
@@ -159,7 +158,9 @@ class CoverageReconciler:
         history.held, history.live = stored
         if vanished := (held.bits & ~stored.held.bits).bit_count():
             log.warning(
-                f"{history.symbol}: {plural(vanished, 'candle')} vanished from the "
-                "database; what is missing is fetched again"
+                "candles deleted by another process",
+                symbol=history.symbol,
+                deleted=vanished,
+                action="refetch them",
             )
             self._lost()

@@ -11,11 +11,10 @@ from blofin_agent.coverage.tracker import CoverageTracker
 from blofin_agent.domain.candle import HOUR, RejectedRow
 from blofin_agent.domain.errors import ExchangeError
 from blofin_agent.domain.symbol_coverage import SymbolCoverage
-from blofin_agent.domain.symbols import choose, unknown_symbols_text
+from blofin_agent.domain.symbols import choose, suggest_symbol
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.ratelimit.limiter import RateLimiter
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import coverage_blocks, instruments, unavailable
@@ -98,7 +97,7 @@ class SymbolUniverse:
         self._leave_out(answer.bad)
         found = answer.instruments
         if not found:
-            log.warning("BloFin's list of instruments is empty; the last one known is kept")
+            log.warning("BloFin's instrument list is empty", action="keep the last known list")
             return []
         now, generation = self._tracker.clock(), self._store.generation
         self.listed = {one.symbol: one for one in found}
@@ -116,8 +115,11 @@ class SymbolUniverse:
             self._metrics.rows_rejected.labels("instruments", row.reason.value).inc()
         if bad and self.aloud and bad != self._left_out:
             log.warning(
-                f"{plural(len(bad), 'entry', 'entries')} of BloFin's list of instruments left out "
-                f"({bad[0].reason.value}), for example {bad[0].text}"
+                "rows rejected",
+                feed="instruments",
+                reason=bad[0].reason.value,
+                count=len(bad),
+                example=bad[0].text,
             )
         self._left_out = bad
 
@@ -160,7 +162,7 @@ class SymbolUniverse:
                 try:
                     added = await self.refresh()
                 except (ExchangeError, StoreUnavailable) as error:
-                    log.debug(f"the list of instruments could not be read: {error}")
+                    log.debug("instrument list refresh failed", error=str(error))
                 else:
                     backoff.reset()
                     changed(added, sorted(before - set(self._tracker.histories)))
@@ -186,7 +188,12 @@ class SymbolUniverse:
         chosen = choose(self._wanted, self.listed)
         for symbol in chosen.unknown:
             if self.aloud and symbol not in self.unknown:
-                log.error(f"{unknown_symbols_text(symbol, self.listed)} (BLOFIN_SYMBOLS)")
+                log.error(
+                    "symbol not listed by BloFin",
+                    symbol=symbol,
+                    suggestion=suggest_symbol(symbol, self.listed),
+                    action="correct BLOFIN_SYMBOLS",
+                )
         self.unknown = chosen.unknown
         symbols = [one for one in chosen.symbols if self.owned is None or one in self.owned]
         for symbol in set(self._tracker.histories) - set(symbols):
@@ -194,7 +201,9 @@ class SymbolUniverse:
             self._tracker.last_runs.pop(symbol, None)
             self._metrics.remove_symbol(symbol)
             if symbol not in chosen.symbols:
-                log.info(f"{symbol} is no longer watched: BloFin does not list it any more")
+                log.info(
+                    "symbol no longer listed by BloFin", symbol=symbol, action="stop recording it"
+                )
         added = [symbol for symbol in symbols if symbol not in self._tracker.histories]
         fresh = {symbol: SymbolCoverage(symbol, self._tracker.bar) for symbol in added}
         for symbol, history in (self._tracker.histories | fresh).items():

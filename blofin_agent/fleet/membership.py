@@ -20,7 +20,6 @@ from blofin_agent.domain.instrument import Instrument
 from blofin_agent.domain.rate_limit import Limit
 from blofin_agent.domain.symbol_assignment import AgentRecord, SymbolAssignment
 from blofin_agent.fleet.status import FleetStatus
-from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import fleet as stored
@@ -206,17 +205,22 @@ class FleetMembership:
     def _tell(self, members: list[AgentRecord]) -> None:
         before, now = ({one.service for one in these} for these in (self.members, members))
         for service in sorted(now - before - {self._me.service}):
-            log.info(f"{service} is there: the symbols are shared by {plural(len(now), 'agent')}")
+            log.info(
+                "agent joined",
+                agent=service,
+                agents=len(now),
+                action="share the symbols among these agents",
+            )
         for service in sorted(before - now):
             log.warning(
-                f"{service} is gone: its symbols are taken over by {plural(len(now), 'agent')}"
+                "agent left", agent=service, agents=len(now), action="take over its symbols"
             )
 
     async def _go_by_another_name(self) -> None:
         """Let go of everything, as another process keeps it under the name that was ours."""
         before = self._me.service
         self._me = self._me._replace(service=f"{before.partition('#')[0]}#{secrets.token_hex(3)}")
-        log.warning(f"another agent goes by the name {before}; this one is {self._me.service} now")
+        log.warning("agent name already in use", agent=before, new_name=self._me.service)
         self._known, self.members = False, []
         await self._follow(frozenset())
 

@@ -22,9 +22,8 @@ class CandleHandler(MessageHandler):
 
     kind = "candle"
     feed = "ws"
-    row = "live row"
-    meanwhile = "it is made again, and what it misses is fetched by REST"
-    refused = "its candles are fetched by REST meanwhile"
+    meanwhile = "reconnect, and fetch what was missed by REST"
+    refused = "retry every few minutes; its candles are fetched by REST until then"
 
     def __init__(
         self, tracker: CoverageTracker, writer: CandleWriter, metrics: Metrics, trouble: Outage

@@ -136,7 +136,11 @@ class ConnectionManager:
             connected.set(1)
             self.links.opened(connection)
             self._metrics.feed_connects.labels(connection).inc()
-            log.debug(f"websocket connection {connection} stands")
+            log.debug(
+                "websocket connection established",
+                connection=connection,
+                symbols=len(subscriptions.symbols),
+            )
 
         def handle(frame: Frame, now: float) -> None:
             nonlocal silent
@@ -170,7 +174,9 @@ class ConnectionManager:
                 break
             self._metrics.feed_disconnects.labels(connection, lost.reason).inc()
             what_next = None if lost.reason == "unreachable" else intake.meanwhile
-            intake.trouble.report(f"{source}: {lost}", source, what_next)
+            intake.trouble.report(
+                lost, source, what_next, connection=connection, reason=lost.reason
+            )
             if trio.current_time() - since >= STEADY_AFTER_S:
                 backoff.reset()
             if lost.status == _FORBIDDEN:

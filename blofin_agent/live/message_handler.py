@@ -38,12 +38,10 @@ class MessageHandler(ABC):
     """The metrics' word for its pushes."""
     feed: str
     """The metrics' word for where its rows come from."""
-    row: str
-    """What one row is called."""
     meanwhile: str
     """What is done about a lost connection."""
     refused: str
-    """What a refused subscription means."""
+    """What is done about a refused subscription."""
 
     def __init__(
         self, channel: str, tracker: CoverageTracker, metrics: Metrics, trouble: Outage
@@ -89,7 +87,7 @@ class MessageHandler(ABC):
             case MalformedMessage():
                 self._messages["invalid"] += 1
                 if self._log_limiter.allow("garbled"):
-                    log.warning(f"a websocket message is not in BloFin's grammar: {frame.text!r}")
+                    log.warning("malformed websocket message", feed=self.feed, text=frame.text)
 
     def _refuse(self, frame: SubscriptionError, subscriptions: Subscriptions, now: float) -> None:
         named = frame.names(subscriptions.waiting())
@@ -101,13 +99,29 @@ class MessageHandler(ABC):
         for symbol in named:
             self.show(symbol, subscriptions)
             log.warning(
-                f"{symbol}: BloFin refused the subscription ({frame.code} {shorten(frame.text)}); "
-                f"it is tried again every few minutes, and {self.refused}"
+                "subscription rejected by BloFin",
+                symbol=symbol,
+                feed=self.feed,
+                code=frame.code,
+                error=shorten(frame.text),
+                action=self.refused,
             )
         if not named and self._log_limiter.allow("refused"):
-            log.warning(f"BloFin refused a subscription: {frame.code} {shorten(frame.text)}")
+            log.warning(
+                "subscription rejected by BloFin",
+                feed=self.feed,
+                code=frame.code,
+                error=shorten(frame.text),
+            )
 
     def _reject(self, symbol: str, row: RejectedRow) -> None:
         self._metrics.rows_rejected.labels(self.feed, row.reason.value).inc()
         if self._log_limiter.allow(row.reason):
-            log.warning(f"{symbol}: a {self.row} is not stored ({row.reason.value}): {row.text}")
+            log.warning(
+                "rows rejected",
+                symbol=symbol,
+                feed=self.feed,
+                reason=row.reason.value,
+                count=1,
+                example=row.text,
+            )

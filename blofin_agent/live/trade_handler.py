@@ -21,13 +21,14 @@ class TradeHandler(MessageHandler):
     urgent = False
     kind = "trade"
     feed = "trades"
-    row = "trade"
-    meanwhile = "it is made again; the trades of meanwhile are lost, candles are not concerned"
-    refused = "its trades are not stored meanwhile; its candles are not concerned"
+    meanwhile = "reconnect; trades of the meantime are lost, candles are not affected"
+    refused = (
+        "retry every few minutes; its trades are not stored until then, candles are not affected"
+    )
 
     def __init__(self, tracker: CoverageTracker, ticks: TradeWriter, metrics: Metrics) -> None:
         # A trouble of its own: that of REST and candles tells healing how to go on.
-        trouble = Outage(self.meanwhile, "all connections of trades stand again")
+        trouble = Outage("trade connection lost", "trade connections restored", self.meanwhile)
         super().__init__(TRADES, tracker, metrics, trouble)
         self._ticks = ticks
 

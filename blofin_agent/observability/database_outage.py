@@ -19,7 +19,7 @@ SMALL_WRITES = ("budget", "run", "proofs", "instruments", "beat", "coverage", "u
 OPERATIONS = ("insert", "ticks", *SMALL_WRITES, *READS)
 FULL_DISK_REPORT_DELAY_S = 3.0
 """So long after a disk was full it is not called well again: there was room for a last row."""
-AWAY = "the agent waits, tries again, and then fetches what is missing"
+AWAY = "wait and retry; then fetch the missing candles"
 
 _ENDS = {
     "insert": (*SMALL_WRITES, *READS),
@@ -34,7 +34,7 @@ class DatabaseOutage(Outage):
     """The database's trouble. `what_next`: what to say is done meanwhile."""
 
     def __init__(self, what_next: str = AWAY) -> None:
-        super().__init__(what_next, "the database is back")
+        super().__init__("database unavailable", "database available again", what_next)
         self.recounting: Callable[[], bool] = lambda: False
         """Tells whether the database is another one than that whose candles are counted."""
         self._full_at = -FULL_DISK_REPORT_DELAY_S

@@ -8,24 +8,41 @@ log = structlog.get_logger()
 class Outage:
     """One kind of fault that comes and goes. `what_next` says what the agent does about it.
 
+    `event`, `over`: the log events of its beginning and its end, phrases without values.
     Several sources may have it at once (each websocket connection, say): it is told when the
     first has it, and when the last is rid of it.
     """
 
-    def __init__(self, what_next: str, over: str) -> None:
-        self._what_next = what_next
+    def __init__(self, event: str, over: str, what_next: str) -> None:
+        self._event = event
         self._over = over
+        self._what_next = what_next
         self._sources: set[str] = set()
 
-    def report(self, error: object, source: str, what_next: str | None = None) -> None:
+    def report(
+        self, error: object, source: str, what_next: str | None = None, **fields: object
+    ) -> None:
         """Note that a source has it; said aloud only when none had it.
 
-        `what_next`: what is done about this one, where that is something else.
+        `what_next`: what is done about this one, where that is something else. `fields`: more for
+        the log.
         """
         if self._sources:
-            log.debug(f"still: {error}")
+            log.debug(
+                "problem continues",
+                problem=self._event,
+                error=str(error),
+                source=source,
+                **fields,
+            )
         else:
-            log.warning(f"{error}; {what_next or self._what_next}")
+            log.warning(
+                self._event,
+                error=str(error),
+                source=source,
+                **fields,
+                action=what_next or self._what_next,
+            )
         self._sources.add(source)
 
     def clear(self, *sources: str) -> bool:

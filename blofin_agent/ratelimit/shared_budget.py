@@ -16,8 +16,8 @@ from blofin_agent.domain import rate_limit
 from blofin_agent.domain.clock_correction import ClockCorrection, CorrectedLedger, WallAndMonotonic
 from blofin_agent.domain.errors import Banned, RequestsSuspended
 from blofin_agent.domain.rate_limit import Limit, RateLimitResponse, Suspension
-from blofin_agent.ratelimit.describe import limit_fraction_text, limits_text
-from blofin_agent.runtime.format import clock_text
+from blofin_agent.ratelimit.describe import limits_text
+from blofin_agent.runtime.format import iso_text
 from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import rate_limit as stored
@@ -158,8 +158,11 @@ class SharedRateBudget:
             self._told(after, await self._store.write("budget", work))
         if self.suspension.until - before > rate_limit.SECOND:
             log.warning(
-                f"{error}: no request is sent until {clock_text(self.suspension.until)}, then one "
-                "to see whether it is over; candles still come over the websocket"
+                "requests paused",
+                error=str(error),
+                until=iso_text(self.suspension.until),
+                retry_after_s=error.retry_after,
+                action="send one test request then; candles still come over the websocket",
             )
         self._tell_share()
 
@@ -184,7 +187,7 @@ class SharedRateBudget:
         else:
             self._told(unwritten, view)
         if not self.suspension.strikes:
-            log.info("BloFin answers again: the suspension is over")
+            log.info("suspension ended, requests resumed")
 
     def _moments(self) -> Callable[[sa.Connection], WallAndMonotonic]:
         """Return what gives the moment in a worker thread, where trio cannot be asked for it."""
@@ -220,7 +223,14 @@ class SharedRateBudget:
     def _tell_share(self) -> None:
         share = self.share()
         if share < self._told_share:
-            log.warning(limit_fraction_text(share))
+            log.warning(
+                "rate limit lowered",
+                limit_fraction=share,
+                limits=limits_text(share),
+                cause="BloFin sent a 429 although the agent was within the limits: another program "
+                "may use the same IP address",
+                action="raise the limit by 10 % every 15 minutes without a 429",
+            )
         elif self._told_share < share == 1:
-            log.info(f"no 429 for long enough: the agent takes up to {limits_text(share)} again")
+            log.info("rate limit restored", limit_fraction=share, limits=limits_text(share))
         self._told_share = share

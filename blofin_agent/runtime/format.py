@@ -8,6 +8,11 @@ def clock_text(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def iso_text(time_ms: int) -> str:
+    """Return a time as `2026-02-13T00:19:00Z`, for log fields."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def minute_text(time_ms: int) -> str:
     """Return a time as `2026-02-13 00:19`, for times on a bar's grid."""
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
@@ -16,6 +21,11 @@ def minute_text(time_ms: int) -> str:
 def percent(ratio: float) -> str:
     """Return a ratio as `20.1 %`. Rounded down, so that only a complete one reads 100.0 %."""
     return f"{int(ratio * 1000 + 1e-9) / 10:.1f} %"
+
+
+def floor_ratio(ratio: float) -> float:
+    """Return a ratio with 4 digits, for log fields. Rounded down: only a complete one is 1.0."""
+    return int(ratio * 10_000 + 1e-9) / 10_000
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:

@@ -44,7 +44,7 @@ class ShutdownState:
 
     def signal(self, number: int) -> None:
         """Note the signal: from here the process has `stop_s` seconds."""
-        log.info(f"{signal.Signals(number).name}: stopping")
+        log.info("shutdown started", signal=signal.Signals(number).name, timeout_s=self.stop_s)
         self.requested = True
         for timer in self._timers:
             timer.start()
@@ -77,6 +77,8 @@ async def run_until_signal(stop: ShutdownState) -> AsyncIterator[trio.Nursery]:
 def _give_up(after_s: float) -> None:
     """End the process although something hangs: a thread in the database cannot be cancelled."""
     log.error(
-        f"not stopped within {after_s:g} s: ending now; candles on their way are fetched anew"
+        "shutdown timed out, forcing exit",
+        timeout_s=after_s,
+        action="unsaved candles are refetched at the next start",
     )
     os._exit(1)

@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from blofin_agent.domain.candle import DAY
-from blofin_agent.runtime.format import clock_text, plural
+from blofin_agent.runtime.format import iso_text
 from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.postgresql import partitions
@@ -43,7 +43,7 @@ class Maintenance:
             try:
                 await self.once()
             except StoreUnavailable as error:
-                log.debug(f"the database could not be kept up: {error}")
+                log.debug("database maintenance failed", error=str(error), retry_after_s=INTERVAL_S)
             await trio.sleep(INTERVAL_S)
 
     async def once(self) -> None:
@@ -62,10 +62,12 @@ class Maintenance:
         taken = await self._all(partial(retention.delete_candles, before_ms=before_ms))
         await self._all(partial(retention.delete_other_rows, before_ms=before_ms))
         if taken:
-            what = "candle" if self._store.engine.dialect.name == "sqlite" else "partition"
+            what = "candles" if self._store.engine.dialect.name == "sqlite" else "partitions"
             log.info(
-                f"{plural(taken, what)} of before {clock_text(before_ms)} deleted "
-                f"(RETENTION_DAYS={self._days:g})"
+                "old data deleted",
+                **{what: taken},
+                before=iso_text(before_ms),
+                retention_days=self._days,
             )
 
     async def _all(self, work: Callable[[sa.Connection], int]) -> int:

@@ -37,8 +37,7 @@ class LenientConnection(TCPServer):
         except Exception as error:  # noqa: BLE001 - whatever its parsers trip over
             if self.log_limiter.allow("broken"):
                 log.warning(
-                    "a connection to the page was closed: the web server cannot read what it "
-                    f"sent ({_named(error)})"
+                    "closed an HTTP connection that sent an invalid request", error=_named(error)
                 )
 
 

@@ -19,7 +19,6 @@ from blofin_agent.domain.candle import DAY
 from blofin_agent.domain.trade import Trade
 from blofin_agent.observability.metrics import Metrics
 from blofin_agent.runtime.backoff import Backoff
-from blofin_agent.runtime.format import plural
 from blofin_agent.store.database import Database
 from blofin_agent.store.errors import StoreUnavailable
 from blofin_agent.store.tables import trades
@@ -112,7 +111,7 @@ class TradeWriter:
         while True:
             forgotten = await self._forget()
             if forgotten:
-                log.debug(f"{plural(forgotten, 'old tick')} deleted")
+                log.debug("old trades deleted", deleted=forgotten)
             await trio.sleep(DELETE_INTERVAL_S)
 
     async def _forget(self) -> int:

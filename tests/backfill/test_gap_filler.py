@@ -85,7 +85,9 @@ async def test_a_run_is_written_down_in_full(house, exchange, hold, end):
 
 
 @pytest.mark.parametrize(("above", "asked"), [(1_000, 300), (299, 100)])
-async def test_a_refused_page_size_falls_back_to_300_then_100(house, exchange, lines, above, asked):
+async def test_a_refused_page_size_falls_back_to_300_then_100(
+    house, exchange, events, above, asked
+):
     """The smaller size is kept from then on, and the run is complete."""
     exchange.refuse_above = above
     place = house(hours=24)
@@ -93,7 +95,13 @@ async def test_a_refused_page_size_falls_back_to_300_then_100(house, exchange, l
     assert run.status is RunStatus.COMPLETE
     assert set(exchange.limits()[2:]) <= set(range(1, asked + 1))
     assert place.page_fetcher.limit == asked
-    assert lines("warning") == [f"BloFin refuses longer pages: {asked} rows a page from now on"]
+    assert events("warning") == [
+        {
+            "event": "page size rejected by BloFin",
+            "page_rows": asked,
+            "action": "request no longer pages from now on",
+        }
+    ]
 
 
 async def test_a_refusal_of_the_least_page_fails_the_run(house, exchange):
@@ -115,14 +123,17 @@ async def test_an_unknown_instrument_fails_at_once_and_is_named(house, exchange)
     assert place.rows("SELECT status, note FROM gap_fill_runs") == [("failed", run.note)]
 
 
-async def test_spoilt_rows_are_asked_for_again_in_the_same_run(house, exchange, lines):
+async def test_spoilt_rows_are_asked_for_again_in_the_same_run(house, exchange, events):
     """A bad row costs no good one, and a second page brings the sound row."""
     place = house(hours=1)
     exchange.script = [lambda rows: [[*rows[0][:1], "nonsense", *rows[0][2:]], *rows[1:]]]
     run = await fill(place)
     assert (run.requests, run.rows_inserted, run.status) == (2, 60, RunStatus.COMPLETE)
     assert place.figure("blofin_rows_rejected_total", feed="rest", reason="shape") == 1
-    assert "(shape), for example" in lines("warning")[0]
+    told = events("warning")[0]
+    assert (told["event"], told["feed"], told["reason"]) == ("rows rejected", "rest", "shape")
+    assert (told["symbol"], told["count"]) == ("BTC-USDT", 1)
+    assert "nonsense" in told["example"]
 
 
 async def test_rows_that_stay_spoilt_end_the_run_as_partial(house, exchange):

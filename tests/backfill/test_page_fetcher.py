@@ -94,24 +94,31 @@ async def test_failures_of_the_way_are_tried_again(house, exchange, end, error):
         await fetch(place, PageRequest(end, 10))
 
 
-async def test_a_flood_of_bad_rows_is_one_line(house, exchange, end, lines):
+async def test_a_flood_of_bad_rows_is_one_line(house, exchange, end, events):
     """All are counted by reason, one is shown a minute."""
     exchange.script = [lambda rows: [*rows, "junk", "trash"]] * 3
     place = house()
     for _ in range(3):
         await fetch(place, PageRequest(end, 10))
     assert place.figure("blofin_rows_rejected_total", feed="rest", reason="shape") == 6
-    assert len(lines("warning")) == 1
-    assert "BTC-USDT: 2 rows of a page not stored (shape), for example" in lines("warning")[0]
+    (told,) = events("warning")
+    assert told.pop("example") == '"junk"'
+    assert told == {
+        "event": "rows rejected",
+        "symbol": "BTC-USDT",
+        "feed": "rest",
+        "reason": "shape",
+        "count": 2,
+    }
 
 
-async def test_the_open_candle_is_left_out_without_a_word(house, exchange, end, lines):
+async def test_the_open_candle_is_left_out_without_a_word(house, exchange, end, events):
     """`confirm` "0" is no fault."""
     place = house()
     _, _, answer = await fetch(place, PageRequest(end + 2 * MINUTE, 3))
     assert [row.reason for row in answer.bad] == ["open"]
     assert len(answer.candles) == 2
-    assert lines("warning") == []
+    assert events("warning") == []
     assert place.figure("blofin_rows_rejected_total", feed="rest", reason="open") == 1
 
 

@@ -70,7 +70,7 @@ async def test_between_two_symbols_there_is_a_pause_after_one_that_asked(house):
     assert place.wall() == begun
 
 
-async def test_a_pass_tells_its_figures(house, exchange, lines):
+async def test_a_pass_tells_its_figures(house, exchange, events):
     """Requests, 429s, duration and success are on /metrics, and one line in the log."""
     place = house(hours=24, watched=("A-USDT", "B-USDT"))
     exchange.script = [RateLimited("slow down", 30.0)]
@@ -84,12 +84,27 @@ async def test_a_pass_tells_its_figures(house, exchange, lines):
     assert place.figure(last + "timestamp_seconds") == now
     assert place.figure("blofin_backfill_last_success_timestamp_seconds") == now
     assert place.figure("blofin_backfill_pass_duration_seconds") == 31
-    assert lines("info")[-1] == (
-        "pass over 2 symbols done in 31 s: 3 requests, 2880 candles inserted"
-    )
+    assert events("info")[-1] == {
+        "event": "backfill pass finished",
+        "symbols": 2,
+        "failed": 0,
+        "requests": 3,
+        "stored": 2_880,
+        "missing": 0,
+        "duration_s": 31.0,
+    }
+    assert {
+        "event": "backfill run finished",
+        "symbol": "A-USDT",
+        "stored": 1_440,
+        "requests": 2,
+        "coverage": 1.0,
+        "missing": 0,
+        "note": "rate limited 1 time",
+    } in events("info")
 
 
-async def test_a_pass_with_a_failure_is_no_success(house, exchange, lines):
+async def test_a_pass_with_a_failure_is_no_success(house, exchange, events):
     """The last success stays where it was, and the symbol is named."""
     place = house(hours=1, watched=("A-USDT", "B-USDT"), tries=1)
     exchange.script = [Unreachable("no route")]
@@ -97,10 +112,22 @@ async def test_a_pass_with_a_failure_is_no_success(house, exchange, lines):
     assert done.unsettled == ["A-USDT"]
     assert place.figure("blofin_backfill_last_success_timestamp_seconds") == 0
     assert place.figure("blofin_backfill_last_pass_timestamp_seconds") > 0
-    assert "A-USDT: no route; it is tried again in a minute or so" in lines("warning")
+    assert {
+        "event": "backfill run failed",
+        "symbol": "A-USDT",
+        "error": "no route",
+        "stored": 0,
+        "requests": 1,
+        "coverage": 0.0,
+        "action": "retry in about a minute",
+    } in events("warning")
+    assert (events("info")[-1]["event"], events("info")[-1]["failed"]) == (
+        "backfill pass finished",
+        1,
+    )
 
 
-async def test_a_pass_that_is_broken_off_is_told_and_is_no_success(house, exchange, lines):
+async def test_a_pass_that_is_broken_off_is_told_and_is_no_success(house, exchange, events):
     """What it did until then counts; it is not said to be done."""
     place = house(hours=1, watched=("A-USDT", "B-USDT"))
     exchange.script = [None, RateLimited("slow down", 3_600.0)]
@@ -111,7 +138,7 @@ async def test_a_pass_that_is_broken_off_is_told_and_is_no_success(house, exchan
     assert place.figure(last + "timestamp_seconds") == place.wall() / 1000
     assert place.figure("blofin_backfill_pass_duration_seconds") == 600
     assert place.figure("blofin_backfill_last_success_timestamp_seconds") == 0
-    assert not any("pass over" in line for line in lines("info"))
+    assert "backfill pass finished" not in [one["event"] for one in events("info")]
 
 
 async def test_passes_go_on_from_start_to_start(house):
@@ -305,7 +332,7 @@ async def test_the_eta_does_not_count_what_is_proven(house, hold, exchange, end)
     )
 
 
-async def test_a_one_shot_pass_keeps_quiet_and_tells_its_progress(house, lines):
+async def test_a_one_shot_pass_keeps_quiet_and_tells_its_progress(house, events):
     """Its command prints for itself."""
     place = house(hours=1)
     told = []
@@ -318,4 +345,4 @@ async def test_a_one_shot_pass_keeps_quiet_and_tells_its_progress(house, lines):
     )
     assert told == [(place.tracker.all()[0], done.runs[0])]
     assert done.runs[0].status is RunStatus.COMPLETE
-    assert lines("info") == lines("warning") == []
+    assert events("info") == events("warning") == []

@@ -44,7 +44,7 @@ async def test_blocks_that_were_never_made_are_made_soon_after_a_start(house, no
     assert place.tracker.counts()[SYMBOL].present == 3
 
 
-async def test_a_block_that_claims_too_much_is_mended_and_memory_follows(house, noon, lines):
+async def test_a_block_that_claims_too_much_is_mended_and_memory_follows(house, noon, events):
     """What it claimed is called missing, it is told, and the next pass begins at once."""
     place = house()
     place.other(
@@ -58,8 +58,13 @@ async def test_a_block_that_claims_too_much_is_mended_and_memory_follows(house, 
     await reconcile(place, 60)
     assert told(place) == {noon - DAY // 2: 1}
     assert place.tracker.counts()[SYMBOL].present == 1
-    assert lines("warning") == [
-        "BTC-USDT: 1439 candles vanished from the database; what is missing is fetched again"
+    assert events("warning") == [
+        {
+            "event": "candles deleted by another process",
+            "symbol": "BTC-USDT",
+            "deleted": 1439,
+            "action": "refetch them",
+        }
     ]
     assert place.passes._wake.is_set()
 

@@ -32,7 +32,7 @@ async def test_rows_added_by_another_process_are_seen(house, end):
     assert live == (sources == {"blofin_ws"})
 
 
-async def test_rows_deleted_by_another_process_are_seen(house, end, lines):
+async def test_rows_deleted_by_another_process_are_seen(house, end, events):
     """They are missing again, it is told, and the next pass begins at once."""
     place = house(hours=1)
     place.other(*insert(end - MINUTE, end - 2 * MINUTE, end - 3 * MINUTE))
@@ -43,8 +43,13 @@ async def test_rows_deleted_by_another_process_are_seen(house, end, lines):
     assert place.tracker.histories["BTC-USDT"].missing(place.tracker.window())[-1].start == (
         end - 2 * MINUTE
     )
-    assert lines("warning") == [
-        "BTC-USDT: 1 candle vanished from the database; what is missing is fetched again"
+    assert events("warning") == [
+        {
+            "event": "candles deleted by another process",
+            "symbol": "BTC-USDT",
+            "deleted": 1,
+            "action": "refetch them",
+        }
     ]
     assert place.passes._wake.is_set()
 
@@ -63,7 +68,7 @@ async def test_changes_by_another_process_count_within_a_minute(house, end, nurs
     nursery.cancel_scope.cancel()
 
 
-async def test_as_many_added_as_deleted_are_seen(house, end, lines):
+async def test_as_many_added_as_deleted_are_seen(house, end, events):
     """The counts are the same, the candles are not."""
     place = house(hours=1)
     place.other(*insert(end - MINUTE, end - 2 * MINUTE))
@@ -73,7 +78,8 @@ async def test_as_many_added_as_deleted_are_seen(house, end, lines):
     held = place.tracker.histories["BTC-USDT"].held
     assert held.has(end - HOUR)
     assert not held.has(end - MINUTE)
-    assert "1 candle vanished" in lines("warning")[0]
+    told = events("warning")[0]
+    assert (told["event"], told["deleted"]) == ("candles deleted by another process", 1)
 
 
 async def test_what_another_process_repaired_is_no_longer_live(house, end):

@@ -41,7 +41,7 @@ async def test_a_refresh_learns_listing_times_and_stores_them(house, exchange, e
     assert place.universe.fresh
 
 
-async def test_patterns_and_all_follow_the_list(house, exchange, end, lines):
+async def test_patterns_and_all_follow_the_list(house, exchange, end, events):
     """A new listing is watched, a delisted symbol and its series vanish."""
     place = empty(house, symbols=("*-USDT",))
     await place.universe.load()
@@ -52,17 +52,26 @@ async def test_patterns_and_all_follow_the_list(house, exchange, end, lines):
     assert await place.universe.refresh() == ["NEW-USDT"]
     assert list(place.tracker.histories) == ["ETH-USDT", "NEW-USDT"]
     assert place.figure("blofin_feed_subscribed", symbol="BTC-USDT") is None
-    assert any("BTC-USDT is no longer watched" in line for line in lines("info"))
+    assert {
+        "event": "symbol no longer listed by BloFin",
+        "symbol": "BTC-USDT",
+        "action": "stop recording it",
+    } in events("info")
 
 
-async def test_an_unknown_name_is_told_once_with_the_likeliest_one(house, exchange, lines):
+async def test_an_unknown_name_is_told_once_with_the_likeliest_one(house, exchange, events):
     """It is still watched: BloFin may list it tomorrow. Then it is fresh again."""
     place = empty(house, symbols=("BTCUSDT",))
     await place.universe.load()
     await place.universe.refresh()
     await place.universe.refresh()
-    assert lines("error") == [
-        "BTCUSDT is not a BloFin instrument; did you mean BTC-USDT? (BLOFIN_SYMBOLS)"
+    assert events("error") == [
+        {
+            "event": "symbol not listed by BloFin",
+            "symbol": "BTCUSDT",
+            "suggestion": "BTC-USDT",
+            "action": "correct BLOFIN_SYMBOLS",
+        }
     ]
     assert place.universe.unknown == ["BTCUSDT"]
     assert not place.universe.fresh
@@ -71,7 +80,7 @@ async def test_an_unknown_name_is_told_once_with_the_likeliest_one(house, exchan
     assert place.universe.fresh
 
 
-async def test_an_empty_list_changes_nothing(house, exchange, lines):
+async def test_an_empty_list_changes_nothing(house, exchange, events):
     """It is a fault of BloFin's, no delisting of everything."""
     place = empty(house, symbols=("all",))
     await place.universe.refresh()
@@ -79,7 +88,10 @@ async def test_an_empty_list_changes_nothing(house, exchange, lines):
     assert await place.universe.refresh() == []
     assert list(place.tracker.histories) == ["BTC-USDT"]
     assert place.rows("SELECT count(*) FROM instruments") == [(1,)]
-    assert "the last one known is kept" in lines("warning")[0]
+    assert events("warning")[0] == {
+        "event": "BloFin's instrument list is empty",
+        "action": "keep the last known list",
+    }
 
 
 async def test_what_is_stored_is_loaded(house, candle, end):
@@ -197,7 +209,7 @@ async def test_a_store_that_is_away_is_met_again(locker, house, exchange):
     assert place.rows("SELECT count(*) FROM instruments") == [(1,)]
 
 
-async def test_what_can_be_no_instrument_is_left_out_counted_and_told_once(house, exchange, lines):
+async def test_what_can_be_no_instrument_is_left_out_counted_and_told_once(house, exchange, events):
     """As long as the same entries come; only symbols are watched under `all`."""
     place = empty(house, symbols=("all",))
     spoil = [{"instId": "../../evil\n"}, {"instId": "BTC-USDT"}, None]
@@ -208,9 +220,15 @@ async def test_what_can_be_no_instrument_is_left_out_counted_and_told_once(house
     figure = "blofin_rows_rejected_total"
     assert place.figure(figure, feed="instruments", reason="shape") == 4
     assert place.figure(figure, feed="instruments", reason="repeated") == 2
-    (line,) = lines("warning")
-    assert line.startswith("3 entries of BloFin's list of instruments left out (shape), for exam")
-    assert line.isprintable()
+    (told,) = events("warning")
+    assert "evil" in told["example"]
+    assert told.pop("example").isprintable()
+    assert told == {
+        "event": "rows rejected",
+        "feed": "instruments",
+        "reason": "shape",
+        "count": 3,
+    }
 
 
 async def test_what_another_agent_was_told_is_read_and_not_asked_for_again(house, exchange, end):

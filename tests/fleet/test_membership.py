@@ -216,7 +216,7 @@ async def test_a_symbol_is_let_go_of_before_another_takes_it(crew):
 
 @pytest.mark.slow("leases in virtual time, on a real database")
 async def test_one_that_takes_longer_than_a_lease_to_begin_or_to_let_go_is_not_taken_for_gone(
-    crew, lines
+    crew, events
 ):
     """As with a window of years: it says all the time that it lives."""
     one, two = crew.join("a", "b")
@@ -225,7 +225,7 @@ async def test_one_that_takes_longer_than_a_lease_to_begin_or_to_let_go_is_not_t
     crew.join("c")
     await trio.sleep(12 * LEASE_S)
     assert crew.whole()
-    assert lines("warning") == []
+    assert events("warning") == []
     for each in (one, two):
         assert each.fleet.joined
 
@@ -262,7 +262,7 @@ async def test_those_behind_one_address_share_its_share(crew):
 # -- going ----------------------------------------------------------------------------------------
 
 
-async def test_what_one_kept_that_was_killed_is_taken_over_when_its_lease_is_over(crew, lines):
+async def test_what_one_kept_that_was_killed_is_taken_over_when_its_lease_is_over(crew, events):
     """Not sooner: it might be cut off alone. And only that moves."""
     members = await crew.three()
     gone, *left = members
@@ -276,7 +276,8 @@ async def test_what_one_kept_that_was_killed_is_taken_over_when_its_lease_is_ove
     assert beat + LEASE_S <= trio.current_time() <= beat + LEASE_S + BEAT_S + LOOK_S
     assert crew.longest_s <= trio.current_time() - at + LOOK_S
     assert all(had <= one.shows for one, had in zip(left, before, strict=True))
-    assert lines("warning") == ["a is gone: its symbols are taken over by 2 agents"] * 2
+    left_event = {"event": "agent left", "agent": "a", "agents": 2}
+    assert events("warning") == [left_event | {"action": "take over its symbols"}] * 2
 
 
 async def test_what_nobody_keeps_is_counted_until_somebody_does(crew):
@@ -408,7 +409,7 @@ async def test_one_alone_goes_on_through_an_outage(crew):
 # -- what else can be -----------------------------------------------------------------------------
 
 
-async def test_a_process_whose_name_another_takes_goes_on_under_another_name(crew, lines):
+async def test_a_process_whose_name_another_takes_goes_on_under_another_name(crew, events):
     """As two containers of one host name may. It lets go of all, and then has its share."""
     (one,) = crew.join("a")
     await trio.sleep(1)
@@ -423,8 +424,9 @@ async def test_a_process_whose_name_another_takes_goes_on_under_another_name(cre
     assert one.fleet.service.startswith("a#")
     assert other.fleet.service == "a"
     assert len(one.shows) >= 3
-    told = f"another agent goes by the name a; this one is {one.fleet.service} now"
-    assert lines("warning") == [told]
+    assert events("warning") == [
+        {"event": "agent name already in use", "agent": "a", "new_name": one.fleet.service}
+    ]
 
 
 async def test_what_could_not_be_kept_is_tried_again(crew):
@@ -500,13 +502,12 @@ async def test_a_row_of_what_nobody_wants_hides_no_symbol_that_nobody_keeps(crew
     assert first.fleet.orphaned == 0
 
 
-async def test_who_comes_is_told_once(crew, lines):
+async def test_who_comes_is_told_once(crew, events):
     """To those who were there; it is told of them, too."""
     crew.join("a")
     await trio.sleep(1)
     crew.join("b")
     await trio.sleep(2 * BEAT_S)
-    assert lines("info") == [
-        "a is there: the symbols are shared by 2 agents",
-        "b is there: the symbols are shared by 2 agents",
-    ]
+    joined = {"event": "agent joined", "agents": 2}
+    action = {"action": "share the symbols among these agents"}
+    assert events("info") == [joined | {"agent": name} | action for name in ("a", "b")]

@@ -59,7 +59,9 @@ def test_a_day_in_the_life(place, simulate, run_agent):
     begun = time.monotonic()
     assert agent.stop() == 0
     assert time.monotonic() - begun < 10
-    assert "stopped; every candle counted is stored" in (place.folder / "err").read_text()
+    assert (
+        "agent stopped note='all counted candles are saved'" in (place.folder / "err").read_text()
+    )
     assert simulator.stats()["limits"]["connections_refused"] == 0
 
 
@@ -146,7 +148,8 @@ def test_what_vanished_from_the_store_is_fetched_again_at_once(place, simulate, 
     _take_away(place, 100)
     assert len(place.stored("BTC-USDT")) <= before - 98
     until(lambda: len(place.stored("BTC-USDT")) >= before)
-    assert "100 candles vanished from the database" in (place.folder / "err").read_text()
+    told = "candles deleted by another process symbol=BTC-USDT deleted=100 "
+    assert told in (place.folder / "err").read_text()
     assert agent.stop() == 0
 
 
@@ -169,7 +172,7 @@ def test_a_database_removed_under_the_agent_is_made_anew_and_filled(place, simul
         return False
 
     until(whole, within_s=90)
-    assert "removed or replaced under the agent" in (place.folder / "err").read_text()
+    assert "database file removed or replaced database=" in (place.folder / "err").read_text()
     until(lambda: agent.samples()[MISSING] <= 1)
     assert place.query("SELECT count(*) FROM request_ledger")[0][0] >= asked + 2
     assert agent.stop() == 0

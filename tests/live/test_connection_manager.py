@@ -82,7 +82,7 @@ async def test_an_open_candle_is_never_stored(house, peer, wire, end, confirm):
     ],
 )
 async def test_a_bad_row_is_counted_by_reason_and_costs_no_good_one(
-    house, peer, wire, end, lines, row, reason
+    house, peer, wire, end, events, row, reason
 ):
     """The other row of the same push is stored; the bad one is shown."""
     place = house(hours=1)
@@ -90,16 +90,22 @@ async def test_a_bad_row_is_counted_by_reason_and_costs_no_good_one(
     await run(live(place), 5)
     assert [time for _, time, _ in place.rows(STORED)] == [end - 2 * MINUTE]
     assert place.figure("blofin_rows_rejected_total", feed="ws", reason=reason) == 1
-    assert f"BTC-USDT: a live row is not stored ({reason})" in lines("warning")[0]
+    told = events("warning")[0]
+    assert (told["event"], told["symbol"]) == ("rows rejected", "BTC-USDT")
+    assert (told["feed"], told["reason"], told["count"]) == ("ws", reason, 1)
+    assert told["example"]
 
 
-async def test_a_flood_of_bad_rows_is_one_line(house, peer, wire, end, lines):
+async def test_a_flood_of_bad_rows_is_one_line(house, peer, wire, end, events):
     """All are counted, one is shown a minute."""
     place = house(hours=1)
     peer.script = [pushing(*[("BTC-USDT", [["junk"], wire(end - MINUTE + 1)])] * 9)]
     await run(live(place), 10)
     assert place.figure("blofin_rows_rejected_total", feed="ws", reason="shape") == 9
-    assert len(lines("warning")) == 2
+    assert [(one["event"], one["reason"]) for one in events("warning")] == [
+        ("rows rejected", "shape"),
+        ("rows rejected", "off_grid"),
+    ]
 
 
 async def test_a_candle_just_closed_by_blofins_clock_is_taken_before_ours_says_so(
@@ -131,7 +137,7 @@ async def test_a_candle_that_is_held_is_not_written_again(house, peer, wire, end
     assert place.rows(STORED) == []
 
 
-async def test_a_refused_symbol_is_named_and_the_others_stand(house, peer, lines):
+async def test_a_refused_symbol_is_named_and_the_others_stand(house, peer, events):
     """Its own figure is 0; it is tried again after minutes."""
     place = house(hours=1, watched=("BTC-USDT", "BAD-USDT"))
     peer.script = [lambda line: line.obey(refuse=["BAD-USDT"])]
@@ -139,10 +145,13 @@ async def test_a_refused_symbol_is_named_and_the_others_stand(house, peer, lines
     assert place.figure("blofin_feed_subscribed", symbol="BTC-USDT") == 1
     assert place.figure("blofin_feed_subscribed", symbol="BAD-USDT") == 0
     assert place.figure("blofin_feed_messages_total", kind="refused") == 1
-    assert "BAD-USDT: BloFin refused the subscription (60012" in lines("warning")[0]
+    told = events("warning")[0]
+    assert told["event"] == "subscription rejected by BloFin"
+    assert (told["symbol"], told["feed"], told["code"]) == ("BAD-USDT", "ws", "60012")
+    assert told["action"] == "retry every few minutes; its candles are fetched by REST until then"
 
 
-async def test_a_refusal_that_names_none_of_ours_is_told(house, peer, lines):
+async def test_a_refusal_that_names_none_of_ours_is_told(house, peer, events):
     """Nothing is refused by it."""
     place = house(hours=1)
 
@@ -152,11 +161,18 @@ async def test_a_refusal_that_names_none_of_ours_is_told(house, peer, lines):
 
     peer.script = [script]
     await run(live(place), 5)
-    assert lines("warning") == ["BloFin refused a subscription: 60001 something"]
+    assert events("warning") == [
+        {
+            "event": "subscription rejected by BloFin",
+            "feed": "ws",
+            "code": "60001",
+            "error": "something",
+        }
+    ]
     assert place.figure("blofin_feed_subscribed", symbol="BTC-USDT") == 1
 
 
-async def test_messages_of_every_kind_are_counted(house, peer, lines):
+async def test_messages_of_every_kind_are_counted(house, peer, events):
     """Pongs, garbage, and what was unsubscribed."""
     place = house(hours=1)
 
@@ -174,7 +190,9 @@ async def test_messages_of_every_kind_are_counted(house, peer, lines):
     kinds = {"invalid": 2, "pong": 1, "ack": 1, "candle": 0, "refused": 0}
     for kind, count in kinds.items():
         assert place.figure("blofin_feed_messages_total", kind=kind) == count
-    assert lines("warning") == ["a websocket message is not in BloFin's grammar: 'what?'"]
+    assert events("warning") == [
+        {"event": "malformed websocket message", "feed": "ws", "text": "what?"}
+    ]
 
 
 async def test_a_push_stands_for_a_lost_acknowledgement(house, peer, wire, end):
@@ -196,7 +214,7 @@ async def test_a_push_stands_for_a_lost_acknowledgement(house, peer, wire, end):
             assert place.figure("blofin_feed_connected", connection="1") == 1
 
 
-async def test_a_lost_session_is_made_anew_ever_less_soon(house, peer, lines):
+async def test_a_lost_session_is_made_anew_ever_less_soon(house, peer, events):
     """1, 2, 4 seconds and so on, shortened by chance; told once, and its end once."""
     place = house(hours=1)
     gone = FeedDisconnected("unreachable", "no route")
@@ -215,8 +233,19 @@ async def test_a_lost_session_is_made_anew_ever_less_soon(house, peer, lines):
     for wait, longest in zip(waits, (CONNECT_INTERVAL_S, 2, 4, 8), strict=True):
         assert max(CONNECT_INTERVAL_S, 0.75 * longest) <= wait + 1e-6
         assert wait <= longest + 1e-6
-    assert lines("warning") == ["websocket connection 1: no route; it goes on"]
-    assert lines("info") == ["it is back"]
+    assert events("warning") == [
+        {
+            "event": "it is away",
+            "error": "no route",
+            "source": "websocket connection 1",
+            "connection": "1",
+            "reason": "unreachable",
+            "action": "it goes on",
+        }
+    ]
+    assert events("info") == [{"event": "it is back"}]
+    up = {"event": "websocket connection established", "connection": "1", "symbols": 1}
+    assert up in events("debug")
 
 
 async def test_a_steady_session_resets_the_backoff(house, peer):

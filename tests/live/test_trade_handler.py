@@ -109,7 +109,7 @@ async def test_what_happens_to_trades_changes_nothing_that_is_said_of_candles(
     assert [place.figure(f"blofin_{name}", **BTC) for name in CANDLES] == [0, 0]
 
 
-async def test_refused_trades_leave_candles_as_they_are(house, peer, wire, end, lines):
+async def test_refused_trades_leave_candles_as_they_are(house, peer, wire, end, events):
     """The candle is stored, its symbol counts as subscribed, and its connection stands."""
 
     async def refuse(line, args):
@@ -123,11 +123,20 @@ async def test_refused_trades_leave_candles_as_they_are(house, peer, wire, end, 
     assert place.figure("blofin_feed_subscribed", **BTC) == 1
     assert place.figure("blofin_feed_connected", connection="1") == 1
     assert place.figure("blofin_feed_messages_total", kind="refused") == 1
-    assert "its candles are not concerned" in lines("warning")[0]
+    assert events("warning")[0] == {
+        "event": "subscription rejected by BloFin",
+        "symbol": "BTC-USDT",
+        "feed": "trades",
+        "code": "60012",
+        "error": events("warning")[0]["error"],
+        "action": "retry every few minutes; its trades are not stored until then, candles are not "
+        "affected",
+    }
+    assert events("warning")[0]["error"].startswith("Invalid request: ")
     assert not place.trouble
 
 
-async def test_lost_connections_of_trades_are_no_trouble_of_candles(house, peer, lines):
+async def test_lost_connections_of_trades_are_no_trouble_of_candles(house, peer, events):
     """Healing goes by that trouble; theirs is told once, apart."""
 
     async def hang_up(_line, _args):
@@ -142,9 +151,10 @@ async def test_lost_connections_of_trades_are_no_trouble_of_candles(house, peer,
     assert place.figure("blofin_feed_connected", connection="1") == 1
     assert place.figure("blofin_feed_subscribed", **BTC) == 1
     assert not place.trouble
-    assert len(lines("warning")) == 1
-    assert "trades-1" in lines("warning")[0]
-    assert "candles are not concerned" in lines("warning")[0]
+    (told,) = events("warning")
+    assert (told["event"], told["connection"]) == ("trade connection lost", "trades-1")
+    assert (told["source"], told["reason"]) == ("websocket connection trades-1", "closed")
+    assert told["action"].endswith("candles are not affected")
 
 
 @pytest.mark.slow("hours of virtual time")
@@ -192,7 +202,7 @@ async def test_a_channel_of_trades_without_pongs_is_made_anew(house, peer):
     ],
 )
 async def test_a_bad_trade_is_counted_by_reason_and_costs_no_good_one(
-    house, peer, end, lines, changes, reason
+    house, peer, end, events, changes, reason
 ):
     """The other trade of the same push is stored; the bad one is shown."""
     place = house(hours=1)
@@ -202,7 +212,9 @@ async def test_a_bad_trade_is_counted_by_reason_and_costs_no_good_one(
     assert [trade_id for _, trade_id, *_ in place.rows(STORED)] == ["2"]
     assert place.figure("blofin_rows_rejected_total", feed="trades", reason=reason) == 1
     assert place.figure("blofin_rows_rejected_total", feed="ws", reason=reason) == 0
-    assert f"BTC-USDT: a trade is not stored ({reason})" in lines("warning")[0]
+    told = events("warning")[0]
+    assert (told["event"], told["symbol"]) == ("rows rejected", "BTC-USDT")
+    assert (told["feed"], told["reason"], told["count"]) == ("trades", reason, 1)
 
 
 @pytest.mark.parametrize("how", [{"symbol": "ETH-USDT"}, {"channel": "tickers"}])

@@ -35,7 +35,7 @@ def test_a_small_write_does_not_end_the_trouble_of_ticks():
     assert judged(trouble, "ticks") == 1
 
 
-def test_a_full_disk_that_takes_a_last_row_is_full(clock, lines):
+def test_a_full_disk_that_takes_a_last_row_is_full(clock, events):
     """However often: one line when it begins, one when it has worked for a while."""
     trouble = DatabaseOutage()
     for _ in range(5):
@@ -44,7 +44,15 @@ def test_a_full_disk_that_takes_a_last_row_is_full(clock, lines):
         assert judged(trouble, "beat") == 0
     clock[0] += FULL_DISK_REPORT_DELAY_S
     assert judged(trouble, "load", reading=True) == 1
-    assert len(lines("warning")) == len(lines("info")) == 1
+    assert events("warning") == [
+        {
+            "event": "database unavailable",
+            "error": "full",
+            "source": "beat",
+            "action": "wait and retry; then fetch the missing candles",
+        }
+    ]
+    assert events("info") == [{"event": "database available again"}]
 
 
 def test_it_is_not_up_while_another_database_is_counted():

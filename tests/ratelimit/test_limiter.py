@@ -21,6 +21,7 @@ from blofin_agent.domain.errors import (
 )
 from blofin_agent.domain.rate_limit import CARE_MS, LIMITS, SLACK_MS
 from blofin_agent.ratelimit.limiter import MAX_CONCURRENT_REQUESTS, RateLimiter, _Ahead
+from blofin_agent.runtime.format import iso_text
 from blofin_agent.store.database import open_store
 
 
@@ -217,7 +218,7 @@ async def test_no_window_ever_holds_more_than_its_limit(house):
         assert worst(times, limit.seconds) <= limit.requests
 
 
-async def test_two_throttles_on_one_store_share_one_budget(house, exchange, lines):
+async def test_two_throttles_on_one_store_share_one_budget(house, exchange, events):
     """Together they are never past a limit, though each asks as fast as it may."""
     place = house()
     other_store = open_store(f"sqlite:///{place.store.where}")
@@ -251,7 +252,7 @@ async def test_two_throttles_on_one_store_share_one_budget(house, exchange, line
     ],
 )
 async def test_429_and_403_stop_every_request_until_they_are_over(
-    house, lines, error, seconds, kind
+    house, events, error, seconds, kind
 ):
     """The next question waits the suspension out; its answer ends it."""
     place = house()
@@ -262,11 +263,17 @@ async def test_429_and_403_stop_every_request_until_they_are_over(
     over = began + int(seconds * 1000) + CARE_MS
     assert place.shared_budget.suspended_until() == over
     assert place.figure("blofin_api_suspended_until_timestamp_seconds") == over / 1000
-    assert "no request is sent until" in lines("warning")[0]
+    assert events("warning")[0] == {
+        "event": "requests paused",
+        "error": str(error),
+        "until": iso_text(over),
+        **({} if error.retry_after is None else {"retry_after_s": error.retry_after}),
+        "action": "send one test request then; candles still come over the websocket",
+    }
     await place.rate_limiter.request("candles", question)
     assert place.asked == [began, over]
     assert place.shared_budget.suspended_until() == 0
-    assert lines("info") == ["BloFin answers again: the suspension is over"]
+    assert events("info") == [{"event": "suspension ended, requests resumed"}]
     assert place.figure("blofin_api_requests_total", endpoint="candles", outcome=kind) == 1
     assert place.figure("blofin_api_requests_total", endpoint="candles", outcome="ok") == 1
 
@@ -317,7 +324,7 @@ async def test_a_suspension_survives_reopening_the_store(house, tmp_path, wall):
 
 
 @pytest.mark.parametrize("error", [RequestRejected("152002", "no"), InvalidResponse("garbage")])
-async def test_a_no_is_an_answer_too(house, error, lines):
+async def test_a_no_is_an_answer_too(house, error, events):
     """What BloFin answers, be it nonsense, shows that it is reached, and ends a suspension."""
     place = house()
     question = asking(place, RateLimited("too many", 5.0), error)
@@ -332,7 +339,7 @@ async def test_a_no_is_an_answer_too(house, error, lines):
 @pytest.mark.parametrize(
     "error", [Unreachable("no route"), RequestTimedOut("no answer"), ServerError("HTTP 502")]
 )
-async def test_an_outage_is_told_once_and_its_end_once(house, error, lines):
+async def test_an_outage_is_told_once_and_its_end_once(house, error, events):
     """Three failures are one line, and the first answer another."""
     place = house()
     question = asking(place, error, error, error)
@@ -340,8 +347,10 @@ async def test_an_outage_is_told_once_and_its_end_once(house, error, lines):
         with pytest.raises(type(error)):
             await place.rate_limiter.request("candles", question)
     await place.rate_limiter.request("candles", question)
-    assert lines("warning") == [f"{error}; it goes on"]
-    assert lines("info") == ["it is back"]
+    assert events("warning") == [
+        {"event": "it is away", "error": str(error), "source": "REST", "action": "it goes on"}
+    ]
+    assert events("info") == [{"event": "it is back"}]
     assert place.figure("blofin_api_requests_total", endpoint="candles", outcome=error.outcome) == 3
 
 
@@ -357,7 +366,7 @@ async def test_an_outage_does_not_end_a_suspension(house):
     assert place.asked[2] - place.asked[1] == 60_000
 
 
-async def test_without_the_store_nothing_is_sent(locker, house, lines):
+async def test_without_the_store_nothing_is_sent(locker, house, events):
     """While the budget cannot be read no request goes; once it can, it does."""
     place = house()
     locker.execute("BEGIN EXCLUSIVE")
@@ -371,8 +380,10 @@ async def test_without_the_store_nothing_is_sent(locker, house, lines):
     assert len(place.asked) == 1
     assert place.figure("blofin_store_up") == 1
     assert place.figure("blofin_store_errors_total", operation="budget") >= 10
-    assert len(lines("warning")) == 1
-    assert lines("info") == ["the database is back"]
+    assert [(one["event"], one["source"]) for one in events("warning")] == [
+        ("database unavailable", "budget")
+    ]
+    assert events("info") == [{"event": "database available again"}]
 
 
 async def test_a_suspension_holds_although_the_store_could_not_take_it(locker, house):
@@ -421,7 +432,7 @@ async def test_an_unexpected_error_of_a_question_is_raised_as_it_is(house):
         await place.rate_limiter.request("candles", asking(place, ZeroDivisionError()))
 
 
-async def test_two_429s_at_once_are_one_suspension_and_one_line(house, lines):
+async def test_two_429s_at_once_are_one_suspension_and_one_line(house, events):
     """The second request was under way already: it does not make it longer."""
     place = house()
 
@@ -438,10 +449,10 @@ async def test_two_429s_at_once_are_one_suspension_and_one_line(house, lines):
         nursery.start_soon(one)
     assert place.shared_budget.suspension.strikes == 1
     assert place.shared_budget.share() == 0.5
-    assert len([line for line in lines("warning") if "no request is sent" in line]) == 1
+    assert [one["event"] for one in events("warning")].count("requests paused") == 1
 
 
-async def test_an_answer_to_an_older_request_does_not_end_a_suspension(house, lines):
+async def test_an_answer_to_an_older_request_does_not_end_a_suspension(house, events):
     """It was let go before BloFin said stop."""
     place = house()
 
@@ -456,7 +467,7 @@ async def test_an_answer_to_an_older_request_does_not_end_a_suspension(house, li
                 "candles", asking(place, RateLimited("too many", 60.0))
             )
     assert place.shared_budget.suspended_until() == place.wall() + 41_000 + CARE_MS
-    assert lines("info") == []
+    assert events("info") == []
 
 
 async def test_the_spacing_counts_from_when_the_wire_was_reached(house, exchange):
@@ -577,7 +588,7 @@ async def test_a_ban_stays_one_when_a_429_was_under_way(house):
 # -- others on the same address -------------------------------------------------------------------
 
 
-async def test_a_429_within_our_limits_halves_them_and_they_come_back_slowly(house, lines):
+async def test_a_429_within_our_limits_halves_them_and_they_come_back_slowly(house, events):
     """It is told once, in words; so is the end. /metrics follows all the way."""
     place = house()
     question = asking(place, RateLimited("too many"))
@@ -586,8 +597,11 @@ async def test_a_429_within_our_limits_halves_them_and_they_come_back_slowly(hou
     assert place.figure("blofin_rate_budget_share") == 0.5
     assert place.figure("blofin_rate_budget_limit", window="60s") == 237
     assert place.figure("blofin_rate_budget_limit", window="300s") == 712
-    (told,) = [line for line in lines("warning") if "another program" in line]
-    assert "at most 237 requests in 60 s and 712 in 300 s" in told
+    (told,) = [one for one in events("warning") if one["event"] == "rate limit lowered"]
+    assert told["limit_fraction"] == 0.5
+    assert told["limits"] == "237 requests in 60 s and 712 in 300 s"
+    assert "another program may use the same IP address" in told["cause"]
+    assert told["action"] == "raise the limit by 10 % every 15 minutes without a 429"
     for _ in range(300):
         await place.rate_limiter.request("candles", question)
     assert worst(place.asked[1:], 60) == 237
@@ -597,20 +611,22 @@ async def test_a_429_within_our_limits_halves_them_and_they_come_back_slowly(hou
     await trio.sleep(4 * 900)
     assert place.figure("blofin_rate_budget_limit", window="60s") == 475
     await place.rate_limiter.request("candles", question)
-    assert lines("info")[-1] == (
-        "no 429 for long enough: the agent takes up to 475 requests in 60 s and 1425 in 300 s again"
-    )
-    assert len([line for line in lines("warning") if "another program" in line]) == 1
+    assert events("info")[-1] == {
+        "event": "rate limit restored",
+        "limit_fraction": 1.0,
+        "limits": "475 requests in 60 s and 1425 in 300 s",
+    }
+    assert [one["event"] for one in events("warning")].count("rate limit lowered") == 1
 
 
-async def test_a_429_at_our_own_limit_does_not_lower_it(house, lines):
+async def test_a_429_at_our_own_limit_does_not_lower_it(house, events):
     """Then nobody else need have used the address."""
     place = house()
     busy(place, [place.wall() - 10_000 + number for number in range(474)])
     with pytest.raises(RateLimited):
         await place.rate_limiter.request("candles", asking(place, RateLimited("too many", 5.0)))
     assert place.shared_budget.share() == 1
-    assert len(lines("warning")) == 1
+    assert [one["event"] for one in events("warning")] == ["requests paused"]
 
 
 async def test_a_ban_does_not_lower_the_limits(house):
@@ -632,7 +648,7 @@ async def test_the_share_survives_a_restart_and_holds_for_every_process(house):
         for _ in range(240):
             await other.request("candles", question)
     assert worst(place.asked, 60) == 237
-    assert len([one for one in entries if "another program" in one["event"]]) == 1
+    assert [one["event"] for one in entries].count("rate limit lowered") == 1
 
 
 # -- a clock that is set --------------------------------------------------------------------------

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from blofin_agent.coverage.gap_reasons import range_text, ranges_text
 from blofin_agent.domain.candle import MINUTE
 from blofin_agent.domain.time_range import TimeRange
-from blofin_agent.runtime.format import clock_text, duration_text, minute_text, percent, plural
+from blofin_agent.runtime.format import (
+    clock_text,
+    duration_text,
+    floor_ratio,
+    iso_text,
+    minute_text,
+    percent,
+    plural,
+)
 
 T = 1_790_000_000_000 // MINUTE * MINUTE
 
@@ -16,6 +24,7 @@ def test_times_are_told_in_utc():
     """To the second with the zone, or to the minute."""
     assert clock_text(T + 7_999) == "2026-09-21 14:13:07 UTC"
     assert minute_text(T) == "2026-09-21 14:13"
+    assert iso_text(T + 7_999) == "2026-09-21T14:13:07Z"
     assert range_text(TimeRange(T, T + 6 * MINUTE)) == "2026-09-21 14:13 to 2026-09-21 14:19"
 
 
@@ -33,12 +42,14 @@ def test_only_what_is_complete_reads_as_100(present):
     """One missing minute of a week shows."""
     assert not percent(present / 10_080).startswith("100")
     assert percent(1.0) == "100.0 %"
+    assert floor_ratio(present / 10_080) < 1 == floor_ratio(1.0)
 
 
 @given(tenths=st.integers(0, 1_000))
 def test_a_ratio_of_whole_tenths_is_told_exactly(tenths):
     """Binary fractions do not lower it."""
     assert percent(tenths / 1_000) == f"{tenths // 10}.{tenths % 10} %"
+    assert floor_ratio(tenths / 1_000) == tenths / 1_000
 
 
 def test_a_noun_has_its_number():

@@ -36,7 +36,9 @@ async def signalled(stop):
         await trio.sleep_forever()
 
 
-async def test_what_hangs_after_a_signal_is_cut_off_and_then_the_process_ends(happened, ended):
+async def test_what_hangs_after_a_signal_is_cut_off_and_then_the_process_ends(
+    happened, ended, events
+):
     """Aloud: that is no success."""
     stop = ShutdownState(lambda: happened.append("cut"), cut_s=0.1, stop_s=0.9)
     assert not stop.requested
@@ -44,6 +46,14 @@ async def test_what_hangs_after_a_signal_is_cut_off_and_then_the_process_ends(ha
     assert stop.requested
     assert ended.wait(30)
     assert happened == ["cut", "exit 1"]
+    assert events("info") == [{"event": "shutdown started", "signal": "SIGTERM", "timeout_s": 0.9}]
+    assert events("error") == [
+        {
+            "event": "shutdown timed out, forcing exit",
+            "timeout_s": 0.9,
+            "action": "unsaved candles are refetched at the next start",
+        }
+    ]
 
 
 async def test_who_has_ended_in_time_is_left_alone(happened, ended):

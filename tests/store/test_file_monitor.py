@@ -105,7 +105,9 @@ async def test_closing_leaves_what_somebody_wrote_over_the_file(store, path, tmp
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-async def test_the_log_of_a_file_is_not_played_into_the_one_that_replaces_it(store, path, tmp_path):
+async def test_the_log_of_a_file_is_not_played_into_the_one_that_replaces_it(
+    store, path, tmp_path, events
+):
     """It goes into the one that it belongs to, wherever that is now."""
     fold(path)
     copy = shutil.copy(path, tmp_path / "copy")
@@ -116,10 +118,17 @@ async def test_the_log_of_a_file_is_not_played_into_the_one_that_replaces_it(sto
     assert store.generation == 1
     assert names(away) == ["before"]
     assert names(path) == ["after"]
+    assert events("error") == [
+        {
+            "event": "database file removed or replaced",
+            "database": store.where,
+            "action": "continue with the file that is there now and refetch missing candles",
+        }
+    ]
 
 
 @pytest.mark.parametrize("end", ["-wal", "-shm"])
-async def test_a_companion_that_is_removed_costs_no_row(store, path, end):
+async def test_a_companion_that_is_removed_costs_no_row(store, path, end, events):
     """What only the log held is folded before it is opened anew."""
     await store.write("beat", note("a"))
     path.with_name(path.name + end).unlink()
@@ -127,6 +136,13 @@ async def test_a_companion_that_is_removed_costs_no_row(store, path, end):
     assert names(path) == ["a"]
     await store.write("beat", note("b"))
     assert names(path) == ["a", "b"]
+    assert events("error") == [
+        {
+            "event": "database lost its -wal or -shm file",
+            "database": store.where,
+            "action": "contents saved, database reopened",
+        }
+    ]
 
 
 async def test_a_file_that_is_gone_is_waited_for_and_then_made_anew(store, path):

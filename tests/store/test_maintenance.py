@@ -22,7 +22,7 @@ async def keep_up(place, days, seconds):
         await Maintenance(place.store, place.wall, days).run()
 
 
-async def test_what_is_older_than_it_is_kept_is_deleted_each_hour(house, candle, lines):
+async def test_what_is_older_than_it_is_kept_is_deleted_each_hour(house, candle, events):
     """And it is said once, with the setting."""
     place = house()
     await fill(place, candle, 40)
@@ -30,8 +30,10 @@ async def test_what_is_older_than_it_is_kept_is_deleted_each_hour(house, candle,
     ((oldest, count),) = place.rows("SELECT min(open_time), count(*) FROM candles")
     assert place.wall() - 31 * DAY - HOUR <= oldest <= place.wall() - 30 * DAY
     assert count >= 30 * 24
-    (line,) = [one for one in lines("info") if "deleted" in one]
-    assert "(RETENTION_DAYS=30)" in line
+    (told,) = [one for one in events("info") if one["event"] == "old data deleted"]
+    assert told["retention_days"] == 30
+    assert told["candles"] == 40 * 24 - count
+    assert told["before"].endswith("Z")
     place.wall.ahead_ms = 2 * DAY
     await fill(place, candle, 1)
     await keep_up(place, 30, FIRST_DELAY_S + 20 + INTERVAL_S)

@@ -95,7 +95,7 @@ class Site:
         self.tracker = CoverageTracker(bar, 1, 15_000, lambda: self.now)
         self.metrics = Metrics(self.tracker, "1.2.3", "sqlite")
         self.shared_budget, self.passes, self.store_reader = Allowance(), Passes(), Archive()
-        self.trouble = Outage("it goes on", "it is back")
+        self.trouble = Outage("it is away", "it is back", "it goes on")
         self.reasons = []
         for symbol in ("BTC-USDT", "ETH-USDT"):
             self.add(symbol)

@@ -150,7 +150,7 @@ async def test_storing_and_deleting_do_not_queue_up_before_a_candle(house, commi
 
 
 @pytest.mark.slow("fills a queue of 50,000")
-async def test_while_the_database_is_away_ticks_wait_and_then_are_dropped(locker, house, lines):
+async def test_while_the_database_is_away_ticks_wait_and_then_are_dropped(locker, house, events):
     """Told once, without a traceback; all that had room is stored when it is back."""
     place = house()
     ticks = keep(place, capacity=5)
@@ -171,8 +171,9 @@ async def test_while_the_database_is_away_ticks_wait_and_then_are_dropped(locker
     assert place.rows(COUNT) == [(5,)]
     assert place.figure("blofin_ticks_written_total", symbol="BTC-USDT") == 5
     assert place.figure("blofin_store_up") == 1
-    assert len(lines("warning")) == 1
-    assert lines("info") == ["the database is back"]
+    assert [one["event"] for one in events("warning")] == ["database unavailable"]
+    assert events("warning")[0]["error"].endswith("another program keeps it locked")
+    assert events("info") == [{"event": "database available again"}]
 
 
 async def test_old_ticks_are_deleted_at_the_start_and_every_few_minutes(

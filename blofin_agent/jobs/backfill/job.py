@@ -168,7 +168,7 @@ def _assemble(order: BackfillRequest, store: Database, client: httpx.AsyncClient
         store,
         client,
         tries=MAX_PAGE_TRIES,
-        what_next="trying again for a little while",
+        what_next="retry for a little while",
         store_patience_s=store.timing.command_s,
     )
     parts.universe.aloud = not order.named

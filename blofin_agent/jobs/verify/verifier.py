@@ -187,7 +187,7 @@ class Verifier:
         done = await self._store.write("insert", mend)
         if done.replaced:
             # At this level it does not tear the progress bar: the report says what was replaced.
-            log.debug(f"{history.symbol}: replaced {plural(len(done.replaced), 'candle')}")
+            log.debug("candles replaced", symbol=history.symbol, replaced=len(done.replaced))
         if history.hold(candle.open_time for candle in missing):
             await self._writer.save_proofs(history.symbol)
         return done

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 
 import sqlalchemy as sa
 import structlog
@@ -30,18 +31,14 @@ CHECKPOINT_BYTES = 16_000_000
 again: the more of them a fold finds, the fewer it has to write."""
 
 
-_REPLACED = (
-    "was removed or replaced under the agent; it goes on with what is there now, and fetches what "
-    "that lacks"
-)
-_TORN = (
-    "lost its -wal or -shm file under the agent; what was in it is saved, and the database was "
-    "opened anew"
-)
-_LOST = (
-    "lost its -wal or -shm file under the agent; it was opened anew, and what that lacks is fetched"
-)
-_WHOLE = "was written by another program, and is whole; it was opened anew"
+class _Story(StrEnum):
+    """What happened to the file, and what was done about it."""
+
+    NONE = ""
+    REPLACED = "continue with the file that is there now and refetch missing candles"
+    TORN = "contents saved, database reopened"
+    LOST = "database reopened; refetch missing candles"
+    WHOLE = "database reopened; the file is intact"
 
 
 class DatabaseFileMonitor:
@@ -67,7 +64,7 @@ class DatabaseFileMonitor:
         self._damaged: FileSnapshot | None = None
         """What was found damaged: it is not looked into again before it has changed."""
         self._suspected = False
-        self._story = ""
+        self._story = _Story.NONE
         """What is said of it once it is open again, if anything."""
         self._commits: object = None
         """SQLite's count of other processes' commits."""
@@ -111,7 +108,7 @@ class DatabaseFileMonitor:
                 if self.file.change() is FileChange.NONE:
                     self._engine.dispose()
                     self.file.written_by_sqlite()
-                    self._open, self._story = False, ""
+                    self._open, self._story = False, _Story.NONE
 
     def fold(self, connection: sa.Connection) -> None:
         """Fold the log into the file if it is long, and empty it; a failure is met again later.
@@ -153,12 +150,12 @@ class DatabaseFileMonitor:
 
     def _let_go(self, change: FileChange) -> None:
         """Close it so that nothing of it gets into what is at the path now."""
-        keeps_log, self._story = False, _REPLACED
+        keeps_log, self._story = False, _Story.REPLACED
         if change is FileChange.WRITTEN:
             # Of an empty one SQLite would say that it is sound.
             keeps_log = self.file.path.stat().st_size > 0 and is_sound(self.file.path)
             if keeps_log:
-                self._story = _WHOLE
+                self._story = _Story.WHOLE
             else:
                 # To close it would fold the log into what somebody put there.
                 self.file.empty_log()
@@ -169,7 +166,7 @@ class DatabaseFileMonitor:
             with self._engine.connect() as connection:
                 folded = checkpoint(connection)
             if change is FileChange.TORN:
-                keeps_log, self._story = not folded, _TORN if folded else _LOST
+                keeps_log, self._story = not folded, _Story.TORN if folded else _Story.LOST
         self._engine.dispose()
         self._open = False
         if not keeps_log:
@@ -195,9 +192,20 @@ class DatabaseFileMonitor:
         self._opened()
         if again:
             self.generation += 1
-            if self._story and not (came_back and self._story is _REPLACED):
-                tell = log.info if self._story is _WHOLE else log.error
-                tell(f"database {self._where} {self._story}")
+            if self._story and not (came_back and self._story is _Story.REPLACED):
+                self._log_change()
+
+    def _log_change(self) -> None:
+        database, action = self._where, self._story.value
+        match self._story:
+            case _Story.REPLACED:
+                log.error("database file removed or replaced", database=database, action=action)
+            case _Story.TORN | _Story.LOST:
+                log.error("database lost its -wal or -shm file", database=database, action=action)
+            case _Story.WHOLE:
+                log.info(
+                    "database file written by another program", database=database, action=action
+                )
 
     def _set_up(self, found: FileSnapshot | None = None, *, doubted: bool = False) -> None:
         self.file.prepare()

@@ -1,6 +1,7 @@
 """What holds of an agent through every fault of its storage, looked at from outside."""
 
 import contextlib
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -17,7 +18,8 @@ ENV = {
     "BLOFIN_STORE_TICKS": "true",
 }
 SYMBOLS = ("BTC-USDT", "ETH-USDT")
-BEGINS, ENDS = "; the agent waits, tries again", "the database is back"
+BEGINS = re.compile(r"\] database unavailable error=.* action='wait and retry; then fetch the")
+ENDS = "] database available again"
 
 
 def figures(agent):
@@ -83,7 +85,7 @@ def told(place):
     """Return how often the log says that the database is away, and that it is back."""
     text = (place.folder / "err").read_text()
     assert "Traceback" not in text
-    return text.count(BEGINS), text.count(ENDS)
+    return len(BEGINS.findall(text)), text.count(ENDS)
 
 
 def ends(agent):

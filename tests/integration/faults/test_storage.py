@@ -294,7 +294,8 @@ def test_wal_or_shm_removed_alone(agent, place):
         ticks = agent.samples()['blofin_ticks_written_total{symbol="BTC-USDT"}']
         for one in removed:
             Path(f"{database(place)}{one}").unlink()
-        said(place, "lost its -wal or -shm file under the agent; what was in it is saved", number)
+        said(place, "[error    ] database lost its -wal or -shm file ", number)
+        said(place, " action='contents saved, database reopened'", number)
         assert laws.counted_is_stored(agent, place) >= present
         assert place.query("SELECT count(*) FROM ticks WHERE symbol = 'BTC-USDT'")[0][0] >= ticks
         laws.whole(agent)
@@ -345,7 +346,7 @@ def test_replaced_by_an_older_copy_renamed_or_written_over(agent, place):
         present = laws.counted_is_stored(agent, place)
         folded(place)
         replace(older(place), database(place))
-        said(place, "candles vanished from the database", 2 * number)
+        said(place, "candles deleted by another process symbol=", 2 * number)
         laws.whole(agent)
         assert laws.counted_is_stored(agent, place) >= present
         assert place.query("PRAGMA integrity_check") == [("ok",)]
@@ -360,7 +361,7 @@ def test_replaced_by_an_empty_file_renamed_or_written_over(agent, place):
         present = laws.counted_is_stored(agent, place)
         folded(place)
         replace(empty, database(place))
-        said(place, "was removed or replaced under the agent", number)
+        said(place, "database file removed or replaced database=", number)
         laws.whole(agent)
         assert laws.counted_is_stored(agent, place) >= present
         until(lambda: place.query("SELECT count(*) FROM instruments") == [(2,)], 15)
